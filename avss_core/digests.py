@@ -1,0 +1,101 @@
+"""Content digests of files, folders and tensors, and files that are written whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def digest_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_path(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's relative names and contents.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        return digest_json([[p.relative_to(path).as_posix(), digest_path(p)] for p in files])
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest_tensor(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's bytes, shape and dtype."""
+    plain = tensor.detach().cpu().contiguous()
+    hasher = hashlib.sha256(f"{plain.dtype}{tuple(plain.shape)}".encode())
+    hasher.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the digest of each named tensor."""
+    return {name: digest_tensor(tensor) for name, tensor in tensors.items()}
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file with sorted keys, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: the file is not valid JSON; names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON (line {error.lineno}): {error.msg}") from error
+
+
+@contextmanager
+def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` that becomes `target` if the block ends without an error.
+
+    Args:
+        target: the folder to make.
+        replace: an existing folder is replaced; else it is refused.
+
+    Raises:
+        FileExistsError: the folder is there and not empty, and `replace` is false.
+    """
+    if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} exists already; choose another folder or remove it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    # mkdtemp makes the folder private; a result is as readable as any other folder of the user.
+    part.chmod(0o755)
+    try:
+        yield part
+        if target.exists():
+            shutil.rmtree(target)
+        part.replace(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

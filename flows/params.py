@@ -1,0 +1,248 @@
+"""The one schema of all parameters: strict, checked whole before anything is loaded."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from avss_core.answers import JUDGES
+from avss_core.localization import READINGS
+from avss_core.scores import SCORES
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Site = Literal["output", "update"]
+
+
+def _known(value: str, names: Any, what: str) -> str:
+    """Return a registered name, or raise with near matches."""
+    if value not in names:
+        near = difflib.get_close_matches(value, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"unknown {what} {value!r}: {hint}known: {', '.join(names)}")
+    return value
+
+
+class Section(BaseModel):
+    """A frozen part of the parameters that knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Model(Section):
+    """Which model is studied."""
+
+    name: Annotated[str, Field(min_length=1)]
+    revision: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    device: str
+
+
+class Data(Section):
+    """Where rows and text come from, and how they are split."""
+
+    source: Literal["sample", "path", "hub"]
+    path: Annotated[str, Field(min_length=1)]
+    sets: Annotated[list[str], Field(min_length=1)]
+    validation: Share
+    calibration: Share
+
+
+class Collect(Section):
+    """What is measured of the activations."""
+
+    tokens: Annotated[int, Field(ge=2)]
+    set_tokens: Annotated[int, Field(ge=2)]
+    window: Annotated[int, Field(ge=2)]
+    batch_size: Count
+    skip_first: bool
+    sites: Annotated[list[Site], Field(min_length=1)]
+    threshold: Positive
+    relative_threshold: Positive
+    answers: Annotated[int, Field(ge=2)]
+    dump_site: Site
+
+
+class ScoreSection(Section):
+    """Which score prunes, and which are shown beside it."""
+
+    name: str
+    compare: list[str]
+    random_draws: Count
+    cost_tokens: Annotated[int, Field(ge=2)]
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return _known(value, SCORES, "score")
+
+    @field_validator("compare")
+    @classmethod
+    def _compare(cls, value: list[str]) -> list[str]:
+        return [_known(name, SCORES, "score") for name in value]
+
+
+class Prune(Section):
+    """How many layers go, or which."""
+
+    ratio: Share
+    layers: Annotated[list[Natural], Field(min_length=1)] | None
+    protect_first: Natural
+    protect_last: Natural
+
+
+class Evaluate(Section):
+    """How models are compared."""
+
+    shots: Natural
+    limit: Count | None
+    max_new_tokens: Count
+    batch_size: Count
+    judge: str
+    tokens: Annotated[int, Field(ge=2)]
+    window: Annotated[int, Field(ge=2)]
+    sentiment_shots: Natural
+
+    @field_validator("judge")
+    @classmethod
+    def _judge(cls, value: str) -> str:
+        return value if value == "default" else _known(value, ["default", *JUDGES], "judge")
+
+
+class Localize(Section):
+    """How hallucination-prone layers are found."""
+
+    reading: str
+    resamples: Count
+
+    @field_validator("reading")
+    @classmethod
+    def _reading(cls, value: str) -> str:
+        return _known(value, READINGS, "EAVSS reading")
+
+
+class Mitigate(Section):
+    """How the prone layers are trained."""
+
+    base: Literal["dense", "pruned"]
+    layers: Count
+    pairs: Count
+    epochs: Count
+    learning_rate: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    rank: Count
+    alpha: Weight
+    beta: Positive
+    gamma: Weight
+    temperature: Positive
+    patience: Count
+
+
+class Params(Section):
+    """All parameters, one section a stage."""
+
+    seed: Natural
+    model: Model
+    data: Data
+    collect: Collect
+    score: ScoreSection
+    prune: Prune
+    evaluate: Evaluate
+    localize: Localize
+    mitigate: Mitigate
+
+    @field_validator("score")
+    @classmethod
+    def _sites(cls, value: ScoreSection, info: Any) -> ScoreSection:
+        collect = info.data.get("collect")
+        if collect is not None:
+            for name in (value.name, *value.compare):
+                site = SCORES[name].site
+                if site is not None and site not in collect.sites:
+                    raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")
+        return value
+
+    def flat(self) -> dict[str, Any]:
+        """Return every parameter by its dotted name."""
+        values = self.model_dump(mode="json")
+        return {
+            **{"seed": values.pop("seed")},
+            **{f"{section}.{key}": value for section, part in values.items() for key, value in part.items()},
+        }
+
+
+def load_params(path: Path, overrides: list[str] | None = None) -> Params:
+    """Return the checked parameters of a YAML file.
+
+    The file is read as YAML 1.2, as DVC does, so that 1e-5 is a number for both.
+
+    Args:
+        path: the file, usually params.yaml.
+        overrides: "section.key=value" with the value as YAML.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: one line for each problem, with near matches for unknown keys.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; run in the repository or name a file with --params")
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no sections; expected {', '.join(Params.model_fields)}")
+    problems = [problem for text in overrides or [] if (problem := _override(values, text))]
+    try:
+        params = Params.model_validate(values)
+    except ValidationError as error:
+        problems += [_problem(found) for found in error.errors()]
+    if problems:
+        raise ValueError(f"{path}: {len(problems)} problem(s)\n" + "\n".join(f"  {line}" for line in problems))
+    return params
+
+
+def _override(values: dict[str, Any], text: str) -> str | None:
+    """Set one dotted key in place; return what is wrong with the text, if anything."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        return f"--set {text}: expected section.key=value"
+    *sections, last = key.strip().split(".")
+    target: Any = values
+    for section in sections:
+        target = target.setdefault(section, {}) if isinstance(target, dict) else None
+    if not isinstance(target, dict):
+        return f"--set {text}: {key} is not section.key"
+    try:
+        target[last] = YAML(typ="safe", pure=True).load(value)
+    except YAMLError:
+        return f"--set {text}: {value!r} is not valid YAML"
+    return None
+
+
+def _problem(found: Any) -> str:
+    """Return one line for one validation error."""
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, known_keys(), n=1, cutoff=0.5)
+        return f"{where}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+    if found["type"] == "missing":
+        return f"{where}: missing; give it a value as in the params.yaml of the repository"
+    return f"{where}: {found['msg'].removeprefix('Value error, ')} (got {found['input']!r})"
+
+
+def known_keys() -> list[str]:
+    """Return the dotted names of all parameters, sections included."""
+    keys = []
+    for name, field in Params.model_fields.items():
+        keys.append(name)
+        part = field.annotation
+        if isinstance(part, type) and issubclass(part, Section):
+            keys += [f"{name}.{key}" for key in part.model_fields]
+    return keys

@@ -1,0 +1,32 @@
+"""The whole DAG as one flow, and the table of its stages."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows import ROOT
+from flows.collect import collect
+from flows.evaluate import evaluate
+from flows.localize import localize
+from flows.mitigate import mitigate
+from flows.params import Params
+from flows.prepare import prepare
+from flows.prune import prune
+from flows.report import report
+from flows.score import score
+from tasks.tracking import pipeline_run
+
+STAGES: Mapping[str, Any] = {
+    stage.name: stage for stage in (prepare, collect, score, prune, evaluate, localize, mitigate, report)
+}
+"""The stages of `dvc.yaml`, in the order in which they run."""
+
+
+@flow(name="pipeline")
+def pipeline(params: Params, root: Path = ROOT) -> None:
+    """Run every stage in order in one workspace, as children of one MLflow run."""
+    with pipeline_run(ROOT):
+        for stage in STAGES.values():
+            stage(params, root)

@@ -1,0 +1,34 @@
+"""Stage prepare: check and split the data, write the model as a plain checkpoint."""
+
+from pathlib import Path
+
+from flows import ROOT, SAMPLE
+from flows.params import Params
+from flows.stage import stage
+from flows.workspace import Workspace
+from tasks.prepare import prepare_data, prepare_model
+from tasks.tracking import StageLog
+
+
+@stage("prepare", ("seed", "model", "data"))
+def prepare(params: Params, workspace: Workspace) -> StageLog:
+    """Bring data and model into the workspace."""
+    data = params.data
+    manifest = prepare_data(
+        data.source,
+        ROOT / Path(data.path),
+        SAMPLE,
+        data.sets,
+        validation=data.validation,
+        calibration=data.calibration,
+        seed=params.seed,
+        folder=workspace.prepared,
+    )
+    card = prepare_model(
+        params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense
+    )
+    return StageLog(
+        metrics={"dense.parameters": card["parameters"], "dense.layers": card["layers"]},
+        tables={"data.json": manifest, "model.json": card},
+        tags={"data.digest": manifest["digest"], "model.weights": card["weights"], "model.name": card["name"]},
+    )

@@ -1,0 +1,33 @@
+"""Stage prune: write the model without the chosen layers, with a certificate."""
+
+from avss_core.digests import read_json
+from flows.params import Params
+from flows.stage import stage
+from flows.workspace import Workspace
+from tasks.prune import prune_model
+from tasks.tracking import StageLog
+
+
+@stage("prune", ("model", "prune"))
+def prune(params: Params, workspace: Workspace) -> StageLog:
+    """Remove layers and prove the checkpoint by a fresh process."""
+    scores = read_json(workspace.scores)
+    card = read_json(workspace.dense / "model_card.json")
+    certificate = prune_model(
+        str(workspace.dense),
+        scores["removed"],
+        dtype=params.model.dtype,
+        folder=workspace.pruned,
+        provenance={
+            "model": card["name"],
+            "revision": card["revision"],
+            "weights": card["weights"],
+            "score": "explicit list" if params.prune.layers else scores["chosen"],
+        },
+        replace=True,
+    )
+    return StageLog(
+        metrics={"pruned.parameters": certificate["parameters"], "pruned.layers": len(certificate["layer_map"])},
+        tables={"certificate.json": {key: certificate[key] for key in ("checks", "layer_map", "provenance")}},
+        tags={"pruned.path": str(workspace.pruned), "pruned.bytes": str(certificate["bytes"])},
+    )

@@ -1,0 +1,33 @@
+"""Stage report: one self-contained page, its figures, and the summary that DVC and MLflow compare."""
+
+from pathlib import Path
+from typing import Any
+
+from flows.params import Params
+from flows.stage import stage
+from flows.workspace import Workspace
+from tasks.report import write_report
+from tasks.tracking import StageLog
+
+
+@stage("report", ("seed", "model", "data", "collect", "score", "prune", "evaluate", "localize", "mitigate"))
+def report(params: Params, workspace: Workspace) -> StageLog:
+    """Render everything that the other stages found."""
+    summary, files = write_report(**_inputs(params, workspace))
+    return StageLog(files=files, tables={"summary.json": summary})
+
+
+def render(params: Params, root: Path) -> None:
+    """Render the page of a workspace again, without a server and without a record."""
+    write_report.fn(**_inputs(params, Workspace(root.resolve())))
+
+
+def _inputs(params: Params, workspace: Workspace) -> dict[str, Any]:
+    """Return where the results of the other stages lie, and where the page goes."""
+    names = (
+        "prepared", "dense", "statistics", "scores", "pruned", "evaluation", "localization", "mitigated", "mitigation",
+    )  # fmt: skip
+    return {name: getattr(workspace, name) for name in names} | {
+        "parameters": params.flat(),
+        "folder": workspace.reports,
+    }

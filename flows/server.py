@@ -1,0 +1,72 @@
+"""One Prefect server for a whole pipeline, on loopback, so that stages need not start one each."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows import ROOT
+
+START_SECONDS = 120
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """Yield the address of a Prefect server that lives as long as the context; one that is set already is kept.
+
+    Raises:
+        OSError: the server did not start; names its log.
+    """
+    known = os.environ.get("PREFECT_API_URL")
+    if known:
+        yield known
+        return
+    log = ROOT / ".prefect" / "server.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("w") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+    address = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait(address, server, log)
+        os.environ["PREFECT_API_URL"] = address
+        yield address
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        _stop(server)
+
+
+def _free_port() -> int:
+    """Return a port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when the server answers."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise OSError(f"the Prefect server did not start within {START_SECONDS} s; its log is {log}")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server, gently first."""
+    server.terminate()
+    try:
+        server.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

@@ -1,0 +1,66 @@
+"""Where each stage finds and leaves its files: the same layout in the repository and in `avss run --output DIR`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of one run below its root folder."""
+
+    root: Path
+
+    @property
+    def prepared(self) -> Path:
+        """Rows and text, validated and split."""
+        return self.root / "data" / "prepared"
+
+    @property
+    def dense(self) -> Path:
+        """The model as a plain checkpoint."""
+        return self.root / "data" / "dense"
+
+    @property
+    def statistics(self) -> Path:
+        """Statistics of every layer, by text source."""
+        return self.root / "data" / "statistics.json"
+
+    @property
+    def activations(self) -> Path:
+        """The activation dump: per answer and layer, versioned by DVC."""
+        return self.root / "data" / "activations"
+
+    @property
+    def scores(self) -> Path:
+        """Scores, choices and costs."""
+        return self.root / "data" / "scores.json"
+
+    @property
+    def pruned(self) -> Path:
+        """The pruned checkpoint with its certificate."""
+        return self.root / "data" / "pruned"
+
+    @property
+    def evaluation(self) -> Path:
+        """Figures and answers of the dense and the pruned model."""
+        return self.root / "data" / "evaluation"
+
+    @property
+    def localization(self) -> Path:
+        """EAVSS of every layer."""
+        return self.root / "data" / "localization.json"
+
+    @property
+    def mitigated(self) -> Path:
+        """The checkpoint with trained layers, and its certificate."""
+        return self.root / "data" / "mitigated"
+
+    @property
+    def mitigation(self) -> Path:
+        """History, figures and answers of the mitigated model."""
+        return self.root / "data" / "mitigation"
+
+    @property
+    def reports(self) -> Path:
+        """What a person reads."""
+        return self.root / "reports"

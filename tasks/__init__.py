@@ -1,0 +1,1 @@
+"""Thin Prefect tasks: read typed inputs, call one core function, write one output."""

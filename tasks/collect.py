@@ -1,0 +1,106 @@
+"""Measure activations: mergeable statistics for each text source, and the per-answer dump."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from avss_core.activations import collect_statistics
+from avss_core.batches import token_stream, windows
+from avss_core.digests import folder_written_whole
+from avss_core.samples import AnswerSample, observe_answers, save_samples
+from tasks.loaded import model_at
+from tasks.progress import progress
+from tasks.rows import read_documents, read_prepared, write_rows
+from tasks.units import unit
+
+
+@unit("text-statistics")
+def text_statistics(
+    model: Path,
+    source: Path,
+    *,
+    dtype: str,
+    device: str,
+    tokens: int,
+    window: int,
+    batch_size: int,
+    skip_first: bool,
+    sites: Sequence[str],
+    absolute: float,
+    relative: float,
+) -> dict[str, Any]:
+    """Return the statistics of every layer over one text source: a JSON list of documents, or question rows."""
+    network, tokenizer = model_at(model, dtype, device)
+    documents = read_documents(source) if source.suffix == ".json" else _as_text(source)
+    ids = token_stream(tokenizer, documents, tokens)
+    batches = list(windows(ids, window, batch_size, skip_first))
+    with progress(f"statistics of {source.parent.name}", len(batches)) as advance:
+        layers = collect_statistics(
+            network,
+            _counted(batches, advance),
+            sites=sites,
+            absolute=[absolute],
+            relative=[relative],
+        )
+    return {
+        "tokens": len(ids),
+        "layers": [{site: found.record() for site, found in layer.items()} for layer in layers],
+    }
+
+
+@task(name="dump-activations")
+def dump_activations(
+    model: Path,
+    prepared: Path,
+    sets: Sequence[str],
+    *,
+    dtype: str,
+    device: str,
+    site: str,
+    relative: float,
+    questions: int,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write what every layer does on truthful and on wrong answers of train and validation questions."""
+    network, tokenizer = model_at(model, dtype, device)
+    samples = [sample for name in sets for sample in answer_samples(prepared, name, questions)]
+    with progress("activations of answers", len(samples)) as advance:
+        activations = observe_answers(
+            network, tokenizer, samples, site=site, relative=relative, progress=advance
+        )
+    with folder_written_whole(folder, replace=True) as part:
+        save_samples(activations, part / f"{site}.safetensors")
+        write_rows(part / "samples.jsonl", [vars(sample) for sample in samples])
+    return {"answers": len(samples), "layers": activations.pooled.shape[1], "hidden": activations.pooled.shape[2]}
+
+
+def answer_samples(prepared: Path, name: str, questions: int) -> list[AnswerSample]:
+    """Return a truthful and a wrong answer to each of a set's first train and validation questions.
+
+    Questions without a wrong answer are passed over. Of the questions asked for, four fifths are train
+    questions, as far as both parts last.
+    """
+    chosen: list[AnswerSample] = []
+    for part, share in (("train", 0.8), ("validation", 0.2)):
+        rows = [row for row in read_prepared(prepared / name / f"{part}.jsonl") if row["wrong_answers"]]
+        for row in rows[: max(1, round(questions * share))]:
+            for answer, hallucinated in ((row["answers"][0], False), (row["wrong_answers"][0], True)):
+                kind = "wrong" if hallucinated else "true"
+                chosen.append(
+                    AnswerSample(f"{row['id']}:{kind}", name, part, row["question"], answer, hallucinated)
+                )
+    return chosen
+
+
+def _as_text(path: Path) -> list[str]:
+    """Return question rows as documents of question and first accepted answer."""
+    return [f"Question: {row['question']}\nAnswer: {row['answers'][0]}" for row in read_prepared(path)]
+
+
+def _counted(batches: Sequence[Any], advance: Any) -> Any:
+    """Yield each batch and tell the progress bar when the next one is asked for."""
+    for batch in batches:
+        yield batch
+        advance(1)

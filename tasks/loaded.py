@@ -1,0 +1,31 @@
+"""The model that this process works with, loaded once for all units that use it."""
+
+import functools
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from avss_core.models import load_model, load_tokenizer
+from tasks.units import content_digest
+
+
+def model_at(folder: Path, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the model and the tokenizer of a checkpoint folder; the last one asked for stays in memory."""
+    return _load(str(folder), content_digest(folder), dtype, device)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(folder: str, _digest: str, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    # One progress bar a step is enough; loading takes a second.
+    transformers_logging.disable_progress_bar()
+    tokenizer = load_tokenizer(folder)
+    model = load_model(folder, dtype=dtype, device=device)
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        raise ValueError(
+            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the model embeds only "
+            f"{model.get_input_embeddings().num_embeddings}; they do not belong together"
+        )
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    return model, tokenizer

@@ -1,0 +1,81 @@
+"""Bring data and model into the workspace: rows checked and split, the model as a plain checkpoint."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from avss_core.architectures import depth
+from avss_core.digests import digest_json, digest_path, folder_written_whole, write_json
+from avss_core.models import load_model, load_tokenizer, save_checkpoint
+from avss_core.pruning import count_to_remove, parameter_bytes, parameter_count
+from avss_core.splits import check_disjoint, split_sets
+from tasks.rows import write_rows
+from tasks.sources import load
+
+
+@task(name="prepare-data")
+def prepare_data(
+    source: str,
+    path: Path,
+    sample_path: Path,
+    sets: Sequence[str],
+    *,
+    validation: float,
+    calibration: float,
+    seed: int,
+    folder: Path,
+) -> dict[str, Any]:
+    """Write validated, disjoint rows and the text into a folder, and return its manifest."""
+    raw = load(source, path, sets, sample_path)
+    splits = split_sets(raw.questions, validation, calibration, seed)
+    check_disjoint(splits)
+    for name, parts in splits.items():
+        empty = [part for part in ("train", "test") if not parts.parts()[part]]
+        if empty:
+            raise ValueError(f"the set {name} has no {' and no '.join(empty)} row left; give it more questions")
+    with folder_written_whole(folder, replace=True) as part_folder:
+        for name, parts in splits.items():
+            for part, rows in parts.parts().items():
+                write_rows(part_folder / name / f"{part}.jsonl", rows)
+        for part, rows in raw.sentiment.items():
+            write_rows(part_folder / "sst2" / f"{part}.jsonl", rows)
+        for part, documents in raw.text.items():
+            write_json(part_folder / "text" / f"{part}.json", documents)
+        manifest = {
+            "origin": raw.origin,
+            "sets": {
+                name: {part: len(rows) for part, rows in parts.parts().items()}
+                | {"duplicates": parts.duplicates, "shared_with_test": parts.shared_with_test}
+                for name, parts in splits.items()
+            },
+            "sentiment": {part: len(rows) for part, rows in raw.sentiment.items()},
+            "digest": digest_json([raw.questions, raw.sentiment, raw.text]),
+        }
+        write_json(part_folder / "manifest.json", manifest)
+    return manifest
+
+
+@task(name="prepare-model")
+def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> dict[str, Any]:
+    """Write any model as a plain safetensors checkpoint, and return what is known of it."""
+    model = load_model(name, revision, dtype=dtype)
+    layers = depth(model.config)
+    count_to_remove(layers, 0.5)  # refuses a model too shallow to prune before any work is done
+    tokenizer = load_tokenizer(name, revision)
+    with folder_written_whole(folder, replace=True) as part:
+        save_checkpoint(model, tokenizer, part)
+        card = {
+            "name": name,
+            "revision": revision,
+            "type": model.config.model_type,
+            "layers": layers,
+            "dtype": dtype,
+            "parameters": parameter_count(model),
+            "bytes": parameter_bytes(model),
+            "weights": digest_json({p.name: digest_path(p) for p in sorted(part.glob("*.safetensors"))}),
+            "beginning_token": tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id],
+        }
+        write_json(part / "model_card.json", card)
+    return card

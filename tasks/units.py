@@ -1,0 +1,82 @@
+"""Cached units of work: a Prefect task whose key is the content of what it reads, so that a hit never lies."""
+
+import functools
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grimp
+from prefect import task
+from prefect.context import TaskRunContext
+
+from avss_core.digests import digest_json, digest_path
+
+_LIBRARIES = ("torch", "transformers")
+"""Libraries whose version can change a number."""
+
+
+def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that makes a function a cached unit.
+
+    The unit's parameters are JSON values and paths, and it returns a small JSON value. The key holds, for each
+    parameter, its value or, for a path, the digest of what lies there; a fingerprint of the code that the
+    function's module imports from this project; and the versions of the numerical libraries.
+    """
+    return task(name=name, cache_key_fn=content_key, persist_result=True, result_serializer="json")
+
+
+def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """Return the cache key of a task run from the content of its parameters and its code."""
+    content = {
+        "parameters": {name: _content(value) for name, value in parameters.items()},
+        "code": fingerprint(context.task.fn.__module__),
+        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+    }
+    return f"{context.task.name}-{digest_json(content)}"
+
+
+def content_digest(path: Path) -> str:
+    """Return the digest of a file or folder; computed again only where size or time of a file changed."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stamps = tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns, p.stat().st_ino) for p in files)
+    return _digest_at(path, stamps)
+
+
+@functools.lru_cache(maxsize=64)
+def fingerprint(module: str) -> str:
+    """Return the digest of a module's source and of every project module that it imports, however deep."""
+    graph = _import_graph()
+    names = sorted({module} | (graph.find_upstream_modules(module) if module in graph.modules else set()))
+    return digest_json([[name, _source_digest(name)] for name in names])
+
+
+@functools.cache
+def _import_graph() -> grimp.ImportGraph:
+    """Return who imports whom in this project."""
+    return grimp.build_graph("avss_core", "tasks", cache_dir=None)
+
+
+def _source_digest(module: str) -> str:
+    """Return the digest of a module's source file."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise LookupError(f"the module {module} has no source file to take a fingerprint of")
+    return digest_path(Path(spec.origin))
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_at(path: Path, _stamps: tuple[tuple[str, int, int, int], ...]) -> str:
+    return digest_path(path)
+
+
+def _content(value: Any) -> Any:
+    """Return what stands for a parameter in the key."""
+    if isinstance(value, Path):
+        return {"content": content_digest(value)}
+    if isinstance(value, (list, tuple)):
+        return [_content(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _content(item) for key, item in value.items()}
+    return value

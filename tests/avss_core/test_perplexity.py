@@ -1,0 +1,124 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avss_core.perplexity import LanguageModelling, language_modelling
+
+TEXT = "The cat sat on the mat.\nIt was a café, wasn't it? 12 of them."
+
+
+@torch.inference_mode()
+def naive_losses(model, ids: list[int], window: int) -> list[float]:
+    """Return the loss of each token but the first, with the context from its window's start on."""
+    losses = []
+    for place in range(1, len(ids)):
+        start = (place - 1) // window * window
+        logits = model(torch.tensor([ids[start:place]]), use_cache=False).logits[0, -1]
+        losses.append(-float(logits.double().log_softmax(-1)[ids[place]]))
+    return losses
+
+
+@pytest.mark.parametrize("window", [1, 7, 20, 64, 128])
+def test_the_loss_equals_a_loop_over_tokens_for_any_batch_size(window, tiny_model, tokenizer):
+    ids = tokenizer(TEXT).input_ids
+    expected = naive_losses(tiny_model, ids, window)
+    means = [sum(part) / len(part) for part in (expected[i : i + window] for i in range(0, len(ids) - 1, window))]
+    for batch_size in (1, 4, 100):
+        found = language_modelling(tiny_model, ids, TEXT, window=window, batch_size=batch_size)
+        assert found.nll == pytest.approx(sum(expected), rel=1e-5)
+        assert found.window_means == pytest.approx(means, rel=1e-5)
+        assert found.tokens == len(expected)
+
+
+def test_by_default_a_short_text_is_one_window(tiny_llama, tokenizer):
+    ids = tokenizer(TEXT).input_ids
+    found = language_modelling(tiny_llama, ids, TEXT)
+    assert found.nll == pytest.approx(sum(naive_losses(tiny_llama, ids, len(ids))), rel=1e-5)
+    assert len(found.window_means) == 1
+
+
+@pytest.fixture(scope="module")
+def even(tiny):
+    """A model that finds all of its 260 tokens equally likely."""
+    model = tiny("llama", layers=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    return model
+
+
+@settings(deadline=None, max_examples=40)
+@given(length=st.integers(2, 40), window=st.integers(1, 45), batch_size=st.integers(1, 9))
+def test_every_token_but_the_first_is_predicted_once(length, window, batch_size, even):
+    places = [7 * place % 251 for place in range(length)]  # all different
+    predicted: list[int] = []
+    done: list[int] = []
+
+    def watch(_module, args, result):
+        shape = args[0].shape
+        predicted.extend((args[0] + 7).remainder(251).flatten().tolist())
+        assert result[0].shape[:2] == shape
+
+    handle = even.model.embed_tokens.register_forward_hook(lambda m, args, out: watch(m, args, [out]))
+    try:
+        found = language_modelling(
+            even, places, "a b", window=window, batch_size=batch_size, progress=done.append
+        )
+    finally:
+        handle.remove()
+    assert sorted(predicted) == sorted(places[1:])
+    assert found.tokens == length - 1
+    assert found.nll == pytest.approx((length - 1) * math.log(260))
+    assert sum(done) == len(found.window_means) == math.ceil((length - 1) / window)
+
+
+def test_perplexities_of_a_hand_computed_case():
+    found = LanguageModelling(nll=6.0, tokens=3, words=2, bytes=12, window_means=(2.0,))
+    assert found.nll_per_token == 2
+    assert found.perplexities() == pytest.approx(
+        {"token_perplexity": math.exp(2), "word_perplexity": math.exp(3), "byte_perplexity": math.exp(0.5)}
+    )
+
+
+def test_perplexities_of_an_even_model(even, tokenizer):
+    found = language_modelling(even, tokenizer(TEXT).input_ids, TEXT, window=16)
+    perplexities = found.perplexities()
+    assert perplexities["token_perplexity"] == pytest.approx(260)
+    # One token a byte here, of which the first is not predicted.
+    assert found.bytes == len(TEXT.encode()) == found.tokens + 1
+    assert found.words == 14
+    for unit, count in (("word", found.words), ("byte", found.bytes)):
+        assert count * math.log(perplexities[f"{unit}_perplexity"]) == pytest.approx(found.nll)
+
+
+def test_a_hopeless_model_has_a_finite_perplexity():
+    found = LanguageModelling(nll=1e6, tokens=2, words=1, bytes=1, window_means=())
+    assert all(map(math.isfinite, found.perplexities().values()))
+
+
+def test_a_text_without_words_counts_one(even):
+    found = language_modelling(even, [1, 2], "")
+    assert (found.words, found.bytes) == (1, 1)
+
+
+@pytest.mark.parametrize("ids", [[], [5]])
+def test_nothing_to_predict_is_refused(ids, tiny_llama):
+    with pytest.raises(ValueError, match=f"a text of {len(ids)} tokens"):
+        language_modelling(tiny_llama, ids, "")
+
+
+def test_a_window_past_the_context_is_refused(tiny_model):
+    ids = list(range(130))
+    assert language_modelling(tiny_model, ids[:129], "", window=500).tokens == 128
+    with pytest.raises(ValueError, match="window of 500 tokens does not fit the model's 128 positions"):
+        language_modelling(tiny_model, ids, "", window=500)
+
+
+def test_a_loss_that_is_not_a_number_is_refused(tiny):
+    model = tiny("gpt2", layers=1)
+    model.transformer.wte.weight.data[3] = math.nan
+    with pytest.raises(ValueError, match="the loss is not a finite number"):
+        language_modelling(model, [1, 2, 4], "")

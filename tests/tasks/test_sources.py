@@ -1,0 +1,263 @@
+import json
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import pytest
+
+from tasks import sources
+from tasks.sources import RawData, articles, language_topics, load
+
+REPOSITORY = Path(__file__).parents[2]
+SHARED = REPOSITORY.parent / "shared" / "data"
+
+ARTICLE_ONE = (
+    " \n = One = \n \n First text . \n = 1 / s and k = \n more . \n \n = = Section = = \n \n Body . \n"
+)
+ARTICLE_TWO = " \n = Two ( film ) = \n \n Second text . \n"
+
+
+def question(identity):
+    return {"id": identity, "question": f"what is {identity}", "answers": ["x"], "wrong_answers": []}
+
+
+def write_rows(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def write_set(folder, name):
+    for side in ("train", "test"):
+        write_rows(folder / name / f"{side}.jsonl", [question(f"{name}-{side}-{i}") for i in range(2)])
+
+
+def write_sentiment(folder, text):
+    for side in ("train", "validation"):
+        write_rows(folder / "sst2" / f"{side}.jsonl", [{"id": side, "text": text, "label": 0}])
+
+
+def write_text(folder):
+    (folder / "wikitext2").mkdir()
+    for part in ("valid", "test"):
+        (folder / "wikitext2" / f"{part}.txt").write_text(ARTICLE_ONE + ARTICLE_TWO, "utf-8")
+
+
+@pytest.fixture
+def sample(tmp_path):
+    folder = tmp_path / "sample"
+    for name in ("nq", "sciq"):
+        write_set(folder, name)
+    write_sentiment(folder, "of the sample")
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path):
+    folder = tmp_path / "own"
+    write_set(folder, "quiz")
+    return folder
+
+
+def test_the_sample_has_its_rows_and_the_language_topics(sample):
+    data = load("sample", None, ["sciq", "nq"], sample)
+    assert data.questions["nq"]["test"] == [question("nq-test-0"), question("nq-test-1")]
+    assert list(data.questions) == ["sciq", "nq"]
+    assert data.sentiment["validation"] == [{"id": "validation", "text": "of the sample", "label": 0}]
+    assert data.text == language_topics()
+    assert data.origin == {"questions": "sample", "sentiment": "sample", "text": "sample"}
+
+
+def test_a_folder_with_everything_is_used_alone(sample, own):
+    write_sentiment(own, "of the folder")
+    write_text(own)
+    data = load("path", own, ["quiz"], sample)
+    assert data.questions == {
+        "quiz": {side: [question(f"quiz-{side}-{i}") for i in range(2)] for side in ("train", "test")}
+    }
+    assert data.sentiment["train"] == [{"id": "train", "text": "of the folder", "label": 0}]
+    assert data.text == {"calibration": [ARTICLE_ONE, ARTICLE_TWO], "test": [ARTICLE_ONE, ARTICLE_TWO]}
+    assert data.origin == {"questions": "path", "sentiment": "path", "text": "path"}
+
+
+def test_what_a_folder_lacks_comes_from_the_sample_and_origin_says_so(sample, own):
+    data = load("path", own, ["quiz"], sample)
+    assert data.sentiment["train"][0]["text"] == "of the sample"
+    assert data.text == language_topics()
+    assert data.origin == {"questions": "path", "sentiment": "sample", "text": "sample"}
+
+
+def test_each_half_falls_back_by_itself(sample, own):
+    write_text(own)
+    data = load("path", own, ["quiz"], sample)
+    assert data.text["test"] == [ARTICLE_ONE, ARTICLE_TWO]
+    assert data.origin == {"questions": "path", "sentiment": "sample", "text": "path"}
+
+
+def test_all_missing_files_are_listed_with_what_is_there_and_the_layout(sample, own):
+    (own / "quiz" / "test.jsonl").unlink()
+    (own / "sst2").mkdir()
+    (own / "wikitext2").mkdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        load("path", own, ["quiz", "nq"], sample)
+    message = str(caught.value)
+    assert (
+        f"{own} lacks quiz/test.jsonl, nq/train.jsonl, nq/test.jsonl, sst2/train.jsonl, "
+        "sst2/validation.jsonl, wikitext2/valid.txt, wikitext2/test.txt; it holds quiz, sst2, "
+        "wikitext2. The layout is" in message
+    )
+
+
+def test_an_empty_folder_has_its_own_message(sample, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty is empty: put nq/train\.jsonl, nq/test\.jsonl there"):
+        load("path", empty, ["nq"], sample)
+
+
+def test_a_missing_folder_has_its_own_message(sample, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        load("path", tmp_path / "nowhere", ["nq"], sample)
+
+
+def test_a_file_is_no_folder(sample):
+    with pytest.raises(FileNotFoundError, match=r"train\.jsonl is not a folder"):
+        load("path", sample / "nq" / "train.jsonl", ["nq"], sample)
+
+
+def test_a_sample_without_sentiment_is_named(own, tmp_path):
+    write_set(tmp_path / "bare", "nq")
+    with pytest.raises(FileNotFoundError, match=r"bare lacks sst2/train\.jsonl, sst2/validation\.jsonl"):
+        load("path", own, ["quiz"], tmp_path / "bare")
+
+
+def test_a_bad_row_is_named_with_its_file_and_line(sample):
+    write_rows(sample / "nq" / "test.jsonl", [question("a"), question("b") | {"answers": []}])
+    with pytest.raises(ValueError, match=r"nq/test\.jsonl:2: answers needs at least one"):
+        load("sample", None, ["nq"], sample)
+
+
+def test_a_bad_sentiment_row_is_named_with_its_file_and_line(sample):
+    write_rows(sample / "sst2" / "validation.jsonl", [{"id": "a", "text": "b", "label": -1}])
+    with pytest.raises(ValueError, match=r"sst2/validation\.jsonl:1: label -1"):
+        load("sample", None, ["nq"], sample)
+
+
+def test_a_blank_text_file_is_named(sample, own):
+    write_text(own)
+    (own / "wikitext2" / "valid.txt").write_text(" \n \n")
+    with pytest.raises(ValueError, match=r"wikitext2/valid\.txt: the file holds no text"):
+        load("path", own, ["quiz"], sample)
+
+
+def test_an_unknown_source_is_named(sample):
+    with pytest.raises(ValueError, match=r"unknown data\.source 'web': it is one of sample, path, hub"):
+        load("web", None, ["nq"], sample)
+
+
+def test_the_source_path_needs_a_path(sample):
+    with pytest.raises(ValueError, match=r"data\.source is path, but data\.path is not given"):
+        load("path", None, ["nq"], sample)
+
+
+@pytest.mark.parametrize("source", sources.SOURCES)
+def test_no_sets_are_refused(source, sample):
+    with pytest.raises(ValueError, match="no question set is asked for"):
+        load(source, sample, [], sample)
+
+
+def test_an_unknown_public_set_is_named_with_the_nearest(sample):
+    with pytest.raises(LookupError, match=r"no set 'trivia_qa', only nq, .*; did you mean triviaqa\?"):
+        load("hub", None, ["nq", "trivia_qa"], sample)
+
+
+def public(monkeypatch, **changed):
+    """Put small public data sets in the place of the Hub."""
+    stored = {
+        "nq": {side: [question(side)] for side in ("train", "test")},
+        "sst2": {side: [{"id": side, "text": "a", "label": 1}] for side in ("train", "validation")},
+        "wikitext2": {
+            part: [
+                {"id": str(i), "text": line} for i, line in enumerate(ARTICLE_ONE.splitlines(keepends=True))
+            ]
+            for part in ("calibration", "test")
+        },
+    }
+    monkeypatch.setattr(sources, "load_set", (stored | changed).__getitem__)
+    return stored
+
+
+def test_the_hub_gives_all_parts(monkeypatch, sample):
+    stored = public(monkeypatch)
+    assert load("hub", None, ["nq"], sample) == RawData(
+        questions={"nq": stored["nq"]},
+        sentiment=stored["sst2"],
+        text={"calibration": [ARTICLE_ONE], "test": [ARTICLE_ONE]},
+        origin={"questions": "hub", "sentiment": "hub", "text": "hub"},
+    )
+
+
+def test_bad_rows_of_the_hub_are_named(monkeypatch, sample):
+    public(monkeypatch, nq={"train": [question("a") | {"answers": [" "]}], "test": [question("b")]})
+    with pytest.raises(ValueError, match="nq_open train:1: answers needs at least one"):
+        load("hub", None, ["nq"], sample)
+    public(monkeypatch, sst2={"train": [{"id": "a", "text": "b", "label": -1}]})
+    with pytest.raises(ValueError, match="stanfordnlp/sst2 train:1: label -1"):
+        load("hub", None, ["nq"], sample)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no headings at all\n", ARTICLE_ONE + ARTICLE_TWO, "lead\n" + ARTICLE_ONE]
+)
+def test_the_articles_joined_are_the_file(text):
+    assert "".join(articles(text)) == text
+
+
+def test_articles_begin_at_titles_and_not_at_sections_or_formulas():
+    assert articles(ARTICLE_ONE + ARTICLE_TWO) == [ARTICLE_ONE, ARTICLE_TWO]
+    assert articles("lead\n" + ARTICLE_TWO) == ["lead\n", ARTICLE_TWO]
+    assert articles("no headings") == ["no headings"]
+
+
+def test_blank_lines_may_be_without_their_space():
+    assert len(articles((ARTICLE_ONE + ARTICLE_TWO).replace("\n \n", "\n\n"))) == 2
+
+
+def test_language_topics_are_all_there_once_and_apart():
+    parts = language_topics()
+    assert set(parts["calibration"]) | set(parts["test"]) == set(topics.values())
+    assert len(parts["calibration"]) + len(parts["test"]) == len(set(topics.values()))
+    assert 0.25 < len(parts["calibration"]) / len(set(topics.values())) < 0.55
+
+
+def test_language_topics_are_sorted_by_name(monkeypatch):
+    names = {f"topic{index:02d}": f"text {index}" for index in reversed(range(30))}
+    monkeypatch.setattr(sources, "topics", names | {"zz": "text 3"})
+    parts = language_topics()
+    in_order = [f"text {index}" for index in range(30)]
+    assert parts["test"] == [text for text in in_order if text in parts["test"]]
+    assert parts["calibration"] == [text for text in in_order if text in parts["calibration"]]
+    # "zz" only repeats the text of topic03, so it adds nothing.
+    assert len(parts["test"]) + len(parts["calibration"]) == 30
+
+
+def test_another_topic_moves_no_topic_to_the_other_part(monkeypatch):
+    names = {f"topic{index:02d}": f"text {index}" for index in range(30)}
+    monkeypatch.setattr(sources, "topics", names)
+    before = language_topics()
+    monkeypatch.setattr(sources, "topics", names | {"a new one": "new text"})
+    after = language_topics()
+    for part in ("calibration", "test"):
+        assert [text for text in after[part] if text != "new text"] == before[part]
+
+
+def test_the_sample_of_the_project_is_valid():
+    data = load("sample", None, sources.SETS, REPOSITORY / "data" / "sample")
+    assert set(data.questions) == set(sources.SETS)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the public sets are not beside the project")
+def test_the_public_sets_beside_the_project_are_valid():
+    data = load("path", SHARED, sources.SETS, REPOSITORY / "data" / "sample")
+    assert data.origin == {"questions": "path", "sentiment": "path", "text": "path"}
+    # WikiText-2 is published as 60 articles for validation and 60 for the test.
+    assert {part: len(documents) for part, documents in data.text.items()} == {"calibration": 60, "test": 60}
