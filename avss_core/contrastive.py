@@ -65,7 +65,9 @@ def info_nce(
     return losses.sum() / has_positive.sum().clamp(min=1)
 
 
-def masked_mean(hidden: Float[Tensor, "batch seq hidden"], mask: Bool[Tensor, "batch seq"]) -> Float[Tensor, "batch hidden"]:
+def masked_mean(
+    hidden: Float[Tensor, "batch seq hidden"], mask: Bool[Tensor, "batch seq"]
+) -> Float[Tensor, "batch hidden"]:
     """Return the mean vector of each row's masked positions; padding adds nothing."""
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

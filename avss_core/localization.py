@@ -67,7 +67,9 @@ class Reading:
 
 READINGS: Mapping[str, Reading] = {
     "eavss": Reading(eavss, "HSAV/HSS normalised by the sum; our reading of 2411.10069"),
-    "eavss_contrast": Reading(eavss_contrast, "log(HSAV/HSS), hallucinated minus truthful answers; our reading"),
+    "eavss_contrast": Reading(
+        eavss_contrast, "log(HSAV/HSS), hallucinated minus truthful answers; our reading"
+    ),
     "eavss_paired": Reading(eavss_paired, "Var(paired difference) / pooled Var; our reading"),
 }
 

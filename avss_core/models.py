@@ -85,9 +85,13 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     """
     where, options = _source(name, revision)
     try:
-        return AutoTokenizer.from_pretrained(where, **_plain(options))
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, error)) from error
+    # Without files some families come up with an empty vocabulary, which turns every text into nothing.
+    if not tokenizer("a", add_special_tokens=False).input_ids:
+        raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, "it has no vocabulary"))
+    return tokenizer
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -128,11 +132,11 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "quantization_config"}
 
 
-def _not_found(name: str, revision: str | None, error: Exception) -> str:
+def _not_found(name: str, revision: str | None, error: Exception | str) -> str:
     """Return the message for a model that cannot be loaded."""
     at = f" at revision {revision}" if revision else ""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :.")
     return (
-        f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights, a Hub id that "
-        f"this machine can reach, or one of: {', '.join(EMBEDDED)}."
+        f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights and a "
+        f"tokenizer, a Hub id that this machine can reach, or one of: {', '.join(EMBEDDED)}."
     )

@@ -67,6 +67,8 @@ class _Encoded:
     last_question: Tensor
     forbidden: Bool[Tensor, "pairs candidates"]
     """Candidates that are an accepted answer of another question too."""
+    kept: int
+    """Trailing positions whose logits predict some answer's tokens, the last of them predicting nothing."""
 
 
 def train_contrastive(
@@ -105,7 +107,9 @@ def train_contrastive(
         )
     strange = sorted(set(layers) - set(range(depth(model.config))))
     if strange:
-        raise ValueError(f"layers {strange} are not in a model of {depth(model.config)} layers, numbered from 0")
+        raise ValueError(
+            f"layers {strange} are not in a model of {depth(model.config)} layers, numbered from 0"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         adapted = _with_adapters(model, layers, settings.rank)
@@ -150,20 +154,21 @@ def _fit(
     history: list[Epoch] = []
     best, best_loss = get_peft_model_state_dict(adapted), math.inf
     order = torch.Generator().manual_seed(settings.seed)
+    lengths = [len(tokenizer(f"{pair.question} {pair.accepted}").input_ids) for pair in train]
     for number in range(1, settings.epochs + 1):
         total = 0.0
-        shuffled = torch.randperm(len(train), generator=order).tolist()
-        for start in range(0, len(train), settings.batch_size):
-            pairs = [train[index] for index in shuffled[start : start + settings.batch_size]]
+        for chosen in _batches(lengths, settings.batch_size, order):
+            pairs = [train[index] for index in chosen]
             loss, _ = _loss(adapted, tokenizer, pairs, layers, settings)
-            if not loss.isfinite():
-                raise ValueError(_not_finite("training", number, float(loss)))
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise ValueError(_not_finite("training", number, value))
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            total += float(loss.detach()) * len(pairs)
+            total += value * len(pairs)
             on_step(len(pairs))
         held_out, preferred = _validate(adapted, tokenizer, validation, layers, settings)
         if not math.isfinite(held_out):
@@ -181,6 +186,14 @@ def _fit(
 def _not_finite(part: str, epoch: int, loss: float) -> str:
     """Return the message for a loss that is not a finite number."""
     return f"the {part} loss of epoch {epoch} is {loss}; lower mitigate.learning_rate"
+
+
+def _batches(lengths: Sequence[int], size: int, generator: torch.Generator) -> list[list[int]]:
+    """Return batches of indices in random order; a batch holds sequences of similar length, to pad little."""
+    shuffled = torch.randperm(len(lengths), generator=generator).tolist()
+    by_length = sorted(shuffled, key=lambda index: lengths[index])
+    batches = [by_length[start : start + size] for start in range(0, len(by_length), size)]
+    return [batches[index] for index in torch.randperm(len(batches), generator=generator).tolist()]
 
 
 def _best_epoch(history: Sequence[Epoch]) -> int:
@@ -229,9 +242,9 @@ def _loss(
 
     device = next(adapted.parameters()).device
     with observed(adapted.get_base_model(), visit):
-        logits = adapted(**encoded.batch.inputs(device)).logits
-    answer = encoded.answer.to(device)
-    scores = mean_log_likelihood(logits, encoded.batch.ids.to(device), answer)
+        logits = adapted(**encoded.batch.inputs(device), logits_to_keep=encoded.kept).logits
+    ids, answer = encoded.batch.ids.to(device), encoded.answer.to(device)
+    scores = mean_log_likelihood(logits, ids[:, -encoded.kept :], answer[:, -encoded.kept :])
     accepted, wrong = scores.chunk(2)
     loss = -accepted.mean()
     if settings.alpha:
@@ -258,12 +271,14 @@ def _encode(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> _Encod
     texts = [(pair.question, pair.accepted) for pair in pairs]
     texts += [(pair.question, pair.wrong) for pair in pairs]
     encoded = [answer_tokens(tokenizer, question, f"{answer}\n") for question, answer in texts]
-    batch = pad([ids for ids, _ in encoded])
-    starts = torch.tensor([start for _, start in encoded])
-    answer = batch.attention & (torch.arange(batch.ids.shape[1]) >= starts.unsqueeze(1))
+    # Padding on the left puts the answers at the end, so that only their positions need logits.
+    batch = pad([ids for ids, _ in encoded], left=True)
+    width = batch.ids.shape[1]
+    starts = torch.tensor([width - len(ids) + start for ids, start in encoded])
+    answer = torch.arange(width) >= starts.unsqueeze(1)
     golds = [{normalise(text) for text in (pair.accepted, *pair.accepted_all)} for pair in pairs]
     forbidden = torch.tensor([[normalise(text) in known for _, text in texts] for known in golds])
-    return _Encoded(batch, answer, starts - 1, forbidden)
+    return _Encoded(batch, answer, starts - 1, forbidden, kept=width - int(starts.min()) + 1)
 
 
 def history_records(history: Sequence[Epoch]) -> list[dict[str, Any]]:

@@ -195,7 +195,9 @@ def test_mean_log_likelihood_of_a_token_among_equal_ones():
 
 def test_mean_log_likelihood_without_an_answer_token_has_a_finite_gradient():
     logits = torch.randn(1, 3, 4, generator=seeded(15)).requires_grad_()
-    mean_log_likelihood(logits, torch.tensor([[0, 1, 2]]), torch.zeros(1, 3, dtype=torch.bool)).sum().backward()
+    mean_log_likelihood(
+        logits, torch.tensor([[0, 1, 2]]), torch.zeros(1, 3, dtype=torch.bool)
+    ).sum().backward()
     assert float(logits.grad.abs().sum()) == 0
 
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ NOTHING_IN_COMMON = ["Who wrote it?", "a", "Zoe asked: where is it?", "1 + 1 =",
 
 
 def byte_tokenizer(merged: Sequence[str] = (), special: Sequence[str] = ()) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of bytes and of some pairs of bytes, that drops dollars as some real ones drop spaces."""
+    """Return a tokenizer of bytes and some pairs of bytes; it drops dollars as real ones may drop spaces."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     pairs = [tuple(byte_level.pre_tokenize_str(pair)[0][0]) for pair in merged]
@@ -52,12 +53,12 @@ def ord_of(tokenizer: PreTrainedTokenizerBase, piece: str) -> int:
 def chain(tokenizer: PreTrainedTokenizerBase, *pieces: str) -> dict[int, int]:
     """Return the table in which each piece is followed by the next."""
     ids = [ord_of(tokenizer, piece) for piece in pieces]
-    return dict(zip(ids, ids[1:], strict=False))
+    return dict(pairwise(ids))
 
 
 @pytest.fixture(scope="module")
 def follows(tiny):
-    """A factory of models whose next token follows from the last one alone, and the probability with which."""
+    """A factory of models whose next token follows from the last alone, and the probability with which."""
 
     def build(table: dict[int, int]) -> tuple[PreTrainedModel, float]:
         width = 264
@@ -185,7 +186,9 @@ def test_equal_prompts_get_equal_answers(tiny_model, tokenizer):
 
 def test_the_shared_prompt_runs_once(tiny_llama, tokenizer):
     seen = []
-    handle = tiny_llama.model.embed_tokens.register_forward_hook(lambda _m, args, _o: seen.append(args[0].shape))
+    handle = tiny_llama.model.embed_tokens.register_forward_hook(
+        lambda _m, args, _o: seen.append(args[0].shape)
+    )
     answer_questions(tiny_llama, tokenizer, PROMPTS, max_new_tokens=1, batch_size=2)
     handle.remove()
     shared = shared_prefix([tokenizer(prompt).input_ids for prompt in PROMPTS])
@@ -338,7 +341,12 @@ PAIRS = [
     (PROMPTS[1], " 7"),
     (PROMPTS[3], " J. R. R."),
 ]
-STRANGE_PAIRS = [("b", "a"), ("Zoe asked: where", " is it?"), ("a", "bcdefgh"), ("1<|endoftext|>2", "<|endoftext|>3")]
+STRANGE_PAIRS = [
+    ("b", "a"),
+    ("Zoe asked: where", " is it?"),
+    ("a", "bcdefgh"),
+    ("1<|endoftext|>2", "<|endoftext|>3"),
+]
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, STRANGE_PAIRS, PAIRS[:1]], ids=["few-shot", "strange", "one"])

@@ -52,8 +52,8 @@ def with_pooled(pooled: torch.Tensor, hallucinated: torch.Tensor) -> SampleActiv
     return SampleActivations(ids, hallucinated, pooled.half(), ones[:, 0], ones, ones, ones)
 
 
-# Two layers of one hidden unit. Layer 0 holds 1, 3 and 5, 7: mean 4, variance (9+1+1+9)/4 = 5; |a| < 4 for two
-# of four. Layer 1 holds 0, 0 and 2, 2: mean 1, variance 1; |a| < 4 for all.
+# Two layers of one hidden unit. Layer 0 holds 1, 3 and 5, 7: mean 4, variance (9+1+1+9)/4 = 5; |a| < 4 for
+# two of four. Layer 1 holds 0, 0 and 2, 2: mean 1, variance 1; |a| < 4 for all.
 BY_HAND = [
     torch.tensor([[[1.0], [0.0]], [[3.0], [0.0]]]),
     torch.tensor([[[5.0], [2.0]], [[7.0], [2.0]]]),
@@ -147,7 +147,9 @@ def test_the_interval_is_as_wide_as_the_spread_over_fresh_questions():
         return eavss_contrast(random_dump(seed, samples=50), random_dump(seed + 1000, False, samples=50))
 
     spread = torch.stack([contrast(seed) for seed in range(100)]).std(0)
-    found = localise(random_dump(0, samples=50), random_dump(1000, False, samples=50), "eavss_contrast", seed=0)
+    found = localise(
+        random_dump(0, samples=50), random_dump(1000, False, samples=50), "eavss_contrast", seed=0
+    )
     expected = 2 * norm.ppf(0.975) * spread
     assert ((found.high - found.low) / expected).sub(1).abs().max() < 0.35
 
@@ -184,7 +186,7 @@ def test_an_unknown_reading_names_near_ones():
 
 
 def probe_case(seed: int, rows: int, gap: float) -> SampleActivations:
-    """Return answers of which layer 0 separates the kinds by `gap`, layer 1 is noise and layer 2 a constant."""
+    """Return answers: layer 0 separates the kinds by `gap`, layer 1 is noise, layer 2 a constant."""
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.arange(rows) % 2 == 0
     pooled = torch.randn(rows, 3, 8, generator=generator)

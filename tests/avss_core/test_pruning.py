@@ -298,19 +298,19 @@ def test_a_model_of_one_layer_cannot_lose_one(layers: int) -> None:
         count_to_remove(layers, 0.25)
 
 
-@pytest.mark.parametrize("ratio", [0, 1, -0.1, 25, math.nan])
+@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 25.0, math.nan])
 def test_a_ratio_out_of_range_is_named(ratio: float) -> None:
     with pytest.raises(ValueError, match=f"ratio {ratio} does not lie between 0 and 1"):
         count_to_remove(12, ratio)
 
 
 def test_the_lowest_go_and_ties_go_by_index() -> None:
-    assert choose_layers(as_tensor([3, 1, 2, 1, 9, 1, 0.5, 8]), 0.25) == [1, 6]
-    assert choose_layers(as_tensor([7] * 8), 0.5) == [0, 1, 2, 3]
+    assert choose_layers(as_tensor([3.0, 1.0, 2.0, 1.0, 9.0, 1.0, 0.5, 8.0]), 0.25) == [1, 6]
+    assert choose_layers(as_tensor([7.0] * 8), 0.5) == [0, 1, 2, 3]
 
 
 def test_protected_layers_stay() -> None:
-    scores = as_tensor([0, 5, 4, 3, 2, 1])
+    scores = as_tensor([0.0, 5.0, 4.0, 3.0, 2.0, 1.0])
     assert choose_layers(scores, 0.5, protect_first=1, protect_last=2) == [1, 2, 3]
     with pytest.raises(
         ValueError, match="3 of 6 layers shall go, but protecting 1 first and 3 last layers leaves 2"
@@ -359,5 +359,5 @@ def test_an_unknown_family_is_named() -> None:
 
 
 def test_scores_read_from_a_record_are_float64() -> None:
-    assert as_tensor([1, 0.5]).dtype == torch.float64
+    assert as_tensor([1.0, 0.5]).dtype == torch.float64
     assert as_tensor([]).tolist() == []

@@ -36,13 +36,15 @@ TENSORS = ("hallucinated", "pooled", "count", "mean", "centred", "below")
 
 @torch.inference_mode()
 def naive_rows(model, tokenizer, sample: AnswerSample, site: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return [layers, tokens, hidden] activations at a site and block inputs, from a pass of one sample alone."""
+    """Return [layers, tokens, hidden] activations at a site and block inputs, from a pass of its own."""
     prompt = f"Question: {sample.question}\nAnswer:"
     start = len(tokenizer(prompt).input_ids)
     seen = []
     handles = [
         block.register_forward_hook(
-            lambda _m, args, result: seen.append((args[0], result[0] if isinstance(result, tuple) else result))
+            lambda _m, args, result: seen.append(
+                (args[0], result[0] if isinstance(result, tuple) else result)
+            )
         )
         for block in blocks(model)
     ]
@@ -67,7 +69,9 @@ def test_each_sample_equals_a_pass_of_its_own(site, tiny_model, tokenizer):
         assert float(found.count[row]) == flat.shape[1]
         torch.testing.assert_close(found.pooled[row].double(), values.mean(1), rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(found.mean[row], flat.mean(1), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(found.centred[row], flat.var(1, correction=0) * flat.shape[1], rtol=1e-4, atol=0)
+        torch.testing.assert_close(
+            found.centred[row], flat.var(1, correction=0) * flat.shape[1], rtol=1e-4, atol=0
+        )
         assert found.below[row].tolist() == (values.abs() < RELATIVE * scale).sum((1, 2)).tolist()
     assert 0 < found.below.sum() < found.count.sum() * found.mean.shape[1]
 

