@@ -36,7 +36,7 @@ test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to py
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 ui: $(INSTALLED) ## browse the history of experiments on http://127.0.0.1:PORT (PORT=5000)
-	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT)
+	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 report: $(INSTALLED) ## bring the report up to date and print where it is
 	@$(VENV)/bin/dvc repro report

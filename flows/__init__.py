@@ -1,6 +1,7 @@
 """The order of things: one flow per stage, the whole pipeline, and the command line."""
 
 import os
+import sys
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent.parent
@@ -24,5 +25,7 @@ for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # Bars of loading are for a person at a terminal; in a log they are noise.
+    **({} if sys.stderr.isatty() else {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}),
 }.items():
     os.environ.setdefault(_name, _value)

@@ -3,9 +3,7 @@
 import functools
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from avss_core.models import load_model, load_tokenizer
 from tasks.units import content_digest
@@ -18,8 +16,6 @@ def model_at(folder: Path, dtype: str, device: str) -> tuple[PreTrainedModel, Pr
 
 @functools.lru_cache(maxsize=1)
 def _load(folder: str, _digest: str, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    # One progress bar a step is enough; loading takes a second.
-    transformers_logging.disable_progress_bar()
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, dtype=dtype, device=device)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -27,5 +23,4 @@ def _load(folder: str, _digest: str, dtype: str, device: str) -> tuple[PreTraine
             f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the model embeds only "
             f"{model.get_input_embeddings().num_embeddings}; they do not belong together"
         )
-    torch.use_deterministic_algorithms(True, warn_only=True)
     return model, tokenizer

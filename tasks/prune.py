@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import task
 
+from avss_core.architectures import depth
 from avss_core.certificate import block_path, kept_source, write_certified
 from avss_core.digests import folder_written_whole
 from avss_core.models import has_tokenizer, load_model, load_tokenizer
@@ -26,7 +27,7 @@ def prune_model(
     """Write the pruned checkpoint with its certificate, and return the certificate with sizes before and after."""
     network = load_model(model, revision, dtype=dtype)
     before = parameter_count(network)
-    layers = int(network.config.num_hidden_layers)
+    layers = depth(network.config)
     removed = check_layers(removed, layers)
     kept = kept_layers(layers, removed)
     # A local folder may hold weights alone; the checkpoint then has no tokenizer either.

@@ -1,1 +1,196 @@
-def write_report(**kw): raise NotImplementedError
+"""Write the report: one self-contained page, its figures, and the summary that DVC and MLflow compare."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from prefect import task
+
+from avss_core.activations import SiteStatistics
+from avss_core.answers import JUDGES
+from avss_core.digests import folder_written_whole, read_json, write_json, write_text
+from tasks.figures import write_figures
+from tasks.wording import (
+    NAMES,
+    change_text,
+    direction,
+    figure_text,
+    interval_text,
+    listed,
+    number,
+    setting_text,
+    significant,
+    verdicts,
+)
+
+_SUMMARY_FIGURES = (*NAMES, "exact_match")
+
+
+@task(name="write-report")
+def write_report(
+    *,
+    prepared: Path,
+    dense: Path,
+    statistics: Path,
+    scores: Path,
+    pruned: Path,
+    evaluation: Path,
+    localization: Path,
+    mitigated: Path,
+    mitigation: Path,
+    parameters: dict[str, Any],
+    folder: Path,
+) -> tuple[dict[str, Any], list[Path]]:
+    """Return the summary and the files of the report, written whole or not at all.
+
+    Raises:
+        FileNotFoundError: a record of another stage is not there; names the file and the stage.
+    """
+    records = {
+        "manifest": ("prepare", prepared / "manifest.json"),
+        "card": ("prepare", dense / "model_card.json"),
+        "statistics": ("collect", statistics),
+        "scores": ("score", scores),
+        "pruned": ("prune", pruned / "certificate.json"),
+        "evaluation": ("evaluate", evaluation / "figures.json"),
+        "localization": ("localize", localization),
+        "mitigated": ("mitigate", mitigated / "certificate.json"),
+        "mitigation": ("mitigate", mitigation / "figures.json"),
+    }
+    found = {name: _record(stage, path) for name, (stage, path) in records.items()}
+    found |= {"parameters": parameters} | activation_figures(found["statistics"], parameters)
+    summary = summarise(found)
+    with folder_written_whole(folder, replace=True) as part:
+        write_text(part / "index.html", render_page(found, write_figures(found, part / "figures")))
+        write_json(part / "summary.json", summary)
+    return summary, [*sorted((folder / "figures").glob("*.png")), folder / "index.html"]
+
+
+def _record(stage: str, path: Path) -> Any:
+    """Return the record that a stage wrote."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; the stage {stage} writes it: run that stage first")
+    return read_json(path)
+
+
+def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the statistics say of each layer.
+
+    Returns:
+        sources: source -> site -> variance (squared activation), mean L1 and L2 norm of a token, by layer;
+        layer_figures: relative variance and share of small values by layer, on the calibration text, of what
+        a block adds to the stream (of its output where only that was collected); site: which of the two.
+    """
+    sources: dict[str, Any] = {}
+    layers: dict[str, list[SiteStatistics]] = {}
+    for source, record in statistics.items():
+        sources[source] = {}
+        for site in sorted(record["layers"][0]):
+            read = [SiteStatistics.from_record(layer[site]) for layer in record["layers"]]
+            sources[source][site] = {
+                "variance": [float(layer.values.variance()[0]) for layer in read],
+                "l1": [layer.token_mean("l1") for layer in read],
+                "l2": [layer.token_mean("l2") for layer in read],
+            }
+            if source == "text":
+                layers[site] = read
+    site = "update" if "update" in layers else "output"
+    threshold = parameters["collect.relative_threshold"]
+    return {
+        "sources": sources,
+        "site": site,
+        "layer_figures": {
+            "relative_variance": [layer.token_mean("relative_variance") for layer in layers[site]],
+            "share_below": [layer.below_relative[threshold] / layer.values.count for layer in layers[site]],
+        },
+    }
+
+
+def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run's figures as nested numbers; a figure without a value is left out."""
+    scores, evaluation, mitigation = found["scores"], found["evaluation"], found["mitigation"]
+    variants = {
+        **{name: evaluation[name] for name in ("dense", "pruned")},
+        "mitigated": mitigation["mitigated"],
+    }
+    changes = {
+        "pruned": evaluation["pruned_against_dense"],
+        "mitigated": mitigation["mitigated_against_base"],
+    }
+    return _known(
+        {
+            **{
+                variant: {
+                    name: {figure: entries[figure]["value"] for figure in _SUMMARY_FIGURES}
+                    for name, entries in figures["sets"].items()
+                }
+                for variant, figures in variants.items()
+            },
+            "layers": {"dense": found["card"]["layers"], "pruned": len(found["pruned"]["layer_map"])},
+            "parameters": {name: found[key]["parameters"] for name, key in
+                           (("dense", "card"), ("pruned", "pruned"), ("mitigated", "mitigated"))},
+            "retention": {variant: {name: entry["retention"] for name, entry in change.items()}
+                          for variant, change in changes.items()},
+            "score": {
+                "dense_nll": scores["dense"]["nll"],
+                "removal_nll": {name: reading["cost"]["nll"] for name, reading in scores["readings"].items()},
+            },
+            "sentiment": {name: entry["sentiment"]["accuracy"]["value"] for name, entry in variants.items()},
+            "text": {name: entry["language_modelling"]["token_perplexity"] for name, entry in variants.items()},
+        }
+    )  # fmt: skip
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Return nested values without those that are None."""
+    return {
+        key: _known(value) if isinstance(value, dict) else value
+        for key, value in sorted(values.items())
+        if value is not None
+    }
+
+
+def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
+    """Return the page; every text of the records is escaped, the figures alone are markup."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "significant": significant,
+        "listed": listed,
+        "setting_text": setting_text,
+    }
+    return environment.get_template("report.html.j2").render(
+        **found,
+        **_derived(found),
+        figures={name: Markup(svg) for name, svg in figures.items()},
+        verdicts=verdicts(found),
+        figure_names=NAMES,
+        figure_text=figure_text,
+        interval_text=interval_text,
+        change_text=change_text,
+        direction=direction,
+        judges={name: judge.reference for name, judge in JUDGES.items()},
+    )
+
+
+def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page draws from several records at once."""
+    dense, mitigation = found["evaluation"]["dense"], found["mitigation"]
+    contrast = found["localization"]["readings"][found["localization"]["reading"]]
+    return {
+        "samples": [
+            part for part, origin in sorted(found["manifest"]["origin"].items()) if origin == "sample"
+        ],
+        "small": [name for name, figures in dense["sets"].items() if figures["small_n"]],
+        "compared": 2 * len(NAMES) * len(dense["sets"]),
+        "certain": [layer for layer, low in enumerate(contrast["low"]) if low > 0],
+        "best": min(mitigation["training"]["history"], key=lambda epoch: epoch["validation_loss"]),
+    }

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,13 +76,21 @@ def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], objec
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-@pytest.fixture
-def written(here: None, tiny: Any, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def template(tiny: Any, tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certified checkpoint of a family whose layers are of two kinds."""
-    folder = tmp_path / "written"
-    write(tiny("qwen2", layer_types=LAYER_TYPES), folder, tokenizer)
+    folder = tmp_path_factory.mktemp("certified") / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(certificate, "verify", inspect)
+        write(tiny("qwen2", layer_types=LAYER_TYPES), folder, tokenizer)
     assert failed(folder) == set()
     return folder
+
+
+@pytest.fixture
+def written(template: Path, tmp_path: Path) -> Path:
+    """A copy of the certified checkpoint, to be broken."""
+    return Path(shutil.copytree(template, tmp_path / "written"))
 
 
 def test_a_pruned_model_is_certified_by_a_fresh_process(
@@ -115,9 +124,19 @@ def test_every_family_is_green(tiny: Any, tmp_path: Path, family: str, tied: boo
 
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_green(tiny: Any, tmp_path: Path, dtype: torch.dtype) -> None:
-    write(tiny("llama").to(dtype), tmp_path / "model")
+def test_half_precision_is_green_and_its_cache_is_compared_without_near_ties(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    seen: list[torch.dtype] = []
+
+    def watched(model: PreTrainedModel, cached: bool) -> list[int]:
+        seen.append(model.dtype)
+        return greedy(model, cached=cached)
+
+    monkeypatch.setattr(certificate, "greedy", watched)
+    write(tiny("qwen2").to(dtype), tmp_path / "model")
     assert failed(tmp_path / "model") == set()
+    assert set(seen) == {torch.float32}
 
 
 def swap_layers(tensors: dict[str, torch.Tensor]) -> None:

@@ -221,11 +221,10 @@ def test_an_end_of_text_at_once_is_an_empty_answer_with_its_probability(follows,
 
 
 def test_an_end_of_the_generation_settings_ends_an_answer_too(follows, tokenizer):
-    model, _ = follows(chain(tokenizer, ":", "a", "b"))
-    model.generation_config.eos_token_id = [ord_of(tokenizer, "b"), 256]
-    assert answer_questions(model, tokenizer, ["Q:"])[0].text == "a"
-    model.generation_config.eos_token_id = None
-    assert answer_questions(model, tokenizer, ["Q:"], max_new_tokens=2)[0].text == "ab"
+    model, _ = follows(chain(tokenizer, ":", "a", "b", END, "c", "\n"))
+    for ends, text in ((ord_of(tokenizer, "b"), "a"), ([ord_of(tokenizer, "b"), 256], "a"), (None, "ab")):
+        model.generation_config.eos_token_id = ends
+        assert answer_questions(model, tokenizer, ["Q:"])[0].text == text
 
 
 def test_a_full_stop_or_comma_does_not_end_an_answer(follows, tokenizer):

@@ -1,0 +1,67 @@
+"""The results of a run as Markdown tables, for a README or an issue."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from avss_core.digests import read_json
+
+FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
+
+
+def markdown_tables(scores: Path, evaluation: Path, mitigation: Path) -> str:
+    """Return what each score removes and costs, and every figure of every model, from the files of a run."""
+    scored, figures, mended = (
+        read_json(path) for path in (scores, evaluation / "figures.json", mitigation / "figures.json")
+    )
+    variants = {"dense": figures["dense"], "pruned": figures["pruned"], "mitigated": mended["mitigated"]}
+    return "\n".join([*_removals(scored), "", *_questions(variants), "", *_language(variants)])
+
+
+def _removals(scored: Mapping[str, Any]) -> list[str]:
+    """Return the table of what each score removes, and what that costs."""
+    tokens = scored["dense"]["tokens"]
+    lines = [f"| score | layers removed | NLL (nats a token, {tokens} held-out tokens) |", "| --- | --- | --- |"]
+    lines.append(f"| none | | {scored['dense']['nll']:.3f} |")
+    for name, found in scored["readings"].items():
+        removed = ", ".join(map(str, found["removed"]))
+        lines.append(f"| {name} | {removed} | {found['cost']['nll']:.3f} |")
+    return lines
+
+
+def _questions(variants: Mapping[str, Any]) -> list[str]:
+    """Return the table of question answering, with the 95 % interval of the accuracy."""
+    lines = [
+        "| set (n, judge) | model | accuracy | EM | accuracy@50 | coverage@50 | ECE | Brier |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in variants["dense"]["sets"]:
+        for variant, figures in variants.items():
+            found = figures["sets"][name]
+            cells = [_number(found[figure]["value"]) for figure in FIGURES]
+            cells[0] += f" [{_number(found['accuracy']['low'])}, {_number(found['accuracy']['high'])}]"
+            head = f"{name} ({found['n']}, {found['judge']})" if variant == "dense" else ""
+            lines.append(f"| {head} | {variant} | {' | '.join(cells)} |")
+    return lines
+
+
+def _language(variants: Mapping[str, Any]) -> list[str]:
+    """Return the table of language modelling and sentiment."""
+    lines = [
+        "| model | token perplexity | word perplexity | sentiment accuracy | predicted positive |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for variant, figures in variants.items():
+        text, feeling = figures["language_modelling"], figures["sentiment"]
+        accuracy = feeling["accuracy"]
+        lines.append(
+            f"| {variant} | {text['token_perplexity']:.1f} | {text['word_perplexity']:.1f} | "
+            f"{_number(accuracy['value'])} [{_number(accuracy['low'])}, {_number(accuracy['high'])}] | "
+            f"{_number(feeling['predicted_positive'])} |"
+        )
+    return lines
+
+
+def _number(value: float | None) -> str:
+    """Return a share with three digits, a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"

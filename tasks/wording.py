@@ -1,0 +1,165 @@
+"""Numbers and verdicts in plain words: a change is called one only where its interval excludes zero."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LOWER_IS_BETTER = frozenset({"ece", "brier"})
+IN_PERCENT = frozenset({"accuracy", "accuracy_at_50", "coverage_at_50", "exact_match"})
+NAMES = {
+    "accuracy": "accuracy",
+    "accuracy_at_50": "accuracy@50",
+    "coverage_at_50": "coverage@50",
+    "ece": "ECE",
+    "brier": "Brier score",
+}
+"""Figures of a question set that are compared, and their names on the page."""
+
+NONE = "\u2014"
+MINUS = "\u2212"
+SPACE = "\u00a0"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence of the page's summary."""
+
+    tone: str
+    """`worse`, `better`, `same` where no change is certain, `fact` for what was done."""
+    text: str
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with fixed digits and a true minus sign, a dash for None."""
+    if value is None:
+        return NONE
+    text = f"{value:,.{digits}f}"
+    return (text if float(text.replace(",", "")) else text.lstrip("-")).replace("-", MINUS)
+
+
+def significant(value: float | None, digits: int = 4) -> str:
+    """Return a number of any size with a few significant digits, a dash for None."""
+    return NONE if value is None else f"{value:.{digits}g}".replace("-", MINUS)
+
+
+def figure_text(name: str, value: float | None) -> str:
+    """Return a figure in the form of its kind: shares in percent, the others with three digits."""
+    if value is None:
+        return NONE
+    return f"{number(100 * value, 1)}{SPACE}%" if name in IN_PERCENT else number(value)
+
+
+def interval_text(name: str, entry: Mapping[str, Any]) -> str:
+    """Return the interval of a figure in the unit of the figure, nothing where there is none."""
+    if entry["low"] is None or entry["high"] is None:
+        return ""
+    scale, digits = (100, 1) if name in IN_PERCENT else (1, 3)
+    return f"[{number(scale * entry['low'], digits)}, {number(scale * entry['high'], digits)}]"
+
+
+def change_text(name: str, entry: Mapping[str, Any]) -> str:
+    """Return a difference with its sign and interval; shares differ in points."""
+    scale, digits, unit = (100, 1, f"{SPACE}points") if name in IN_PERCENT else (1, 3, "")
+    value = number(scale * entry["value"], digits)
+    sign = "+" if entry["value"] > 0 and value.strip("0.,") else ""
+    return f"{sign}{value}{unit} {interval_text(name, entry)}"
+
+
+def direction(name: str, entry: Mapping[str, Any]) -> str:
+    """Return better, worse, or same where the interval of a difference holds zero."""
+    if entry["low"] <= 0 <= entry["high"]:
+        return "same"
+    return "better" if (entry["value"] < 0) == (name in LOWER_IS_BETTER) else "worse"
+
+
+def listed(items: Sequence[Any]) -> str:
+    """Return items as a list in a sentence."""
+    return ", ".join(map(str, items)) or "none"
+
+
+def setting_text(value: Any) -> str:
+    """Return a parameter's value as params.yaml would show it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return listed(value) if isinstance(value, list) else str(value)
+
+
+def verdicts(found: Mapping[str, Any]) -> list[Verdict]:
+    """Return what the run found, each sentence following from the numbers and their intervals."""
+    evaluation, mitigation = found["evaluation"], found["mitigation"]
+    base = evaluation[mitigation["base"]]
+    return [
+        _removal(found),
+        *_changes("After pruning", evaluation["pruned_against_dense"]),
+        _sentiment("pruned", evaluation["dense"]["sentiment"], evaluation["pruned"]["sentiment"]),
+        _training(mitigation, base["language_modelling"]),
+        *_changes("After training", mitigation["mitigated_against_base"]),
+    ]
+
+
+def _removal(found: Mapping[str, Any]) -> Verdict:
+    """Return what was removed, and what the test text says of it."""
+    provenance = found["pruned"]["provenance"]
+    before, after = (found["evaluation"][name]["language_modelling"] for name in ("dense", "pruned"))
+    removed, depth = provenance["removed"], found["card"]["layers"]
+    verb = "raises" if after["nll"] > before["nll"] else "lowers"
+    apart = _apart(before["window_mean"], after["window_mean"])
+    tone = {"raises": "worse", "lowers": "better"}[verb] if apart else "same"
+    return Verdict(
+        tone,
+        f"Removing {len(removed)} of {depth} layers ({listed(removed)}), chosen by {provenance['score']}, "
+        f"{verb} the loss on test text from {number(before['nll'])} to {number(after['nll'])} nats per token"
+        f"{'' if apart else ' (the intervals over windows overlap)'}. It leaves "
+        f"{found['pruned']['parameters']:,} of {found['card']['parameters']:,} parameters.",
+    )
+
+
+def _training(mitigation: Mapping[str, Any], before: Mapping[str, Any]) -> Verdict:
+    """Return what was trained, and the loss of text before and after, which has no paired interval."""
+    after, training = mitigation["mitigated"]["language_modelling"], mitigation["training"]
+    return Verdict(
+        "fact",
+        f"Trained layers {listed(training['dense_layers'])} of the {mitigation['base']} model on "
+        f"{training['train_pairs']} pairs of answers. The loss on test text was {number(before['nll'])} nats "
+        f"per token before and is {number(after['nll'])} after.",
+    )
+
+
+def _changes(when: str, changes: Mapping[str, Any]) -> Iterator[Verdict]:
+    """Yield one sentence for what is surely better, one for what is surely worse, one for the rest."""
+    found: dict[str, list[str]] = {"worse": [], "better": [], "same": []}
+    for set_name, entries in changes.items():
+        for name, label in NAMES.items():
+            text = f"{label} on {set_name} {change_text(name, entries[name])}"
+            found[direction(name, entries[name])].append(text)
+    count = sum(map(len, found.values()))
+    if len(found["same"]) == count:
+        yield Verdict("same", f"{when}, none of the {count} figures changed beyond its 95 % interval.")
+        return
+    for tone in ("worse", "better"):
+        if found[tone]:
+            yield Verdict(
+                tone, f"{when}, {len(found[tone])} of {count} figures are {tone}: {'; '.join(found[tone])}."
+            )
+    if found["same"]:
+        yield Verdict(
+            "same", f"{when}, {len(found['same'])} of {count} figures did not change beyond their interval."
+        )
+
+
+def _sentiment(variant: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Verdict:
+    """Return how sentiment accuracy compares; a difference counts where the two intervals are apart."""
+    first, second = before["accuracy"], after["accuracy"]
+    texts = [f"{figure_text('accuracy', e['value'])} {interval_text('accuracy', e)}" for e in (first, second)]
+    start = f"Sentiment accuracy is {texts[0]} for the dense and {texts[1]} for the {variant} model"
+    if not _apart(first, second):
+        return Verdict("same", f"{start}: the intervals overlap, so no difference is certain.")
+    return Verdict(
+        "better" if second["value"] > first["value"] else "worse", f"{start}: the intervals are apart."
+    )
+
+
+def _apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Tell whether two intervals exist and do not overlap."""
+    ends = (first["low"], first["high"], second["low"], second["high"])
+    return None not in ends and (first["high"] < second["low"] or second["high"] < first["low"])

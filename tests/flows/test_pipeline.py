@@ -1,0 +1,135 @@
+"""The whole DAG once, on a tiny model, with a real Prefect server and a real MLflow database."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from transformers import AutoModelForCausalLM
+
+ROOT = Path(__file__).resolve().parents[2]
+
+QUICK = {
+    "collect.tokens": 256,
+    "collect.set_tokens": 128,
+    "collect.window": 64,
+    "collect.answers": 8,
+    "score.cost_tokens": 128,
+    "score.random_draws": 2,
+    "evaluate.shots": 1,
+    "evaluate.limit": 4,
+    "evaluate.max_new_tokens": 4,
+    "evaluate.tokens": 128,
+    "evaluate.window": 64,
+    "localize.resamples": 10,
+    "mitigate.layers": 2,
+    "mitigate.pairs": 4,
+    "mitigate.epochs": 1,
+    "mitigate.batch_size": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tiny, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    tiny("llama", max_position_embeddings=1024).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workspace(model, prefect_harness, tmp_path_factory):
+    from flows.params import load_params
+    from flows.pipeline import pipeline
+
+    root = tmp_path_factory.mktemp("workspace")
+    changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
+    pipeline(load_params(ROOT / "params.yaml", changes), root)
+    return root
+
+
+def _json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
+    from flows.workspace import Workspace
+
+    paths = Workspace(workspace)
+    for name in ("prepared", "dense", "statistics", "activations", "scores", "pruned", "evaluation", "localization",
+                 "mitigated", "mitigation", "reports"):  # fmt: skip
+        assert getattr(paths, name).exists(), name
+    assert not [path for path in workspace.rglob("*") if path.name.endswith(".part")]
+
+
+def test_scores_rank_every_layer_by_every_reading(workspace):
+    scores = _json(workspace / "data/scores.json")
+    assert set(scores["readings"]) == {"avss", "avss_output", "block_influence", "random_0", "random_1"}
+    for found in scores["readings"].values():
+        assert len(found["scores"]) == 6
+        assert sum(found["normalised"]) == pytest.approx(1)
+        assert len(found["removed"]) == 1
+        assert found["cost"]["tokens"] == scores["dense"]["tokens"]
+    assert scores["removed"] == scores["readings"]["avss"]["removed"]
+
+
+def test_the_pruned_checkpoint_is_certified_and_loads_with_plain_transformers(workspace):
+    certificate = _json(workspace / "data/pruned/certificate.json")
+    assert all(check["passed"] for check in certificate["checks"])
+    removed = _json(workspace / "data/scores.json")["removed"]
+    assert certificate["layer_map"] == [layer for layer in range(6) if layer not in removed]
+    assert AutoModelForCausalLM.from_pretrained(workspace / "data/pruned").config.num_hidden_layers == 5
+
+
+def test_both_models_answer_the_same_questions(workspace):
+    answers = _json(workspace / "data/evaluation/answers.json")
+    for name, found in answers["dense"].items():
+        ids = [row["id"] for row in found["answers"]]
+        assert len(ids) == 4
+        assert ids == [row["id"] for row in answers["pruned"][name]["answers"]]
+
+
+def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(workspace):
+    training = _json(workspace / "data/mitigation/figures.json")["training"]
+    assert training["train_pairs"] == 20
+    assert len(training["layers"]) == 2
+    certificate = _json(workspace / "data/mitigated/certificate.json")
+    trained = {name for name in certificate["tensors"] if name not in certificate["source_tensors"]}
+    assert {int(name.split(".")[2]) for name in trained} == set(training["layers"])
+
+
+def test_history_has_one_parent_with_eight_finished_children(workspace):
+    from flows import ROOT as HOME
+
+    client = MlflowClient(f"sqlite:///{HOME / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("avss")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if run.data.tags.get("avss.stage") == "pipeline"]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert [run.info.status for run in runs].count("RUNNING") == 0
+    assert len(children) == 8
+    assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
+    assert "dense.nq.accuracy" in parents[0].data.metrics
+    report = next(run for run in children if run.data.tags["avss.stage"] == "report")
+    assert client.list_artifacts(report.info.run_id, "figures")
+
+
+def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cache(
+    workspace, model, prefect_harness, tmp_path, monkeypatch
+):
+    from flows.params import load_params
+    from flows.pipeline import pipeline
+    from tasks import evaluate
+
+    def never(*_args, **_kwargs):
+        raise AssertionError("a cached unit ran again")
+
+    # The answers of the dense and the pruned model come from the cache, and training repeats to the bit, so the
+    # answers of the trained model do too.
+    monkeypatch.setattr(evaluate, "answer_questions", never)
+    changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
+    pipeline(load_params(ROOT / "params.yaml", changes), tmp_path)
+    for name in ("data/scores.json", "data/evaluation/figures.json", "data/mitigation/figures.json",
+                 "data/activations/update.safetensors", "data/pruned/model.safetensors",
+                 "data/mitigated/model.safetensors", "reports/summary.json"):  # fmt: skip
+        assert (tmp_path / name).read_bytes() == (workspace / name).read_bytes(), name
