@@ -35,7 +35,10 @@ test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to py
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest $(ARGS)
 
+# Without job execution MLflow starts no queue workers, which only its hosted features use.
+ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 ui: $(INSTALLED) ## browse the history of experiments on http://127.0.0.1:PORT (PORT=5000)
+	@test -e mlflow.db || { echo "There is no experiment yet; make repro runs the first." >&2; exit 1; }
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 report: $(INSTALLED) ## bring the report up to date and print where it is

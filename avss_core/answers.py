@@ -23,9 +23,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import dropwhile
-
-from rouge_score.rouge_scorer import RougeScorer
+from typing import Any
 
 F1_CORRECT = 0.5
 """Token F1 from which an answer counts as correct."""
@@ -93,7 +93,7 @@ def rouge_l(answer: str, golds: Sequence[str]) -> float:
 
     Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", section 3; rouge-score.
     """
-    scores = (_ROUGE.score(gold, answer)["rougeL"].fmeasure for gold in _aliases(golds))
+    scores = (_rouge().score(gold, answer)["rougeL"].fmeasure for gold in _aliases(golds))
     return max(map(float, scores), default=0.0)
 
 
@@ -154,7 +154,12 @@ class _Words:
         return _words(text)
 
 
-_ROUGE = RougeScorer(["rougeL"], use_stemmer=False, tokenizer=_Words())
+@cache
+def _rouge() -> Any:
+    """Return the ROUGE scorer; its package takes seconds to import, so only this judge does."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], use_stemmer=False, tokenizer=_Words())
 
 
 def _aliases(golds: Sequence[str]) -> Sequence[str]:

@@ -38,15 +38,22 @@ def paired_difference(before: Sequence[Answered], after: Sequence[Answered], see
     first, second = ({row["id"]: row for row in rows} for rows in (before, after))
     odd = first.keys() ^ second.keys()
     if odd or not first:
-        raise ValueError(f"both models must answer the same questions; only one has {sorted(odd)[:1] or 'any'}")
+        raise ValueError(
+            f"both models must answer the same questions; only one has {sorted(odd)[:1] or 'any'}"
+        )
     ids = sorted(first)
     columns = [
         np.array([float(side[i][field]) for i in ids])
         for side in (first, second)
         for field in ("confidence", "correct")
     ]
-    figures = {"accuracy": _accuracy, "accuracy_at_50": accuracy_at, "coverage_at_50": coverage_at,
-               "ece": ece, "brier": brier}
+    figures = {
+        "accuracy": _accuracy,
+        "accuracy_at_50": accuracy_at,
+        "coverage_at_50": coverage_at,
+        "ece": ece,
+        "brier": brier,
+    }
     result: dict[str, Any] = {"n": len(ids)}
     for name, figure in figures.items():
 

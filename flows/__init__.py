@@ -4,11 +4,17 @@ import os
 import sys
 from pathlib import Path
 
-_HERE = Path(__file__).resolve().parent.parent
-ROOT = Path(os.environ.get("AVSS_HOME") or (_HERE if (_HERE / "dvc.yaml").is_file() else Path.cwd())).resolve()
-"""Where caches and history live: AVSS_HOME, else the repository, else the working folder."""
+SOURCE = Path(__file__).resolve().parent.parent
+"""The folder that the packages lie in: the repository, unless they were installed apart from it."""
 
-SAMPLE = _HERE / "data" / "sample"
+ROOT = Path(
+    os.environ.get("AVSS_HOME") or (SOURCE if (SOURCE / "dvc.yaml").is_file() else Path.cwd())
+).resolve()
+"""Where caches and history live: AVSS_HOME, else the repository, else the working folder."""
+# Prefect makes its own folder in there, but none above it.
+ROOT.mkdir(parents=True, exist_ok=True)
+
+SAMPLE = SOURCE / "data" / "sample"
 """The sample that comes with the project."""
 
 # Prefect reads its settings when it is imported. A value of the user's own wins.

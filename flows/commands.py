@@ -7,46 +7,52 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from transformers import AutoConfig
 
+from avss_core.architectures import depth
+from avss_core.certificate import layer_map
 from avss_core.models import has_tokenizer
 from flows import ROOT, SAMPLE
 from flows.evaluation import evaluate_checkpoint
 from flows.mitigate import training_settings
 from flows.params import Params
-from flows.score import readings_of
 from flows.workspace import Workspace
 from tasks.collect import dump_activations, text_statistics
 from tasks.evaluate import compare_variants
 from tasks.localize import localize_layers
 from tasks.mitigate import train_layers
-from tasks.prepare import prepare_data, prepare_model
+from tasks.prepare import prepare_data, prepare_model, prepare_text
 from tasks.prune import prune_model
 from tasks.score import score_layers
 
 
 @contextmanager
-def _scratch(params: Params, *, rows: bool = True) -> Iterator[tuple[Workspace, Path]]:
-    """Yield a temporary workspace with prepared data, and the folder of the model."""
+def _scratch() -> Iterator[Workspace]:
+    """Yield a workspace that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="avss-") as folder:
-        workspace = Workspace(Path(folder))
-        if rows:
-            prepare_data(
-                params.data.source,
-                ROOT / Path(params.data.path),
-                SAMPLE,
-                params.data.sets,
-                validation=params.data.validation,
-                calibration=params.data.calibration,
-                seed=params.seed,
-                folder=workspace.prepared,
-            )
-        model = Path(params.model.name)
-        if not model.is_dir():
-            prepare_model(
-                params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense
-            )
-            model = workspace.dense
-        yield workspace, model.resolve()
+        yield Workspace(Path(folder))
+
+
+def _rows(params: Params, workspace: Workspace) -> None:
+    """Put rows and text into a workspace."""
+    prepare_data(
+        params.data.source,
+        ROOT / params.data.path,
+        SAMPLE,
+        params.data.sets,
+        validation=params.data.validation,
+        calibration=params.data.calibration,
+        seed=params.seed,
+        folder=workspace.prepared,
+    )
+
+
+def _checkpoint(params: Params, workspace: Workspace) -> Path:
+    """Return the folder of the model; one that is not a folder yet becomes one in the workspace."""
+    if Path(params.model.name).is_dir():
+        return Path(params.model.name).resolve()
+    prepare_model(params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense)
+    return workspace.dense
 
 
 def _machine(params: Params) -> dict[str, Any]:
@@ -54,39 +60,41 @@ def _machine(params: Params) -> dict[str, Any]:
     return {"dtype": params.model.dtype, "device": params.model.device}
 
 
-def _scores(params: Params, workspace: Workspace, model: Path) -> dict[str, Any]:
+def _scores(params: Params) -> dict[str, Any]:
     """Return the scores of every layer by the chosen reading, from the calibration text."""
     options = params.collect
-    statistics = text_statistics(
-        model,
-        workspace.prepared / "text" / "calibration.json",
-        **_machine(params),
-        tokens=options.tokens,
-        window=options.window,
-        batch_size=options.batch_size,
-        skip_first=options.skip_first,
-        sites=options.sites,
-        absolute=options.threshold,
-        relative=options.relative_threshold,
-    )
-    label, *_ = readings = readings_of([params.score.name], params.seed, 1)
+    with _scratch() as workspace:
+        origin = prepare_text(
+            params.data.source, ROOT / params.data.path, params.data.sets, folder=workspace.prepared
+        )
+        statistics = text_statistics(
+            _checkpoint(params, workspace),
+            workspace.prepared / "text" / "calibration.json",
+            **_machine(params),
+            tokens=options.tokens,
+            window=options.window,
+            batch_size=options.batch_size,
+            skip_first=options.skip_first,
+            sites=options.sites,
+            absolute=options.threshold,
+            relative=options.relative_threshold,
+        )
     scored = score_layers(
         statistics,
-        readings,
+        [("chosen", params.score.name, params.seed)],
         absolute=options.threshold,
         relative=options.relative_threshold,
         ratio=params.prune.ratio,
         protect_first=params.prune.protect_first,
         protect_last=params.prune.protect_last,
     )
-    return {"tokens": statistics["tokens"], **scored["readings"][label[0]]}
+    return {"text": origin, "tokens": statistics["tokens"], **scored["readings"]["chosen"]}
 
 
 @flow(name="score-model", persist_result=False)
 def score_model(params: Params) -> dict[str, Any]:
     """Return one row per layer: its score, its share of the sum, the running sum, and whether it would go."""
-    with _scratch(params) as (workspace, model):
-        found = _scores(params, workspace, model)
+    found = _scores(params)
     rows = zip(found["scores"], found["normalised"], found["cumulative"], strict=True)
     return {
         "model": params.model.name,
@@ -95,6 +103,7 @@ def score_model(params: Params) -> dict[str, Any]:
         "prune_first": "lowest",
         "ratio": params.prune.ratio,
         "removed": found["removed"],
+        "text": found["text"],
         "tokens": found["tokens"],
         "layers": [
             {
@@ -115,13 +124,15 @@ def prune_by_score(params: Params, out: Path) -> dict[str, Any]:
     """Score the layers, write the checkpoint without the lowest ones, and return its certificate."""
     folder = Path(params.model.name)
     if folder.is_dir() and not has_tokenizer(folder):
-        raise FileNotFoundError(f"{folder} has no tokenizer, so its layers cannot be scored; name them with --layers")
-    with _scratch(params) as (workspace, model):
-        removed = _scores(params, workspace, model)["removed"]
-    return prune_layers(params, removed, out, score=params.score.name)
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer, so its layers cannot be scored; name them with --layers"
+        )
+    return prune_layers(params, _scores(params)["removed"], out, score=params.score.name)
 
 
-def prune_layers(params: Params, removed: Sequence[int], out: Path, score: str = "explicit list") -> dict[str, Any]:
+def prune_layers(
+    params: Params, removed: Sequence[int], out: Path, score: str = "explicit list"
+) -> dict[str, Any]:
     """Write the checkpoint without some layers, and return its certificate."""
     certificate: dict[str, Any] = prune_model.fn(
         params.model.name,
@@ -137,8 +148,9 @@ def prune_layers(params: Params, removed: Sequence[int], out: Path, score: str =
 @flow(name="evaluate-model", persist_result=False)
 def evaluate_model(params: Params) -> dict[str, Any]:
     """Return the figures of one model on the question sets, text and reviews."""
-    with _scratch(params) as (workspace, model):
-        figures, _ = evaluate_checkpoint(params, workspace.prepared, model)
+    with _scratch() as workspace:
+        _rows(params, workspace)
+        figures, _ = evaluate_checkpoint(params, workspace.prepared, _checkpoint(params, workspace))
     return {"model": params.model.name, **figures}
 
 
@@ -168,8 +180,9 @@ def _localized(params: Params, workspace: Workspace, model: Path) -> dict[str, A
 @flow(name="localize-model", persist_result=False)
 def localize_model(params: Params) -> dict[str, Any]:
     """Return one row per layer with its EAVSS, interval and probe AUROC, and the layers by proneness."""
-    with _scratch(params) as (workspace, model):
-        found = _localized(params, workspace, model)
+    with _scratch() as workspace:
+        _rows(params, workspace)
+        found = _localized(params, workspace, _checkpoint(params, workspace))
     chosen = found["readings"][found["reading"]]
     rows = zip(chosen["values"], chosen["low"], chosen["high"], found["probe_auroc"], strict=True)
     return {
@@ -185,8 +198,14 @@ def localize_model(params: Params) -> dict[str, Any]:
 @flow(name="mitigate-model", persist_result=False)
 def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> dict[str, Any]:
     """Train the given or the most prone layers, write the merged checkpoint, and compare before and after."""
-    with _scratch(params) as (workspace, model):
-        chosen = list(layers) if layers else _localized(params, workspace, model)["most_prone"]
+    with _scratch() as workspace:
+        _rows(params, workspace)
+        model = _checkpoint(params, workspace)
+        chosen = _dense_numbers(model, layers) if layers else None
+        # Before the training, so that an evaluation that cannot work costs no training.
+        before, before_answers = evaluate_checkpoint(params, workspace.prepared, model)
+        if chosen is None:
+            chosen = _dense_numbers(model, _localized(params, workspace, model)["most_prone"])
         training = train_layers(
             model,
             workspace.prepared,
@@ -200,7 +219,6 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
             provenance={"model": params.model.name, "revision": params.model.revision},
             replace=False,
         )
-        before, before_answers = evaluate_checkpoint(params, workspace.prepared, model)
         after, after_answers = evaluate_checkpoint(params, workspace.prepared, out)
     return {
         "model": params.model.name,
@@ -210,3 +228,15 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
         "after": after,
         "difference": compare_variants(before_answers, after_answers, seed=params.seed),
     }
+
+
+def _dense_numbers(model: Path, layers: Sequence[int]) -> list[int]:
+    """Return what the layers of a checkpoint were called in the dense model: training names them so."""
+    count = depth(AutoConfig.from_pretrained(model))
+    for layer in layers:
+        if not 0 <= layer < count:
+            raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {count - 1}")
+    if len(set(layers)) < len(layers):
+        raise ValueError(f"a layer is named twice in {list(layers)}")
+    numbers = layer_map(model, count)
+    return [numbers[layer] for layer in layers]

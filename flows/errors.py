@@ -10,16 +10,19 @@ from contextlib import contextmanager
 EXPECTED = (ValueError, LookupError, OSError, ImportError)
 """What the code raises with a message that says what is wrong and what to do."""
 
+_BUGS = (KeyError, IndexError)
+"""Kinds of LookupError that nobody raises on purpose."""
 
-class _FirstLine(logging.Filter):
-    """Cut the traceback off an expected error's log record: the message follows once, at the end."""
+_LOGGERS = ("prefect", "prefect.engine", "prefect.flow_runs", "prefect.task_runs")
+
+
+class _SaidOnce(logging.Filter):
+    """Drop what Prefect logs of an expected error, once a task and a flow: the message follows at the end."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Shorten the record; never drop it."""
-        if record.exc_info and isinstance(record.exc_info[1], EXPECTED):
-            record.exc_info = None
-            record.exc_text = None
-        return True
+        """Return whether the record says something new."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not _is_expected(error) and not record.getMessage().startswith("Finished in state Failed(")
 
 
 @contextmanager
@@ -28,30 +31,32 @@ def readable_errors() -> Iterator[None]:
     if os.environ.get("AVSS_TRACEBACK"):
         yield
         return
-    warnings.simplefilter("ignore")
-    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect"):
-        logging.getLogger(name).addFilter(_FirstLine())
+    said_once = _SaidOnce()
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(said_once)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except EXPECTED as error:
-        if isinstance(error, (KeyError, IndexError)):  # nobody raises these on purpose
+        if not _is_expected(error):
             raise
-        print(f"\nerror: {_message(error)}", file=sys.stderr)
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on from the finished units", file=sys.stderr)
         raise SystemExit(130) from None
+    finally:
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(said_once)
 
 
-def _message(error: BaseException) -> str:
-    """Return what an error says."""
-    return str(error) or type(error).__name__
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back Prefect's log of a command that ends in a table; warnings and errors still show."""
-    logging.getLogger("prefect").setLevel(logging.WARNING)
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
+def quiet() -> None:
+    """Hold back Prefect's log, for a command that ends in a table; warnings and errors still show."""
+    for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
-    yield
+
+
+def _is_expected(error: BaseException | None) -> bool:
+    """Tell whether an error is one that a person can act on."""
+    return isinstance(error, EXPECTED) and not isinstance(error, _BUGS)

@@ -21,7 +21,10 @@ def localize(params: Params, workspace: Workspace) -> StageLog:
     )
     write_json(workspace.localization, found)
     return StageLog(
-        metrics={f"localize.layer_{layer}": v for layer, v in enumerate(found["readings"][found["reading"]]["values"])},
+        metrics={
+            f"localize.layer_{layer}": v
+            for layer, v in enumerate(found["readings"][found["reading"]]["values"])
+        },
         tables={"localization.json": found},
         tags={"most_prone": str(found["most_prone"])},
     )

@@ -11,7 +11,17 @@ from tasks.evaluate import compare_variants
 from tasks.mitigate import train_layers
 from tasks.tracking import StageLog
 
-_TRAINING = ("epochs", "learning_rate", "batch_size", "rank", "alpha", "beta", "gamma", "temperature", "patience")
+_TRAINING = (
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "rank",
+    "alpha",
+    "beta",
+    "gamma",
+    "temperature",
+    "patience",
+)
 
 
 @stage("mitigate", ("seed", "model", "data", "evaluate", "mitigate"))
@@ -30,7 +40,10 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
         pairs=options.pairs,
         settings=training_settings(params),
         folder=workspace.mitigated,
-        provenance={"base": options.base, "weights": read_json(workspace.dense / "model_card.json")["weights"]},
+        provenance={
+            "base": options.base,
+            "weights": read_json(workspace.dense / "model_card.json")["weights"],
+        },
         replace=True,
     )
     figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.mitigated)

@@ -204,7 +204,9 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
     except ValidationError as error:
         problems += [_problem(found) for found in error.errors()]
     if problems:
-        raise ValueError(f"{path}: {len(problems)} problem(s)\n" + "\n".join(f"  {line}" for line in problems))
+        raise ValueError(
+            f"{path}: {len(problems)} problem(s)\n" + "\n".join(f"  {line}" for line in problems)
+        )
     return params
 
 

@@ -30,5 +30,9 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
     return StageLog(
         metrics={"dense.parameters": card["parameters"], "dense.layers": card["layers"]},
         tables={"data.json": manifest, "model.json": card},
-        tags={"data.digest": manifest["digest"], "model.weights": card["weights"], "model.name": card["name"]},
+        tags={
+            "data.digest": manifest["digest"],
+            "model.weights": card["weights"],
+            "model.name": card["name"],
+        },
     )

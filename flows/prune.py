@@ -27,7 +27,10 @@ def prune(params: Params, workspace: Workspace) -> StageLog:
         replace=True,
     )
     return StageLog(
-        metrics={"pruned.parameters": certificate["parameters"], "pruned.layers": len(certificate["layer_map"])},
+        metrics={
+            "pruned.parameters": certificate["parameters"],
+            "pruned.layers": len(certificate["layer_map"]),
+        },
         tables={"certificate.json": {key: certificate[key] for key in ("checks", "layer_map", "provenance")}},
         tags={"pruned.path": str(workspace.pruned), "pruned.bytes": str(certificate["bytes"])},
     )

@@ -5,19 +5,21 @@ import sys
 
 from flows import ROOT
 from flows.errors import readable_errors
-from flows.params import load_params
-from flows.server import prefect_server
-from tasks.tracking import pipeline_run
 
 _DVC = [sys.executable, "-m", "dvc"]
 
 
 def repro(arguments: list[str]) -> int:
     """Run `dvc repro` with arguments in the repository, and return its exit code."""
-    load_params(ROOT / "params.yaml")
-    if not arguments and _up_to_date():
+    if not arguments and up_to_date():
         print("Nothing has changed: every stage is up to date. The report is reports/index.html.")
         return 0
+    # Imported here, so that a run with nothing to do takes seconds.
+    from flows.params import load_params
+    from flows.server import prefect_server
+    from tasks.tracking import pipeline_run
+
+    load_params(ROOT / "params.yaml")
     with prefect_server() as address, pipeline_run(ROOT):
         print(f"Prefect server at {address.removesuffix('/api')} while the pipeline runs", flush=True)
         code = subprocess.run([*_DVC, "repro", *arguments], cwd=ROOT, check=False).returncode
@@ -27,11 +29,13 @@ def repro(arguments: list[str]) -> int:
     return 0
 
 
-def _up_to_date() -> bool:
+def up_to_date() -> bool:
     """Tell whether DVC finds nothing to do, without starting a server."""
     if not (ROOT / "dvc.lock").is_file():
         return False
-    status = subprocess.run([*_DVC, "status", "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        [*_DVC, "status", "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return status.returncode == 0 and status.stdout.strip().splitlines()[-1:] == ["{}"]
 
 

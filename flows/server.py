@@ -18,7 +18,7 @@ START_SECONDS = 120
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """Yield the address of a Prefect server that lives as long as the context; one that is set already is kept.
+    """Yield the address of a Prefect server that lives as long as the context; one that is set stays.
 
     Raises:
         OSError: the server did not start; names its log.

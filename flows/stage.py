@@ -33,7 +33,7 @@ def stage(name: str, sections: tuple[str, ...]) -> Callable[[Body], Any]:
 
         functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())
         del run.__wrapped__  # type: ignore[attr-defined]  # the flow has its own signature
-        made = flow(run, name=name)
+        made: Any = flow(name=name)(run)
         made.sections = sections
         return made
 

@@ -1,4 +1,4 @@
-"""Where each stage finds and leaves its files: the same layout in the repository and in `avss run --output DIR`."""
+"""Where each stage finds and leaves its files, in the repository and in `avss run --output DIR`."""
 
 from dataclasses import dataclass
 from pathlib import Path

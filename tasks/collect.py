@@ -31,7 +31,7 @@ def text_statistics(
     absolute: float,
     relative: float,
 ) -> dict[str, Any]:
-    """Return the statistics of every layer over one text source: a JSON list of documents, or question rows."""
+    """Return the statistics of every layer over a JSON list of documents, or over question rows."""
     network, tokenizer = model_at(model, dtype, device)
     documents = read_documents(source) if source.suffix == ".json" else _as_text(source)
     ids = token_stream(tokenizer, documents, tokens)
@@ -73,7 +73,11 @@ def dump_activations(
     with folder_written_whole(folder, replace=True) as part:
         save_samples(activations, part / f"{site}.safetensors")
         write_rows(part / "samples.jsonl", [vars(sample) for sample in samples])
-    return {"answers": len(samples), "layers": activations.pooled.shape[1], "hidden": activations.pooled.shape[2]}
+    return {
+        "answers": len(samples),
+        "layers": activations.pooled.shape[1],
+        "hidden": activations.pooled.shape[2],
+    }
 
 
 def answer_samples(prepared: Path, name: str, questions: int) -> list[AnswerSample]:

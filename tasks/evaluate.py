@@ -46,7 +46,12 @@ def answer_set(
     prompts = [few_shot_prompt(shown[:shots], row["question"]) for row in rows]
     with progress(f"questions of {name}", len(rows)) as advance:
         answers = answer_questions(
-            network, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=advance
+            network,
+            tokenizer,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            progress=advance,
         )
     return {
         "judge": verdict.name,
@@ -65,12 +70,15 @@ def answer_set(
 
 
 @unit("language-modelling")
-def text_loss(model: Path, text: Path, *, dtype: str, device: str, tokens: int, window: int) -> dict[str, Any]:
+def text_loss(
+    model: Path, text: Path, *, dtype: str, device: str, tokens: int, window: int
+) -> dict[str, Any]:
     """Return the loss and the perplexities of the test text."""
     network, tokenizer = model_at(model, dtype, device)
     ids = token_stream(tokenizer, read_documents(text), tokens + 1)
+    text_of = str(tokenizer.decode(ids[1:]))
     with progress("language modelling", (len(ids) - 1) // window) as advance:
-        found = language_modelling(network, ids, tokenizer.decode(ids[1:]), window=window, progress=advance)
+        found = language_modelling(network, ids, text_of, window=window, progress=advance)
     return {
         "nll": found.nll_per_token,
         "tokens": found.tokens,
@@ -81,7 +89,15 @@ def text_loss(model: Path, text: Path, *, dtype: str, device: str, tokens: int, 
 
 @unit("sentiment")
 def sentiment(
-    model: Path, train: Path, test: Path, *, dtype: str, device: str, shots: int, limit: int | None, batch_size: int
+    model: Path,
+    train: Path,
+    test: Path,
+    *,
+    dtype: str,
+    device: str,
+    shots: int,
+    limit: int | None,
+    batch_size: int,
 ) -> dict[str, Any]:
     """Return the predicted label of every review with its true one."""
     network, tokenizer = model_at(model, dtype, device)
@@ -121,7 +137,8 @@ def summarise_variant(
 def compare_variants(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
     """Return, for each set, after minus before on the same questions with paired intervals."""
     return {
-        name: paired_difference(before[name]["answers"], found["answers"], seed) for name, found in after.items()
+        name: paired_difference(before[name]["answers"], found["answers"], seed)
+        for name, found in after.items()
     }
 
 

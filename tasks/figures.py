@@ -2,50 +2,38 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
+from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tasks.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPLE,
+    STYLE,
+    by_layer,
+    intervals,
+    layer_bars,
+    log_if_wide,
+    removed_legend,
+    set_panels,
+    styled,
+)
 from tasks.wording import LOWER_IS_BETTER, NAMES
-
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito, colour-blind safe
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY, INK = "#8A9099", "#20262E"
-
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "avss",  # else every run draws other element ids
-    "svg.fonttype": "none",
-    "text.parse_math": False,  # a set may be named with a dollar sign
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E8EB",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "legend.frameon": False,
-}
 
 
 def write_figures(found: Mapping[str, Any], folder: Path) -> dict[str, str]:
     """Write each figure as SVG and PNG, and return the SVG of each name, ready to stand inside a page."""
     folder.mkdir()
     inline = {}
-    with mpl.rc_context(_STYLE):
+    with style.context(["default", STYLE]):  # a user's own matplotlibrc plays no part
         for name, draw in DRAWINGS.items():
             figure = draw(found)
             text = io.StringIO()
@@ -69,21 +57,25 @@ def _scores(found: Mapping[str, Any]) -> Figure:
     reading = found["scores"]["readings"][found["scores"]["chosen"]]
     figure = Figure(figsize=(10, 6.2), layout="constrained")
     (variance, share), (score, running) = figure.subplots(2, 2)
-    _layer_bars(variance, layers["relative_variance"], removed)
+    layer_bars(variance, layers["relative_variance"], removed)
     variance.set(title="Variance of the update", ylabel="Var(update) / Var(input)")
-    _layer_bars(share, [100 * value for value in layers["share_below"]], removed)
+    log_if_wide(variance, layers["relative_variance"])
+    layer_bars(share, [100 * value for value in layers["share_below"]], removed)
     share.set(title="Sparsity of the update", ylabel="values below threshold (%)")
-    _layer_bars(score, reading["normalised"], removed)
+    layer_bars(score, reading["normalised"], removed)
     score.set(title=f"Score by {reading['score']}, share of the sum", ylabel="NAVSS")
+    log_if_wide(score, reading["normalised"])
     order = sorted(range(len(reading["scores"])), key=lambda layer: reading["scores"][layer])
     heights = [reading["cumulative"][layer] for layer in order]
     running.plot(range(len(order)), heights, color=GREY, zorder=1)
     colours = [ORANGE if layer in removed else BLUE for layer in order]
     running.scatter(range(len(order)), heights, c=colours, s=22, zorder=2)
-    _log_if_wide(running, heights)
-    running.set_xticks(range(len(order)), [str(layer) for layer in order], rotation=90, fontsize=7)
+    log_if_wide(running, heights)
+    step = 1 + len(order) // 50  # more labels than fifty would overlap
+    running.set_xticks(range(0, len(order), step), order[::step], rotation=90, fontsize=7)
+    running.grid(visible=False, axis="x")
     running.set(title="Running sum, lowest score first", xlabel="layer, in rank order", ylabel="CAVSS")
-    _removed_legend(score)
+    removed_legend(score)
     return figure
 
 
@@ -96,8 +88,8 @@ def _readings(found: Mapping[str, Any]) -> Figure:
     grid, cost = figure.subplots(1, 2, sharey=True, width_ratios=(2.1, 1))
     for row, name in enumerate(names):
         removed = readings[name]["removed"]
-        grid.scatter(range(depth), [row] * depth, marker="s", s=34, color="#DDE1E6", linewidths=0)
-        grid.scatter(removed, [row] * len(removed), marker="s", s=34, color=ORANGE, linewidths=0)
+        for layers, colour in ((range(depth), "#DDE1E6"), (removed, ORANGE)):
+            grid.broken_barh([(layer - 0.4, 0.8) for layer in layers], (row - 0.3, 0.6), color=colour)
         nll = readings[name]["cost"]["nll"]
         cost.plot([dense, nll], [row, row], color=GREY, lw=1.5, zorder=1)
         cost.scatter([nll], [row], color=ORANGE, s=34, zorder=2)
@@ -106,31 +98,32 @@ def _readings(found: Mapping[str, Any]) -> Figure:
     grid.set_yticks(range(len(names)), [f"{name} (chosen)" if name == chosen else name for name in names])
     grid.set_ylim(-0.7, len(names) - 0.3)
     grid.grid(visible=False)
-    grid.set(title="Layers removed (filled)", xlabel="layer")
-    grid.xaxis.set_major_locator(MaxNLocator(integer=True))
-    cost.axvline(dense, color=BLUE, ls="--", label=f"dense {dense:.2f}")
-    cost.margins(x=0.18)
-    cost.set(title="Loss after removal", xlabel="nats per token")
-    cost.legend(loc="lower right", fontsize=8)
+    grid.set_title("Layers removed (filled)")
+    by_layer(grid)
+    cost.axvline(dense, color=BLUE, ls="--")
+    cost.margins(x=0.25)
+    cost.set(title=f"Loss after removal (dashed: dense, {dense:.2f})", xlabel="nats per token")
     return figure
 
 
 def _activations(found: Mapping[str, Any]) -> Figure:
     """Draw variance and norms of each layer by text source, a row of panels for each site."""
     sites = list(next(iter(found["sources"].values())))
-    rows = {"variance": "variance", "l1": "mean L1 norm of a token", "l2": "mean L2 norm of a token"}
+    columns = {
+        "variance": "variance (squared activation)",
+        "l1": "mean L1 norm of a token",
+        "l2": "mean L2 norm of a token",
+    }
     figure = Figure(figsize=(10, 0.6 + 2.8 * len(sites)), layout="constrained")
-    panels = figure.subplots(len(sites), len(rows), squeeze=False)
+    panels = figure.subplots(len(sites), len(columns), squeeze=False)
     for line, site in zip(panels, sites, strict=True):
-        for axes, (key, label) in zip(line, rows.items(), strict=True):
+        for axes, (key, label) in zip(line, columns.items(), strict=True):
             lines = {source: values[site][key] for source, values in found["sources"].items()}
-            for (source, values), colour, marker in _styled(lines):
+            for (source, values), colour, marker in styled(lines):
                 axes.plot(values, color=colour, marker=marker, ms=3, lw=1.2, label=source)
-            _log_if_wide(axes, [value for values in lines.values() for value in values])
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set(
-                title=f"{site}: {label}", xlabel="layer", ylabel="squared activation" * (key == "variance")
-            )
+            log_if_wide(axes, [value for values in lines.values() for value in values])
+            by_layer(axes)
+            axes.set(title=site, ylabel=label)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
     return figure
@@ -143,13 +136,13 @@ def _pruning(found: Mapping[str, Any]) -> Figure:
         "pruned": found["evaluation"]["pruned"]["sets"],
     }
     sets = list(variants["dense"])
-    with _set_panels(sets) as (figure, panels):
+    with set_panels(sets) as (figure, panels):
         for axes, (key, label) in zip(panels, NAMES.items(), strict=True):
             for offset, (variant, values), colour, marker in zip(
                 (-0.14, 0.14), variants.items(), (BLUE, ORANGE), "os", strict=True
             ):
                 entries = [values[name][key] for name in sets]
-                _intervals(axes, entries, offset, colour, [colour] * len(sets), marker, variant)
+                intervals(axes, entries, offset, colour, [colour] * len(sets), marker, variant)
             axes.set(title=label, xlabel="lower is better" if key in LOWER_IS_BETTER else "higher is better")
             axes.set_xlim(-0.04, 1.04)
         handles, labels = panels[0].get_legend_handles_labels()
@@ -161,17 +154,18 @@ def _mitigation(found: Mapping[str, Any]) -> Figure:
     """Draw what training changed on each set, with paired intervals around each difference."""
     changes = found["mitigation"]["mitigated_against_base"]
     sets = list(changes)
-    with _set_panels(sets) as (figure, panels):
+    with set_panels(sets) as (figure, panels):
         for axes, (key, label) in zip(panels, NAMES.items(), strict=True):
             entries = [changes[name][key] for name in sets]
             fills = [GREEN if entry["low"] > 0 or entry["high"] < 0 else "white" for entry in entries]
             axes.axvline(0, color=INK, lw=0.8)
-            _intervals(axes, entries, 0, GREEN, fills, "o", "change")
+            intervals(axes, entries, 0, GREEN, fills, "o", "change")
             axes.set(
                 title=label,
                 xlabel="change, " + ("lower" if key in LOWER_IS_BETTER else "higher") + " is better",
             )
             axes.margins(x=0.1)
+            axes.xaxis.set_major_locator(MaxNLocator(3))
     return figure
 
 
@@ -182,7 +176,7 @@ def _eavss(found: Mapping[str, Any]) -> Figure:
     depth = range(len(reading["values"]))
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     score, probe = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for (name, values), colour, _ in _styled(record["sets"]):
+    for (name, values), colour, _ in styled(record["sets"]):
         score.plot(depth, values, color=colour, lw=0.9, alpha=0.75, label=name)
     score.fill_between(
         depth, reading["low"], reading["high"], color=GREY, alpha=0.28, lw=0, label="95 % interval"
@@ -202,8 +196,8 @@ def _eavss(found: Mapping[str, Any]) -> Figure:
     score.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     probe.plot(depth, record["probe_auroc"], color=PURPLE, marker="o", ms=3.5)
     probe.axhline(0.5, color=INK, lw=0.8, ls="--")
-    probe.set(title="Linear probe, validation questions (dashed: chance)", xlabel="layer", ylabel="AUROC")
-    probe.xaxis.set_major_locator(MaxNLocator(integer=True))
+    probe.set(title="Linear probe, validation questions (dashed: chance)", ylabel="AUROC")
+    by_layer(probe)
     return figure
 
 
@@ -217,7 +211,7 @@ def _training(found: Mapping[str, Any]) -> Figure:
         ("train_loss", "train", BLUE, "o"), ("validation_loss", "validation", ORANGE, "s"),
     ):  # fmt: skip
         axes.plot(epochs, [epoch[key] for epoch in history], color=colour, marker=marker, label=label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xticks(epochs)
     axes.set(xlabel="epoch", ylabel="loss (nats)")
     axes.legend()
     return figure
@@ -232,74 +226,3 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "training": _training,
     "mitigation": _mitigation,
 }
-
-
-def _layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int]) -> None:
-    """Draw one bar a layer, those removed in another colour and hatched."""
-    bars = axes.bar(
-        range(len(values)), values, color=[ORANGE if i in removed else BLUE for i in range(len(values))]
-    )
-    for layer in removed:
-        bars[layer].set(hatch="////", edgecolor="white", linewidth=0)
-    _log_if_wide(axes, values)
-    axes.grid(visible=False, axis="x")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("layer")
-
-
-def _removed_legend(axes: Axes) -> None:
-    """Say what the colours of the layers mean."""
-    axes.bar([0], [0], color=BLUE, label="kept")
-    axes.bar([0], [0], color=ORANGE, hatch="////", edgecolor="white", linewidth=0, label="removed")
-    axes.legend(fontsize=8, loc="upper center", ncols=2)
-
-
-def _log_if_wide(axes: Axes, values: Sequence[float]) -> None:
-    """Use a logarithmic axis where positive values span more than a factor of thirty."""
-    if min(values) > 0 and max(values) > 30 * min(values):
-        axes.set_yscale("log")
-
-
-def _styled(lines: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str]]:
-    """Yield each line with its colour and marker, in turn."""
-    for index, item in enumerate(lines.items()):
-        yield item, SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-
-
-@contextmanager
-def _set_panels(sets: Sequence[str]) -> Iterator[tuple[Figure, Any]]:
-    """Yield a figure with a panel for each figure of a question set, the sets down the side."""
-    figure = Figure(figsize=(10, 1.4 + 0.42 * len(sets)), layout="constrained")
-    panels = figure.subplots(1, len(NAMES), sharey=True)
-    yield figure, panels
-    panels[0].set_yticks(range(len(sets)), sets)
-    panels[0].set_ylim(len(sets) - 0.5, -0.5)
-
-
-def _intervals(
-    axes: Axes,
-    entries: Sequence[Any],
-    offset: float,
-    colour: str,
-    fills: Sequence[str],
-    marker: str,
-    label: str,
-) -> None:
-    """Draw one point with its interval a row; a value that does not exist is left out."""
-    known = [
-        (row + offset, entry, fill)
-        for row, (entry, fill) in enumerate(zip(entries, fills, strict=True))
-        if entry["value"] is not None
-    ]
-    rows = [row for row, _, _ in known]
-    axes.hlines(rows, [e["low"] for _, e, _ in known], [e["high"] for _, e, _ in known], color=colour, lw=1.6)
-    axes.scatter(
-        [e["value"] for _, e, _ in known],
-        rows,
-        c=[f for _, _, f in known],
-        edgecolors=colour,
-        marker=marker,
-        s=26,
-        zorder=3,
-        label=label,
-    )

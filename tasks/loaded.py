@@ -15,12 +15,15 @@ def model_at(folder: Path, dtype: str, device: str) -> tuple[PreTrainedModel, Pr
 
 
 @functools.lru_cache(maxsize=1)
-def _load(folder: str, _digest: str, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load(
+    folder: str, _digest: str, dtype: str, device: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, dtype=dtype, device=device)
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+    embedded = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    if len(tokenizer) > embedded:
         raise ValueError(
-            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the model embeds only "
-            f"{model.get_input_embeddings().num_embeddings}; they do not belong together"
+            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the model embeds only {embedded}; "
+            "they do not belong together"
         )
     return model, tokenizer

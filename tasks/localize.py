@@ -47,7 +47,9 @@ def localize_layers(
     }
 
 
-def _localised(samples: SampleActivations, rows: list[Row], name: str, resamples: int, seed: int) -> dict[str, Any]:
+def _localised(
+    samples: SampleActivations, rows: list[Row], name: str, resamples: int, seed: int
+) -> dict[str, Any]:
     """Return one reading over all questions with intervals."""
     found = localise(*_halves(samples, rows, lambda row: True), name, seed=seed, resamples=resamples)
     return {"values": found.values.tolist(), "low": found.low.tolist(), "high": found.high.tolist()}

@@ -52,14 +52,18 @@ def train_layers(
     numbers = layer_map(model, depth(network.config))
     chosen = trained_layers(most_prone, numbers, layers)
     train = [pair for name in sets for pair in question_pairs(prepared / name / "train.jsonl", pairs)]
-    validation = [pair for name in sets for pair in question_pairs(prepared / name / "validation.jsonl", pairs)]
+    validation = [
+        pair for name in sets for pair in question_pairs(prepared / name / "validation.jsonl", pairs)
+    ]
     options = Settings(**settings)
     with progress("training", len(train) * options.epochs) as advance:
         merged, history = train_contrastive(
             network, tokenizer, train, validation, chosen, options, on_step=advance, on_epoch=_say
         )
     state = network.state_dict()
-    outside = {name: tensor for name, tensor in state.items() if not _inside(name, block_path(network), chosen)}
+    outside = {
+        name: tensor for name, tensor in state.items() if not _inside(name, block_path(network), chosen)
+    }
     with folder_written_whole(folder, replace=replace) as part:
         write_certified(
             merged, tokenizer, part, source=digest_tensors(outside), layer_map=numbers, provenance=provenance
@@ -90,8 +94,12 @@ def question_pairs(path: Path, limit: int) -> list[Pair]:
     """Return the pairs of the first questions that have a wrong answer, one for each wrong answer in turn."""
     rows: list[Row] = [row for row in read_prepared(path) if row["wrong_answers"]]
     return [
-        Pair(row["question"], row["answers"][0], row["wrong_answers"][index % len(row["wrong_answers"])],
-             tuple(row["answers"]))
+        Pair(
+            row["question"],
+            row["answers"][0],
+            row["wrong_answers"][index % len(row["wrong_answers"])],
+            tuple(row["answers"]),
+        )
         for index, row in enumerate(rows[:limit])
     ]
 
@@ -105,5 +113,8 @@ def _say(epoch: Epoch) -> None:
     """Log an epoch's losses."""
     get_run_logger().info(
         "epoch %d: train loss %.3f, validation loss %.3f, accepted answer preferred in %.0f %%",
-        epoch.epoch, epoch.train_loss, epoch.validation_loss, 100 * epoch.validation_preference,
+        epoch.epoch,
+        epoch.train_loss,
+        epoch.validation_loss,
+        100 * epoch.validation_preference,
     )

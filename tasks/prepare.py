@@ -12,7 +12,7 @@ from avss_core.models import load_model, load_tokenizer, save_checkpoint
 from avss_core.pruning import count_to_remove, parameter_bytes, parameter_count
 from avss_core.splits import check_disjoint, split_sets
 from tasks.rows import write_rows
-from tasks.sources import load
+from tasks.sources import load, load_text
 
 
 @task(name="prepare-data")
@@ -34,7 +34,9 @@ def prepare_data(
     for name, parts in splits.items():
         empty = [part for part in ("train", "test") if not parts.parts()[part]]
         if empty:
-            raise ValueError(f"the set {name} has no {' and no '.join(empty)} row left; give it more questions")
+            raise ValueError(
+                f"the set {name} has no {' and no '.join(empty)} row left; give it more questions"
+            )
     with folder_written_whole(folder, replace=True) as part_folder:
         for name, parts in splits.items():
             for part, rows in parts.parts().items():
@@ -55,6 +57,16 @@ def prepare_data(
         }
         write_json(part_folder / "manifest.json", manifest)
     return manifest
+
+
+@task(name="prepare-text")
+def prepare_text(source: str, path: Path, sets: Sequence[str], *, folder: Path) -> str:
+    """Write the text alone into a folder, for what needs no questions, and return where it comes from."""
+    text, origin = load_text(source, path, sets)
+    with folder_written_whole(folder, replace=True) as part_folder:
+        for part, documents in text.items():
+            write_json(part_folder / "text" / f"{part}.json", documents)
+    return origin
 
 
 @task(name="prepare-model")

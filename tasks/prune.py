@@ -24,7 +24,7 @@ def prune_model(
     revision: str | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
-    """Write the pruned checkpoint with its certificate, and return the certificate with sizes before and after."""
+    """Write the pruned checkpoint with its certificate, and return the certificate."""
     network = load_model(model, revision, dtype=dtype)
     before = parameter_count(network)
     layers = depth(network.config)
@@ -35,7 +35,7 @@ def prune_model(
     tokenizer = None if bare else load_tokenizer(model, revision)
     source = kept_source(network.state_dict(), block_path(network), kept)
     with folder_written_whole(folder, replace=replace) as part:
-        certificate = write_certified(
+        return write_certified(
             prune(network, removed),
             tokenizer,
             part,
@@ -43,4 +43,3 @@ def prune_model(
             layer_map=kept,
             provenance={**provenance, "removed": removed, "dense_parameters": before},
         )
-    return certificate

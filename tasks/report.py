@@ -138,7 +138,8 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
                 "removal_nll": {name: reading["cost"]["nll"] for name, reading in scores["readings"].items()},
             },
             "sentiment": {name: entry["sentiment"]["accuracy"]["value"] for name, entry in variants.items()},
-            "text": {name: entry["language_modelling"]["token_perplexity"] for name, entry in variants.items()},
+            "text": {name: entry["language_modelling"]["token_perplexity"]
+                     for name, entry in variants.items()},
         }
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Score layers, choose those to remove, and measure what each score's choice costs."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,17 @@ def score_layers(
 
 @unit("removal-cost")
 def removal_cost(
-    model: Path, text: Path, removed: Sequence[int], *, dtype: str, device: str, skip: int, tokens: int, window: int
+    model: Path,
+    text: Path,
+    removed: Sequence[int],
+    *,
+    dtype: str,
+    device: str,
+    skip: int,
+    tokens: int,
+    window: int,
 ) -> dict[str, Any]:
-    """Return the loss of the model without some layers on calibration text behind the part that was scored."""
+    """Return the loss without some layers on calibration text behind the part that was scored."""
     network, tokenizer = model_at(model, dtype, device)
     ids = token_stream(tokenizer, read_documents(text), skip + tokens)[skip:]
     if len(ids) < 2:
@@ -68,17 +77,16 @@ def removal_cost(
             f"the calibration text has no token left behind the {skip} that were scored; "
             "lower collect.tokens or give more text"
         )
-    with progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
-        if removed:
-            with without_layers(network, removed):
-                found = language_modelling(network, ids, tokenizer.decode(ids), window=window, progress=advance)
-        else:
-            found = language_modelling(network, ids, tokenizer.decode(ids), window=window, progress=advance)
+    text_of = str(tokenizer.decode(ids))
+    pruned = without_layers(network, removed) if removed else nullcontext()
+    with pruned, progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
+        found = language_modelling(network, ids, text_of, window=window, progress=advance)
     return {"nll": found.nll_per_token, "tokens": found.tokens, "window_means": list(found.window_means)}
 
 
 def read_statistics(record: Mapping[str, Any]) -> Statistics:
     """Return the statistics of a record that `text_statistics` wrote."""
     return [
-        {site: SiteStatistics.from_record(found) for site, found in layer.items()} for layer in record["layers"]
+        {site: SiteStatistics.from_record(found) for site, found in layer.items()}
+        for layer in record["layers"]
     ]

@@ -73,6 +73,35 @@ def load(source: str, path: Path | None, sets: Sequence[str], sample_path: Path)
     return _from_folder("path", path, sets, sample_path)
 
 
+def load_text(source: str, path: Path | None, sets: Sequence[str]) -> tuple[dict[str, list[str]], str]:
+    """Return the documents of a source, by "calibration" and "test", and where they come from.
+
+    For what needs no questions: a folder may hold the text alone. The rows of the sets that it has are
+    validated all the same, so that a bad one shows early.
+
+    Args:
+        source: as in `load`.
+        path: as in `load`; where it has sets but no text, the text comes from the sample.
+        sets: names of the question sets.
+
+    Raises:
+        ValueError: the text is empty, or rows are bad.
+        FileNotFoundError: the folder has neither text nor one of the sets.
+        ConnectionError: the Hub cannot be reached.
+    """
+    if source == "hub":
+        return _hub_text(), "hub"
+    if source != "path" or path is None:
+        return language_topics(), "sample"
+    own_text = (path / "wikitext2").is_dir()
+    files = [f"{name}/{side}.jsonl" for name in sets for side in ("train", "test")]
+    held = [file for file in files if (path / file).is_file()]
+    _require(path, [*_TEXT_FILES.values()] if own_text else held or files)
+    for file in held:
+        _rows(path / file, validate_questions)
+    return (_folder_text(path), "path") if own_text else (language_topics(), "sample")
+
+
 def articles(text: str) -> list[str]:
     """Return the articles of a WikiText file, each with the blank line before its title; joined, the file."""
     return [article for article in _ARTICLE.split(text) if article]
@@ -110,9 +139,7 @@ def _from_folder(source: str, folder: Path, sets: Sequence[str], sample_path: Pa
             side: _rows((folder if own_sentiment else sample_path) / file, validate_sentiment)
             for side, file in _SENTIMENT_FILES.items()
         },
-        text={part: _documents(folder / file) for part, file in _TEXT_FILES.items()}
-        if own_text
-        else language_topics(),
+        text=_folder_text(folder) if own_text else language_topics(),
         origin={
             "questions": source,
             "sentiment": source if own_sentiment else "sample",
@@ -129,7 +156,7 @@ def _from_hub(sets: Sequence[str]) -> RawData:
             hint = f"; did you mean {near[0]}?" if near else ""
             raise LookupError(f"data.source=hub has no set {name!r}, only {', '.join(SETS)}{hint}")
     questions = {name: load_set(name) for name in sets}
-    sentiment, text = load_set("sst2"), load_set("wikitext2")
+    sentiment = load_set("sst2")
     for name, sides in questions.items():
         for side, rows in sides.items():
             validate_questions(rows, f"{HUB_SETS[name].repo} {side}")
@@ -138,9 +165,21 @@ def _from_hub(sets: Sequence[str]) -> RawData:
     return RawData(
         questions=questions,
         sentiment=sentiment,
-        text={part: articles("".join(row["text"] for row in rows)) for part, rows in text.items()},
+        text=_hub_text(),
         origin=dict.fromkeys(("questions", "sentiment", "text"), "hub"),
     )
+
+
+def _hub_text() -> dict[str, list[str]]:
+    """Return the articles of the public text."""
+    return {
+        part: articles("".join(row["text"] for row in rows)) for part, rows in load_set("wikitext2").items()
+    }
+
+
+def _folder_text(folder: Path) -> dict[str, list[str]]:
+    """Return the documents of a folder's text files."""
+    return {part: _documents(folder / file) for part, file in _TEXT_FILES.items()}
 
 
 def _rows(path: Path, validate: Callable[[Sequence[Row], str], None]) -> list[Row]:

@@ -21,7 +21,10 @@ def markdown_tables(scores: Path, evaluation: Path, mitigation: Path) -> str:
 def _removals(scored: Mapping[str, Any]) -> list[str]:
     """Return the table of what each score removes, and what that costs."""
     tokens = scored["dense"]["tokens"]
-    lines = [f"| score | layers removed | NLL (nats a token, {tokens} held-out tokens) |", "| --- | --- | --- |"]
+    lines = [
+        f"| score | layers removed | NLL (nats a token, {tokens} held-out tokens) |",
+        "| --- | --- | --- |",
+    ]
     lines.append(f"| none | | {scored['dense']['nll']:.3f} |")
     for name, found in scored["readings"].items():
         removed = ", ".join(map(str, found["removed"]))
@@ -64,4 +67,4 @@ def _language(variants: Mapping[str, Any]) -> list[str]:
 
 def _number(value: float | None) -> str:
     """Return a share with three digits, a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"

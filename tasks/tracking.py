@@ -75,10 +75,12 @@ def stage_run(
 
     The run ends as FINISHED, FAILED (an error) or KILLED (interrupted or terminated); runs that a killed
     process left behind are ended first.
-    """
+    """  # noqa: DOC501 - an interrupt is only passed on
     client, experiment = _client(home)
     _end_orphans(client, experiment)
-    pipeline = os.environ.get(PIPELINE_VARIABLE) or _dvc_pipeline() or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    pipeline = (
+        os.environ.get(PIPELINE_VARIABLE) or _dvc_pipeline() or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    )
     tags = {_PIPELINE: pipeline, "git.commit": _git_commit(home), "avss.parameters": parameters_digest}
     parent = _parent(client, experiment, pipeline, tags)
     run = _create(client, experiment, stage, tags | {_PARENT: parent, "avss.stage": stage}, os.getpid())

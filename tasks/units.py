@@ -1,4 +1,4 @@
-"""Cached units of work: a Prefect task whose key is the content of what it reads, so that a hit never lies."""
+"""Cached units of work: Prefect tasks keyed by the content of what they read, so that a hit never lies."""
 
 import functools
 import importlib.metadata
@@ -20,8 +20,8 @@ _LIBRARIES = ("torch", "transformers")
 def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that makes a function a cached unit.
 
-    The unit's parameters are JSON values and paths, and it returns a small JSON value. The key holds, for each
-    parameter, its value or, for a path, the digest of what lies there; a fingerprint of the code that the
+    The unit's parameters are JSON values and paths, and it returns a small JSON value. The key holds, for
+    each parameter, its value or, for a path, the digest of what lies there; a fingerprint of the code that the
     function's module imports from this project; and the versions of the numerical libraries.
     """
     return task(name=name, cache_key_fn=content_key, persist_result=True, result_serializer="json")

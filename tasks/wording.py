@@ -27,6 +27,8 @@ class Verdict:
     tone: str
     """`worse`, `better`, `same` where no change is certain, `fact` for what was done."""
     text: str
+    details: tuple[str, ...] = ()
+    """The changes that the sentence speaks of, a line a figure."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -87,13 +89,13 @@ def setting_text(value: Any) -> str:
 def verdicts(found: Mapping[str, Any]) -> list[Verdict]:
     """Return what the run found, each sentence following from the numbers and their intervals."""
     evaluation, mitigation = found["evaluation"], found["mitigation"]
-    base = evaluation[mitigation["base"]]
+    dense, pruned, base = (evaluation[name] for name in ("dense", "pruned", mitigation["base"]))
     return [
         _removal(found),
-        *_changes("After pruning", evaluation["pruned_against_dense"]),
-        _sentiment("pruned", evaluation["dense"]["sentiment"], evaluation["pruned"]["sentiment"]),
+        *_changes("After pruning", dense, pruned, evaluation["pruned_against_dense"]),
+        _sentiment(dense["sentiment"], pruned["sentiment"]),
         _training(mitigation, base["language_modelling"]),
-        *_changes("After training", mitigation["mitigated_against_base"]),
+        *_changes("After training", base, mitigation["mitigated"], mitigation["mitigated_against_base"]),
     ]
 
 
@@ -125,33 +127,41 @@ def _training(mitigation: Mapping[str, Any], before: Mapping[str, Any]) -> Verdi
     )
 
 
-def _changes(when: str, changes: Mapping[str, Any]) -> Iterator[Verdict]:
-    """Yield one sentence for what is surely better, one for what is surely worse, one for the rest."""
-    found: dict[str, list[str]] = {"worse": [], "better": [], "same": []}
-    for set_name, entries in changes.items():
-        for name, label in NAMES.items():
-            text = f"{label} on {set_name} {change_text(name, entries[name])}"
-            found[direction(name, entries[name])].append(text)
+def _changes(
+    when: str, before: Mapping[str, Any], after: Mapping[str, Any], changes: Mapping[str, Any]
+) -> Iterator[Verdict]:
+    """Yield one verdict for what is surely worse, one for what is surely better, one for the rest."""
+    found: dict[str, list[tuple[str, str]]] = {"worse": [], "better": [], "same": []}
+    for figure in NAMES:
+        for name, entries in changes.items():
+            sides = (figure_text(figure, side["sets"][name][figure]["value"]) for side in (before, after))
+            text = f"{name} {' to '.join(sides)} ({change_text(figure, entries[figure])})"
+            found[direction(figure, entries[figure])].append((figure, text))
     count = sum(map(len, found.values()))
-    if len(found["same"]) == count:
-        yield Verdict("same", f"{when}, none of the {count} figures changed beyond its 95 % interval.")
-        return
     for tone in ("worse", "better"):
         if found[tone]:
-            yield Verdict(
-                tone, f"{when}, {len(found[tone])} of {count} figures are {tone}: {'; '.join(found[tone])}."
-            )
-    if found["same"]:
-        yield Verdict(
-            "same", f"{when}, {len(found['same'])} of {count} figures did not change beyond their interval."
-        )
+            start = f"{when}, {tone} beyond the interval: {len(found[tone])} of {count} figures."
+            yield Verdict(tone, start, tuple(_by_figure(found[tone])))
+    if len(found["same"]) == count:
+        yield Verdict("same", f"{when}, none of the {count} figures changed beyond its interval.")
+    elif found["same"]:
+        rest = f"{len(found['same'])} of {count} figures"
+        yield Verdict("same", f"{when}, unchanged within the interval: {rest}.")
 
 
-def _sentiment(variant: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Verdict:
+def _by_figure(changes: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield one line for each figure, with its sets."""
+    for figure, label in NAMES.items():
+        texts = [text for name, text in changes if name == figure]
+        if texts:
+            yield f"{label}: {'; '.join(texts)}"
+
+
+def _sentiment(before: Mapping[str, Any], after: Mapping[str, Any]) -> Verdict:
     """Return how sentiment accuracy compares; a difference counts where the two intervals are apart."""
     first, second = before["accuracy"], after["accuracy"]
     texts = [f"{figure_text('accuracy', e['value'])} {interval_text('accuracy', e)}" for e in (first, second)]
-    start = f"Sentiment accuracy is {texts[0]} for the dense and {texts[1]} for the {variant} model"
+    start = f"Sentiment accuracy is {texts[0]} for the dense and {texts[1]} for the pruned model"
     if not _apart(first, second):
         return Verdict("same", f"{start}: the intervals overlap, so no difference is certain.")
     return Verdict(

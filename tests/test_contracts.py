@@ -96,28 +96,34 @@ def test_the_tree_names_no_machine():
 
 
 def _used_parameters(path):
-    """Return the keys `params.section.key` that a module reads, aliases such as options = params.x followed."""
+    """Return the keys `params.section.key` that a module reads; `options = params.section` is followed."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    aliases = {}
+    aliases = _aliases(tree)
+    keys = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Attribute):
+            continue
+        if _is_section(node.value):
+            keys.add(f"{node.value.attr}.{node.attr}")
+        elif isinstance(node.value, ast.Name) and node.value.id in aliases:
+            keys.add(f"{aliases[node.value.id]}.{node.attr}")
+        elif _is_section(node) and node.attr == "seed":
+            keys.add("seed")
+        elif _is_section(node) and node.attr == "flat":  # all of them
+            keys |= {"model.name", "data.source", "collect.tokens", "mitigate.layers"}
+    return keys
+
+
+def _aliases(tree):
+    """Return the local names that stand for a section."""
+    found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             targets = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple) else node.targets
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-            for target, value in zip(targets, values, strict=False):
-                if _is_section(value):
-                    aliases[target.id] = value.attr
-    keys = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            if _is_section(node.value) and node.value.attr != "flat":
-                keys.add(f"{node.value.attr}.{node.attr}")
-            elif isinstance(node.value, ast.Name) and node.value.id in aliases:
-                keys.add(f"{aliases[node.value.id]}.{node.attr}")
-            elif _is_section(node) and node.attr == "seed":
-                keys.add("seed")
-            elif _is_section(node) and node.attr == "flat":
-                keys |= {"model.name", "data.source", "collect.tokens", "mitigate.layers"}
-    return keys
+            pairs = zip(targets, values, strict=False)
+            found |= {target.id: value.attr for target, value in pairs if _is_section(value)}
+    return found
 
 
 def _is_section(node):

@@ -56,8 +56,8 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
     from flows.workspace import Workspace
 
     paths = Workspace(workspace)
-    for name in ("prepared", "dense", "statistics", "activations", "scores", "pruned", "evaluation", "localization",
-                 "mitigated", "mitigation", "reports"):  # fmt: skip
+    names = "prepared dense statistics activations scores pruned evaluation localization mitigated mitigation"
+    for name in [*names.split(), "reports"]:
         assert getattr(paths, name).exists(), name
     assert not [path for path in workspace.rglob("*") if path.name.endswith(".part")]
 
@@ -124,8 +124,8 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
 
-    # The answers of the dense and the pruned model come from the cache, and training repeats to the bit, so the
-    # answers of the trained model do too.
+    # The answers of the dense and the pruned model come from the cache, and training repeats to the bit, so
+    # the answers of the trained model do too.
     monkeypatch.setattr(evaluate, "answer_questions", never)
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     pipeline(load_params(ROOT / "params.yaml", changes), tmp_path)

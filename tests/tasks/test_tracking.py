@@ -48,7 +48,8 @@ def test_stages_are_children_of_one_parent_with_params_metrics_and_figures(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("bad row"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
+    ("error", "status"),
+    [(ValueError("bad row"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")],
 )
 def test_an_error_ends_the_run_and_its_parent(tmp_path, error, status):
     with pytest.raises(type(error)), stage_run(tmp_path, "prune", {}, "digest"):
@@ -87,7 +88,9 @@ def test_four_processes_start_on_a_fresh_database(tmp_path):
 
     def start(number):
         command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path), f"stage{number}"]
-        return subprocess.run(command, cwd=ROOT, env={**os.environ, PIPELINE_VARIABLE: "p"}, check=False).returncode
+        return subprocess.run(
+            command, cwd=ROOT, env={**os.environ, PIPELINE_VARIABLE: "p"}, check=False
+        ).returncode
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(start, range(4))) == [0, 0, 0, 0]

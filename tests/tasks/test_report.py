@@ -1,0 +1,456 @@
+import json
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from avss_core.activations import TOKEN_FIGURES, SiteStatistics
+from avss_core.digests import digest_path, write_json
+from avss_core.moments import Moments
+from tasks.figures import DRAWINGS
+from tasks.report import write_report
+from tasks.wording import change_text, direction, figure_text, interval_text, number, significant, verdicts
+
+LAYERS, SETS, REMOVED = 4, ("nq", "wikiqa"), [2]
+FIGURES = ("accuracy", "accuracy_at_50", "coverage_at_50", "ece", "brier")
+VOID = {"meta", "br", "hr", "img", "link", "input", "col"}
+
+Records = dict[str, Any]
+
+
+def entry(value: float | None, half: float = 0.05) -> Records:
+    if value is None:
+        return {"value": None, "low": None, "high": None}
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def site(layer: int) -> Records:
+    tokens = Moments(
+        8, torch.arange(1.0, 7.0, dtype=torch.float64) * (layer + 1), torch.ones(6, dtype=torch.float64)
+    )
+    values = Moments(
+        32, torch.zeros(1, dtype=torch.float64), torch.tensor([32.0 * (layer + 2)], dtype=torch.float64)
+    )
+    return SiteStatistics(values, tokens, {1e-5: 0}, {0.1: layer + 1}).record()
+
+
+def variant(accuracy: float, nll: float) -> Records:
+    figures = {name: entry(accuracy if name not in ("ece", "brier") else 0.2) for name in FIGURES}
+    questions = {**figures, "exact_match": entry(accuracy / 2), "answered": 1.0, "n": 60, "small_n": True,
+                 "judge": "f1", "shots": 5}  # fmt: skip
+    text = {"nll": nll, "tokens": 128, "window_mean": entry(nll)}
+    text |= {f"{unit}_perplexity": math.exp(nll) for unit in ("token", "word", "byte")}
+    feeling = {"n": 40, "accuracy": entry(accuracy), "predicted_positive": 0.5}
+    return {"sets": dict.fromkeys(SETS, questions), "language_modelling": text, "sentiment": feeling}
+
+
+def changes(**known: Records) -> Records:
+    same = dict.fromkeys(FIGURES, entry(0.0))
+    return {name: {**same, **known, "n": 60, "retention": None} for name in SETS}
+
+
+def tau(*names: str) -> Records:
+    return {
+        name: {other: 1.0 if name == other else None for other in (*names, "depth")}
+        for name in (*names, "depth")
+    }
+
+
+def reading(nll: float, removed: list[int]) -> Records:
+    scores = [0.1 + 0.9 * (layer not in removed) for layer in range(LAYERS)]
+    return {"score": "avss", "reference": "a formula", "scores": scores,
+            "normalised": [score / 3.1 for score in scores],
+            "cumulative": [0.4, 0.7, 0.05, 1.0], "removed": removed, "shot_noise": [0],
+            "cost": {"nll": nll, "tokens": 64, "window_means": [nll]}}  # fmt: skip
+
+
+def certificate(layer_map: list[int], parameters: int, provenance: Records) -> Records:
+    check = {"name": "logits", "passed": True, "detail": "equal"}
+    return {"checks": [check], "layer_map": layer_map, "parameters": parameters, "bytes": 4 * parameters,
+            "provenance": provenance}  # fmt: skip
+
+
+@pytest.fixture
+def records() -> Records:
+    """The records of a run on a model of four layers, of which the third was removed."""
+    band = {"values": [0.1, -0.1, 0.3, 0.0], "low": [0.0, -0.2, 0.2, -0.1], "high": [0.2, 0.0, 0.4, 0.1]}
+    layers = [{"output": site(layer), "update": site(layer)} for layer in range(LAYERS)]
+    statistics = {"tokens": 8, "layers": layers}
+    return {
+        "prepared/manifest.json": {
+            "origin": dict.fromkeys(("questions", "sentiment", "text"), "hub"),
+            "sets": {name: {"train": 9, "validation": 3, "calibration": 2, "test": 60, "duplicates": 1,
+                            "shared_with_test": 0} for name in SETS},
+            "sentiment": {"train": 4, "validation": 40},
+            "digest": "d" * 64,
+        },
+        "dense/model_card.json": {"name": "tiny", "revision": None, "type": "llama", "layers": LAYERS,
+                                  "dtype": "float32", "parameters": 1000, "bytes": 4000, "weights": "w" * 64},
+        "statistics.json": {"nq": statistics, "text": statistics},
+        "scores.json": {"readings": {"avss": reading(3.5, REMOVED), "avss_output": reading(9.25, [0])},
+                        "agreement": tau("avss", "avss_output"), "chosen": "avss", "removed": REMOVED,
+                        "dense": {"nll": 3.0, "tokens": 64, "window_means": [3.0]}},
+        "pruned/certificate.json": certificate([0, 1, 3], 800, {"removed": REMOVED, "score": "avss"}),
+        "evaluation/figures.json": {"dense": variant(0.5, 3.0), "pruned": variant(0.25, 3.75),
+                                    "pruned_against_dense": changes(accuracy=entry(-0.25))},
+        "localization.json": {"reading": "eavss_contrast", "reference": "a formula", "site": "update",
+                              "questions": 12, "readings": {"eavss_contrast": band}, "probe_questions": 2,
+                              "sets": dict.fromkeys(SETS, band["values"]),
+                              "probe_auroc": [0.5, 0.75, 1.0, 0.25],
+                              "agreement": tau("eavss_contrast", "probe_auroc"), "most_prone": [2, 0, 3, 1]},
+        "mitigated/certificate.json": certificate([0, 1, 2, 3], 1000, {"base": "dense"}),
+        "mitigation/figures.json": {
+            "base": "dense", "mitigated": variant(0.5, 3.01), "mitigated_against_base": changes(),
+            "training": {"layers": [2], "dense_layers": [2], "train_pairs": 9, "validation_pairs": 3,
+                         "history": [{"epoch": n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
+                                      "validation_preference": 0.5} for n in (1, 2)]}},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def render(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Records, list[Path]]]:
+    """Write the report of the records; its figures take seconds, so they are drawn only where a test asks."""
+
+    def run(name: str = "reports", *, draw: bool = False) -> tuple[Records, list[Path]]:
+        if not draw:
+            monkeypatch.setattr(
+                "tasks.report.write_figures", lambda _found, _folder: dict.fromkeys(DRAWINGS, "<svg></svg>")
+            )
+        for file, record in records.items():
+            write_json(tmp_path / file, record)
+        folders = ("prepared", "dense", "pruned", "evaluation", "mitigated", "mitigation")
+        paths = {folder: tmp_path / folder for folder in folders}
+        paths |= {file: tmp_path / f"{file}.json" for file in ("statistics", "scores", "localization")}
+        parameters = {"seed": 0, "model.name": "tiny", "collect.threshold": 1e-5, "collect.skip_first": True,
+                      "collect.relative_threshold": 0.1, "evaluate.max_new_tokens": 16, "prune.layers": None,
+                      "data.sets": list(SETS)}  # fmt: skip
+        return write_report.fn(**paths, parameters=parameters, folder=tmp_path / name)
+
+    return run
+
+
+def judged(records: Records) -> Records:
+    """The records that verdicts are drawn from, by the names that the page gives them."""
+    files = {"evaluation": "evaluation/figures.json", "mitigation": "mitigation/figures.json",
+             "pruned": "pruned/certificate.json", "card": "dense/model_card.json"}  # fmt: skip
+    return {name: records[file] for name, file in files.items()}
+
+
+class Page(HTMLParser):
+    """The structure of a page: errors, references, ids, table rows, and the text outside of figures."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.errors: list[str] = []
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[str] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name.rpartition(":")[2] in ("href", "src"):
+                self.references.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.errors.append(f"</{tag}> at {self.getpos()}")
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "svg"} & set(self.open):
+            self.text += data
+            if {"td", "th"} & set(self.open):
+                self.rows[-1][-1] += data
+
+    def row(self, *start: str) -> list[str]:
+        found = [row for row in self.rows if [cell.strip() for cell in row[: len(start)]] == list(start)]
+        assert len(found) == 1, (start, found)
+        return [cell.strip() for cell in found[0]]
+
+
+def test_page_is_whole_and_stands_alone(render: Any, tmp_path: Path) -> None:
+    render(draw=True)
+    page = Page(tmp_path / "reports" / "index.html")
+    assert page.errors == []
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    inside = [reference[1:] for reference in page.references if reference.startswith("#")]
+    assert set(inside) <= set(page.ids)
+    outside = {reference for reference in page.references if not reference.startswith("#")}
+    assert outside == {"summary.json", *(f"figures/{name}.png" for name in DRAWINGS)}
+    assert all((tmp_path / "reports" / reference).is_file() for reference in outside)
+    assert "script" not in page.tags
+    assert "url(http" not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+def test_every_figure_is_there_as_svg_and_png_and_on_the_page(render: Any, tmp_path: Path) -> None:
+    _, files = render(draw=True)
+    folder = tmp_path / "reports"
+    assert files == [
+        *(folder / "figures" / f"{name}.png" for name in sorted(DRAWINGS)),
+        folder / "index.html",
+    ]
+    for name in DRAWINGS:
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+    page = Page(folder / "index.html")
+    assert page.tags.count("svg") == page.tags.count("figure") == len(DRAWINGS)
+
+
+def test_same_records_give_the_same_bytes(render: Any, tmp_path: Path) -> None:
+    render("first", draw=True)
+    render("second", draw=True)
+    assert digest_path(tmp_path / "first") == digest_path(tmp_path / "second")
+
+
+@pytest.mark.parametrize("part", ["questions", "sentiment", "text"])
+def test_a_sample_run_says_so_first(records: Records, render: Any, tmp_path: Path, part: str) -> None:
+    records["prepared/manifest.json"]["origin"][part] = "sample"
+    render()
+    assert (
+        Page(tmp_path / "reports" / "index.html")
+        .text.split("trained", 1)[1]
+        .strip()
+        .startswith(f"This is a sample run: its {part} come")
+    )
+
+
+def test_no_other_run_is_called_a_sample(render: Any, tmp_path: Path) -> None:
+    render()
+    assert "sample run" not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    assert page.row("dense", "3.000")[2] == significant(math.exp(3.0))
+    assert page.row("pruned", "3.750")[4] == significant(math.exp(3.75))
+    assert page.row("nq", "9") == ["nq", "9", "3", "2", "60", "60 small n", "1", "0", "5",
+                                   "f1 (token F1 >= 0.5; 1606.05250)"]  # fmt: skip
+    layer = page.row("2", "removed")
+    # relative variance 1 * (2 + 1), share below (2 + 1) of 32 values, both scores
+    assert layer == ["2", "removed", "3", "9.4\u00a0%", "0.1", "1"]
+    accuracy = next(row for row in page.rows if "n = 60" in row[0] and row[0].startswith("nq"))
+    assert [" ".join(cell.split()) for cell in accuracy[1:]] == [
+        "accuracy", "50.0 % [45.0, 55.0]", "25.0 % [20.0, 30.0]",
+        "\u221225.0 points [\u221230.0, \u221220.0]",
+        "▼ worse",
+    ]  # fmt: skip
+
+
+def test_activations_are_read_by_name(render: Any, tmp_path: Path) -> None:
+    render()
+    rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if len(row) == 7 and row[0] == "3"]
+    l1, l2 = (str(4 * (TOKEN_FIGURES.index(name) + 1)) for name in ("l1", "l2"))
+    assert (
+        rows == [["3", *["5", l1, l2] * 2]] * 2
+    )  # variance 32 * (3 + 2) / 32, for two sources and two sites
+
+
+def test_summary_holds_numbers_alone_and_equals_its_file(render: Any, tmp_path: Path) -> None:
+    summary, _ = render()
+    text = (tmp_path / "reports" / "summary.json").read_text(encoding="utf-8")
+    assert json.loads(text) == summary
+    assert "NaN" not in text
+    assert "null" not in text
+    assert summary["score"] == {"dense_nll": 3.0, "removal_nll": {"avss": 3.5, "avss_output": 9.25}}
+    assert summary["pruned"]["wikiqa"] == {
+        "accuracy": 0.25, "accuracy_at_50": 0.25, "coverage_at_50": 0.25, "ece": 0.2, "brier": 0.2,
+        "exact_match": 0.125,
+    }  # fmt: skip
+    assert summary["layers"] == {"dense": 4, "pruned": 3}
+    assert summary["parameters"] == {"dense": 1000, "pruned": 800, "mitigated": 1000}
+    assert summary["sentiment"] == {"dense": 0.5, "pruned": 0.25, "mitigated": 0.5}
+    assert summary["text"]["mitigated"] == math.exp(3.01)
+
+
+def test_a_figure_without_a_value_is_a_dash_and_not_in_the_summary(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    records["evaluation/figures.json"]["dense"]["sentiment"]["accuracy"] = entry(None)
+    summary, _ = render()
+    assert summary["sentiment"].keys() == {"pruned", "mitigated"}
+    assert Page(tmp_path / "reports" / "index.html").row("dense", "3.000")[6] == "\u2014"
+
+
+def test_markup_in_names_is_shown_not_run(records: Records, render: Any, tmp_path: Path) -> None:
+    records["dense/model_card.json"]["name"] = "<script>alert(1)</script>"
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    assert "script" not in page.tags
+    assert "Layers of <script>alert(1)</script>: scored" in page.text
+
+
+def test_set_names_with_dollar_signs_are_drawn(records: Records, render: Any, tmp_path: Path) -> None:
+    figures = records["evaluation/figures.json"]
+    for part in figures.values():
+        sets = part.get("sets", part)
+        sets["a$b$\\c"] = sets.pop("nq")
+    manifest = records["prepared/manifest.json"]["sets"]
+    manifest["a$b$\\c"] = manifest.pop("nq")
+    records["mitigation/figures.json"]["mitigated_against_base"].pop("nq")
+    records["mitigation/figures.json"]["mitigated"]["sets"].pop("nq")
+    render(draw=True)
+    assert "a$b$\\c" in (tmp_path / "reports" / "figures" / "pruning.svg").read_text(encoding="utf-8")
+
+
+def test_an_existing_report_is_replaced(render: Any, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "old.txt").touch()
+    render()
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["index.html", "summary.json"]
+
+
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        ("prepared/manifest.json", "prepare"),
+        ("scores.json", "score"),
+        ("mitigated/certificate.json", "mitigate"),
+    ],
+)
+def test_a_missing_record_is_named(
+    records: Records, render: Any, tmp_path: Path, file: str, stage: str
+) -> None:
+    del records[file]
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(file)} is not there; the stage {stage} "):
+        render()
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_failed_check_is_shown(records: Records, render: Any, tmp_path: Path) -> None:
+    records["pruned/certificate.json"]["checks"][0]["passed"] = False
+    render()
+    rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if row[0] == "logits"]
+    assert [row[1] for row in rows] == ["✗ failed", "✓ passed"]
+
+
+def test_an_explicit_list_is_not_taken_for_the_scores_choice(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    records["pruned/certificate.json"]["provenance"] = {"removed": [1], "score": "explicit list"}
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    assert "Removing 1 of 4 layers (1), chosen by explicit list" in page.text
+    assert "which would have removed 2" in page.text
+    assert page.row("1", "removed")
+
+
+@pytest.mark.parametrize(
+    ("figure", "low", "value", "high", "expected"),
+    [
+        ("accuracy", 0.01, 0.02, 0.03, "better"),
+        ("accuracy", -0.03, -0.02, -0.01, "worse"),
+        ("ece", 0.01, 0.02, 0.03, "worse"),
+        ("ece", -0.03, -0.02, -0.01, "better"),
+        ("brier", -0.03, -0.02, 0.0, "same"),
+        ("accuracy", 0.0, 0.02, 0.03, "same"),
+        ("accuracy", -0.01, 0.3, 0.6, "same"),
+        ("accuracy", 0.0, 0.0, 0.0, "same"),
+    ],
+)
+def test_the_verdict_on_a_change_follows_its_interval(
+    records: Records,
+    figure: str,
+    low: float,
+    value: float,
+    high: float,
+    expected: str,
+) -> None:
+    change = {"value": value, "low": low, "high": high}
+    assert direction(figure, change) == expected
+    record = records["mitigation/figures.json"]
+    record["mitigated_against_base"]["nq"][figure] = change
+    trained = {
+        verdict.tone: verdict
+        for verdict in verdicts(judged(records))
+        if verdict.text.startswith("After training")
+    }
+    if expected == "same":
+        assert [v.text for v in trained.values()] == [
+            "After training, none of the 10 figures changed beyond its interval."
+        ]
+    else:
+        assert trained.keys() == {expected, "same"}
+        assert trained[expected].text == f"After training, {expected} beyond the interval: 1 of 10 figures."
+        assert trained[expected].details[0].endswith(f"({change_text(figure, change)})")
+        assert trained["same"].text == "After training, unchanged within the interval: 9 of 10 figures."
+
+
+@pytest.mark.parametrize(
+    ("nll", "half", "tone", "words"),
+    [
+        (3.75, 0.05, "worse", "raises the loss on test text from 3.000 to 3.750 nats per token."),
+        (2.5, 0.05, "better", "lowers the loss on test text from 3.000 to 2.500 nats per token."),
+        (3.02, 0.05, "same", "to 3.020 nats per token (the intervals over windows overlap)."),
+    ],
+)
+def test_the_headline_follows_the_loss(
+    records: Records, nll: float, half: float, tone: str, words: str
+) -> None:
+    evaluation = records["evaluation/figures.json"]
+    evaluation["pruned"]["language_modelling"] |= {"nll": nll, "window_mean": entry(nll, half)}
+    headline = verdicts(judged(records))[0]
+    assert headline.tone == tone
+    assert headline.text.startswith("Removing 1 of 4 layers (2), chosen by avss, ")
+    assert words in headline.text
+    assert headline.text.endswith("It leaves 800 of 1,000 parameters.")
+
+
+@pytest.mark.parametrize(
+    ("after", "tone"), [(0.25, "worse"), (0.75, "better"), (0.45, "same"), (None, "same")]
+)
+def test_sentiment_differs_only_where_intervals_are_apart(
+    records: Records, after: float | None, tone: str
+) -> None:
+    evaluation = records["evaluation/figures.json"]
+    evaluation["pruned"]["sentiment"]["accuracy"] = entry(after)
+    assert [v.tone for v in verdicts(judged(records)) if v.text.startswith("Sentiment")] == [tone]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "\u2014"),
+        (0.0, "0.000"),
+        (-0.0001, "0.000"),
+        (-1.5, "\u22121.500"),
+        (12345.6, "12,345.600"),
+        (1, "1.000"),
+    ],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_figures_have_their_unit() -> None:
+    assert figure_text("accuracy", 0.125) == "12.5\u00a0%"
+    assert figure_text("ece", 0.125) == "0.125"
+    assert figure_text("ece", None) == "\u2014"
+    assert interval_text("accuracy", entry(None)) == ""
+    assert interval_text("brier", entry(0.5)) == "[0.450, 0.550]"
+    assert change_text("accuracy", entry(0.25)) == "+25.0\u00a0points [20.0, 30.0]"
+    assert change_text("ece", {"value": 1e-6, "low": -1e-6, "high": 2e-6}) == "0.000 [0.000, 0.000]"
