@@ -21,8 +21,8 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that makes a function a cached unit.
 
     The unit's parameters are JSON values and paths, and it returns a small JSON value. The key holds, for
-    each parameter, its value or, for a path, the digest of what lies there; a fingerprint of the code that the
-    function's module imports from this project; and the versions of the numerical libraries.
+    each parameter, its value or, for a path, the digest of what lies there; a fingerprint of the code that
+    the function's module imports from this project; and the versions of the numerical libraries.
     """
     return task(name=name, cache_key_fn=content_key, persist_result=True, result_serializer="json")
 
