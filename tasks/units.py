@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import grimp
 from prefect import task
 from prefect.context import TaskRunContext
+from prefect.settings import get_current_settings
 
 from avss_core.digests import digest_json, digest_path
 
@@ -34,7 +36,18 @@ def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
         "code": fingerprint(context.task.fn.__module__),
         "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
-    return f"{context.task.name}-{digest_json(content)}"
+    key = f"{context.task.name}-{digest_json(content)}"
+    _drop_broken(get_current_settings().results.local_storage_path / key)
+    return key
+
+
+def _drop_broken(entry: Path) -> None:
+    """Remove a result that was cut off while it was written, so that the unit runs again."""
+    if entry.is_file():
+        try:
+            json.loads(json.loads(entry.read_text(encoding="utf-8"))["result"])
+        except (ValueError, KeyError, TypeError):
+            entry.unlink(missing_ok=True)
 
 
 def content_digest(path: Path) -> str:

@@ -73,3 +73,17 @@ def test_the_fingerprint_follows_what_the_module_imports_and_nothing_else(monkey
     fingerprint.cache_clear()
     assert after["tasks.evaluate"] != before["tasks.evaluate"]
     assert after["tasks.collect"] == before["tasks.collect"]
+
+
+@pytest.mark.parametrize("cut", ["", "{", '{"metadata": {}}', '{"metadata": {}, "result": "{"}'])
+def test_an_entry_that_was_cut_off_is_removed_and_a_whole_one_stays(file, tmp_path, cut):
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
+        entry = tmp_path / content_key(_context(), {"questions": file})
+        entry.write_text('{"metadata": {}, "result": "[1]"}')
+        content_key(_context(), {"questions": file})
+        assert entry.is_file()
+        entry.write_text(cut)
+        content_key(_context(), {"questions": file})
+        assert not entry.exists()
