@@ -69,7 +69,9 @@ def language_modelling(
     for group in _equal_lengths(pieces, batch_size):
         tokens = torch.tensor(group, device=model.device)
         logits = model(tokens[:, :-1], use_cache=False).logits.float()
-        losses = cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none").double()
+        # Flat: over a transposed view of the logits the same sum takes seven times as long.
+        flat = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+        losses = flat.double().view(len(group), -1)
         total += float(losses.sum())
         means += losses.mean(1).tolist()
         progress(len(group))
