@@ -11,7 +11,7 @@ Answered = Mapping[str, Any]
 """One answer: id, correct (0 or 1) and, for questions, confidence."""
 
 
-def mean_with_interval(values: Sequence[float], seed: int) -> dict[str, float | None]:
+def mean_with_interval(values: Sequence[float | int], seed: int) -> dict[str, float | None]:
     """Return the mean with its 95 % bootstrap interval over the values; None without values."""
     if not len(values):
         return {"value": None, "low": None, "high": None}

