@@ -18,7 +18,6 @@ An answer without a word is wrong, a gold answer without one never matches, and 
 sequence of gold answers is a TypeError.
 """
 
-import difflib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import dropwhile
 from typing import Any
+
+from avss_core.registry import lookup
 
 F1_CORRECT = 0.5
 """Token F1 from which an answer counts as correct."""
@@ -103,11 +104,7 @@ def judge(name: str) -> Judge:
     Raises:
         LookupError: no judge has that name; near matches are given.
     """
-    if name not in JUDGES:
-        near = difflib.get_close_matches(name, JUDGES, n=2)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise LookupError(f"unknown judge {name!r}: {hint}known judges: {', '.join(JUDGES)}")
-    return JUDGES[name]
+    return lookup(JUDGES, name, "judge")
 
 
 def default_judge(set_name: str) -> str:

@@ -1,6 +1,5 @@
 """EAVSS: which layers behave differently on hallucinated answers; the formulas are our reading."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from avss_core.registry import lookup
 from avss_core.samples import SampleActivations
 
 
@@ -80,11 +80,7 @@ def find_reading(name: str) -> Reading:
     Raises:
         LookupError: no reading has that name; near matches are given.
     """
-    if name not in READINGS:
-        near = difflib.get_close_matches(name, READINGS, n=2)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise LookupError(f"unknown EAVSS reading {name!r}: {hint}known: {', '.join(READINGS)}")
-    return READINGS[name]
+    return lookup(READINGS, name, "EAVSS reading")
 
 
 @dataclass(frozen=True)

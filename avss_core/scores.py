@@ -1,6 +1,5 @@
 """Layer scores: one table, one record a score. Add a score by adding a function and a row."""
 
-import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from scipy.stats import kendalltau
 from torch import Tensor
 
 from avss_core.activations import SiteStatistics, Statistics
+from avss_core.registry import lookup
 
 SHOT_NOISE_COUNT = 100
 """Threshold counts under this have a relative error above 10 % (Poisson) and are reported as shot noise."""
@@ -120,11 +120,7 @@ def find_score(name: str) -> Score:
     Raises:
         LookupError: no score has that name; near matches are given.
     """
-    if name not in SCORES:
-        near = difflib.get_close_matches(name, SCORES, n=2)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise LookupError(f"unknown score {name!r}: {hint}known scores: {', '.join(SCORES)}")
-    return SCORES[name]
+    return lookup(SCORES, name, "score")
 
 
 def share_below(statistics: SiteStatistics, count: int) -> float:

@@ -179,9 +179,11 @@ def test_rows_that_do_not_pair_are_refused():
 
 
 def test_an_unknown_reading_names_near_ones():
-    with pytest.raises(LookupError, match=r"'eavss_contrst': did you mean eavss_contrast.*known: eavss, "):
+    with pytest.raises(
+        LookupError, match=r"'eavss_contrst': did you mean eavss_contrast.*known EAVSS readings: eavss, "
+    ):
         find_reading("eavss_contrst")
-    with pytest.raises(LookupError, match="unknown EAVSS reading 'zzz': known: "):
+    with pytest.raises(LookupError, match="unknown EAVSS reading 'zzz': known EAVSS readings: "):
         localise(random_dump(9), random_dump(9), "zzz", seed=0)
 
 

@@ -381,7 +381,7 @@ class TestOthers:
             assert f"{path}:3: answers needs at least one answer" in message
             assert f"{path}:5: answers is missing" in message
 
-    @pytest.mark.parametrize("command", ["evaluate", "score", "localize"])
+    @pytest.mark.parametrize("command", ["evaluate", "score"])
     def test_a_data_folder_that_is_empty_or_missing_is_named(self, refused, model, tmp_path, command):
         (tmp_path / "empty").mkdir()
         message = refused(command, model, "--data", tmp_path / "empty")
