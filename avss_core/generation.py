@@ -76,9 +76,7 @@ def answer_questions(
         return []
     encoded = [tokenizer(prompt, verbose=False).input_ids for prompt in prompts]
     _check_room(model, encoded, max_new_tokens)
-    # A sliding window counts padded places too, so padding must not stand between a prefix and its question.
-    slides = _slides(model, max(map(len, encoded)) + max_new_tokens)
-    shared = 0 if slides else shared_prefix(encoded)
+    shared = _shared(model, encoded, max_new_tokens)
     prefix = _prefix_cache(model, encoded[0][:shared])
     ends = _end_tokens(model, tokenizer)
     answers: list[Answer | None] = [None] * len(prompts)
@@ -120,13 +118,14 @@ def continuation_log_likelihoods(
         starts.append(start)
     _check_room(model, encoded, 0)
     # At least the token before each continuation is run again, since its logits predict the first one.
-    shared = min(shared_prefix(encoded), min(starts) - 1)
+    shared = min(_shared(model, encoded, 0), min(starts) - 1)
     prefix = _prefix_cache(model, encoded[0][:shared])
     scores: list[tuple[float, int]] = [(math.nan, 0)] * len(pairs)
     for chosen in _by_length(encoded, batch_size):
-        batch = pad([encoded[index][shared:] for index in chosen])
-        predicted = [starts[index] - shared for index in chosen]
-        for index, score in zip(chosen, _score(model, batch, prefix, predicted), strict=True):
+        # Padding on the left puts the continuations at the end, so that only their positions need logits.
+        batch = pad([encoded[index][shared:] for index in chosen], left=True)
+        tokens = [len(encoded[index]) - starts[index] for index in chosen]
+        for index, score in zip(chosen, _score(model, batch, prefix, tokens), strict=True):
             scores[index] = score
         progress(len(chosen))
     return scores
@@ -159,9 +158,15 @@ def _check_room(model: PreTrainedModel, encoded: Sequence[Sequence[int]], new_to
         )
 
 
-def _slides(model: PreTrainedModel, length: int) -> bool:
-    """Tell whether a layer's attention window is shorter than a sequence."""
-    return any(0 < layer.get_max_length() < length for layer in DynamicCache(config=model.config).layers)
+def _shared(model: PreTrainedModel, encoded: Sequence[Sequence[int]], new_tokens: int) -> int:
+    """Return how many leading tokens are run once for all sequences.
+
+    None where a layer's attention window is shorter than a sequence: the window counts padded places too, so
+    padding must not stand between a prefix and its question.
+    """
+    length = max(map(len, encoded)) + new_tokens
+    slides = any(0 < layer.get_max_length() < length for layer in DynamicCache(config=model.config).layers)
+    return 0 if slides else shared_prefix(encoded)
 
 
 def _prefix_cache(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache:
@@ -262,18 +267,11 @@ def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> f
 
 @torch.inference_mode()
 def _score(
-    model: PreTrainedModel, batch: Batch, prefix: DynamicCache, starts: Sequence[int]
+    model: PreTrainedModel, batch: Batch, prefix: DynamicCache, tokens: Sequence[int]
 ) -> list[tuple[float, int]]:
-    """Return the log-likelihood and token count of each row from its start on, for a right-padded batch."""
+    """Return the log-likelihood of each row's last tokens, with their number, for a left-padded batch."""
     cache, mask = _start(batch, prefix)
-    keep = batch.ids.shape[1] - min(starts) + 1
-    chances = _forward(model, batch.ids, mask, cache, keep)[:, :-1]
-    targets = batch.ids[:, 1:][:, -chances.shape[1] :]
-    picked = chances.gather(-1, targets.unsqueeze(-1)).squeeze(-1).double()
-    offset = batch.ids.shape[1] - chances.shape[1]
-    scores = []
-    for row, start in enumerate(starts):
-        stop = int(batch.attention[row].sum())
-        part = picked[row, start - offset : stop - offset]
-        scores.append((float(part.sum()), stop - start))
-    return scores
+    longest = max(tokens)
+    chances = _forward(model, batch.ids, mask, cache, longest + 1)[:, :-1]
+    picked = chances.gather(-1, batch.ids[:, -longest:].unsqueeze(-1)).squeeze(-1).double()
+    return [(float(row[-count:].sum()), count) for row, count in zip(picked, tokens, strict=True)]
