@@ -51,10 +51,12 @@ def eavss_paired(hallucinated: SampleActivations, truthful: SampleActivations) -
 
     Row i of both is the same question. Dimensionless; 2 for unrelated answers, 0 for equal ones.
     """
-    first, second = hallucinated.pooled.double(), truthful.pooled.double()
-    spread = torch.cat([first, second]).var(0, correction=0).sum(-1)
-    difference = (first - second).var(0, correction=0).sum(-1)
-    return difference / spread.clamp(min=torch.finfo(torch.float64).tiny)
+    # float32 holds the stored float16 exactly, and a resample costs a quarter of what float64 takes.
+    first, second = hallucinated.pooled.float(), truthful.pooled.float()
+    within = (first.var(0, correction=0) + second.var(0, correction=0)).sum(-1).double() / 2
+    between = (first.mean(0) - second.mean(0)).square().sum(-1).double() / 4
+    difference = (first - second).var(0, correction=0).sum(-1).double()
+    return difference / (within + between).clamp(min=torch.finfo(torch.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Reading:
 
     function: Callable[[SampleActivations, SampleActivations], Float[Tensor, " layers"]]
     reference: str
+    vectors: bool = False
+    """Whether it reads the pooled vectors; the others need only the moments."""
 
 
 READINGS: Mapping[str, Reading] = {
@@ -70,7 +74,7 @@ READINGS: Mapping[str, Reading] = {
     "eavss_contrast": Reading(
         eavss_contrast, "log(HSAV/HSS), hallucinated minus truthful answers; our reading"
     ),
-    "eavss_paired": Reading(eavss_paired, "Var(paired difference) / pooled Var; our reading"),
+    "eavss_paired": Reading(eavss_paired, "Var(paired difference) / pooled Var; our reading", vectors=True),
 }
 
 
@@ -120,13 +124,17 @@ def localise(
             f"localising needs at least 2 questions with both kinds of answer, got {count} hallucinated "
             f"and {len(truthful.ids)} truthful ones"
         )
+    value = function(hallucinated, truthful)
+    if not find_reading(reading).vectors:
+        # Copying the vectors for each resample would take nearly all of its time.
+        hallucinated, truthful = hallucinated.without_vectors(), truthful.without_vectors()
     generator = torch.Generator().manual_seed(seed)
     draws = []
     for _ in range(resamples):
         rows: Int[Tensor, " questions"] = torch.randint(count, (count,), generator=generator)
         draws.append(function(hallucinated.select(rows), truthful.select(rows)))
     low, high = torch.stack(draws).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
-    return Localisation(function(hallucinated, truthful), low, high)
+    return Localisation(value, low, high)
 
 
 def probe_auroc(train: SampleActivations, validation: SampleActivations) -> Float[Tensor, " layers"]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -55,6 +55,10 @@ class SampleActivations:
             *(tensor[rows] for tensor in (self.hallucinated, self.pooled, self.count)),
             *(tensor[rows] for tensor in (self.mean, self.centred, self.below)),
         )
+
+    def without_vectors(self) -> "SampleActivations":
+        """Return the same samples with pooled vectors of no units."""
+        return replace(self, pooled=self.pooled[..., :0])
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, question: str, answer: str) -> tuple[list[int], int]:

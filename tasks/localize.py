@@ -24,7 +24,10 @@ def localize_layers(
     """
     samples = load_samples(activations / f"{site}.safetensors")
     rows = read_prepared(activations / "samples.jsonl")
-    found = {name: _localised(samples, rows, name, resamples, seed) for name in READINGS}
+    found: dict[str, dict[str, Any]] = {
+        name: {"values": _values(samples, rows, name, lambda row: True)} for name in READINGS
+    }
+    found[reading] = _with_interval(samples, rows, reading, resamples, seed)
     pooled = {name: torch.tensor(record["values"], dtype=torch.float64) for name, record in found.items()}
     train = _rows(samples, rows, lambda row: row["split"] == "train")
     validation = _rows(samples, rows, lambda row: row["split"] == "validation")
@@ -37,8 +40,7 @@ def localize_layers(
         "questions": len(rows) // 2,
         "readings": found,
         "sets": {
-            name: _localised_part(samples, rows, reading, lambda row, name=name: row["set"] == name)
-            for name in sets
+            name: _values(samples, rows, reading, lambda row, name=name: row["set"] == name) for name in sets
         },
         "probe_auroc": probe.tolist(),
         "probe_questions": len(validation.ids) // 2,
@@ -47,7 +49,7 @@ def localize_layers(
     }
 
 
-def _localised(
+def _with_interval(
     samples: SampleActivations, rows: list[Row], name: str, resamples: int, seed: int
 ) -> dict[str, Any]:
     """Return one reading over all questions with intervals."""
@@ -55,7 +57,7 @@ def _localised(
     return {"values": found.values.tolist(), "low": found.low.tolist(), "high": found.high.tolist()}
 
 
-def _localised_part(samples: SampleActivations, rows: list[Row], name: str, where: Any) -> list[float]:
+def _values(samples: SampleActivations, rows: list[Row], name: str, where: Any) -> list[float]:
     """Return one reading over a part of the questions."""
     return find_reading(name).function(*_halves(samples, rows, where)).tolist()
 

@@ -217,3 +217,20 @@ def test_a_probe_without_both_kinds_is_refused():
         probe_auroc(wrong, both)
     with pytest.raises(ValueError, match="the validation part"):
         probe_auroc(both, dataclasses.replace(both, hallucinated=~wrong.hallucinated))
+
+
+@pytest.mark.parametrize("name", [name for name, reading in READINGS.items() if not reading.vectors])
+def test_a_reading_without_vectors_needs_none(name):
+    generator = torch.Generator().manual_seed(3)
+    samples = [
+        SampleActivations(
+            tuple(map(str, range(4))),
+            torch.zeros(4, dtype=torch.bool),
+            torch.randn(4, 2, 3, generator=generator).half(),
+            torch.full((4,), 6.0, dtype=torch.float64),
+            *torch.rand(3, 4, 2, generator=generator, dtype=torch.float64),
+        )
+        for _ in range(2)
+    ]
+    whole = READINGS[name].function(*samples)
+    assert torch.equal(whole, READINGS[name].function(*(part.without_vectors() for part in samples)))
