@@ -1,0 +1,53 @@
+import json
+
+import pytest
+
+from tasks.tables import markdown_tables
+
+
+def _entry(value):
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def _model(accuracy):
+    figures = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
+    return {
+        "sets": {"nq": {name: _entry(accuracy) for name in figures} | {"n": 7, "judge": "f1"}},
+        "language_modelling": {"token_perplexity": 12.34, "word_perplexity": 56.78},
+        "sentiment": {"accuracy": _entry(0.5), "predicted_positive": None},
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "mitigation").mkdir()
+    cost = {"nll": 3.5, "tokens": 10}
+    scores = {"dense": cost, "readings": {"avss": {"removed": [1, 4], "cost": {"nll": 4.25}}}}
+    (tmp_path / "scores.json").write_text(json.dumps(scores))
+    both = {"dense": _model(0.25), "pruned": _model(0.125)}
+    (tmp_path / "evaluation/figures.json").write_text(json.dumps(both))
+    (tmp_path / "mitigation/figures.json").write_text(json.dumps({"mitigated": _model(0.5)}))
+    return tmp_path
+
+
+def test_every_number_of_the_tables_comes_from_the_files(run):
+    lines = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").splitlines()
+    assert "| none | | 3.500 |" in lines
+    assert "| avss | 1, 4 | 4.250 |" in lines
+    assert "| nq (7, f1) | dense | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
+    assert "|  | mitigated | 0.500 [0.400, 0.600] | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |" in lines
+    assert "| pruned | 12.3 | 56.8 | 0.500 [0.400, 0.600] | - |" in lines
+
+
+def test_every_line_of_a_table_has_the_cells_of_its_head(run):
+    tables = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").split("\n\n")
+    assert len(tables) == 3
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_a_missing_file_is_named(run):
+    (run / "scores.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"scores\.json"):
+        markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation")
