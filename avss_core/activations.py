@@ -203,7 +203,17 @@ def collect_statistics(
 
 
 def run_blocks(model: nn.Module, batch: Batch) -> None:
-    """Run a batch through the model without the cost of its output logits."""
+    """Run a batch through the model without the cost of its output logits.
+
+    Raises:
+        ValueError: the batch is longer than the model's context.
+    """
+    config: Any = model.config
+    room, length = getattr(config, "max_position_embeddings", None), batch.ids.shape[1]
+    if room is not None and length > room:
+        raise ValueError(
+            f"a sequence of {length} tokens does not fit the model's {room} positions; lower collect.window"
+        )
     body: Any = getattr(model, "base_model", model)
     body(**batch.inputs(next(model.parameters()).device))
 

@@ -73,7 +73,11 @@ def load_model(
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
         raise ValueError(f"{name} does not hold exactly the tensors of its architecture: {problems}")
-    ready: PreTrainedModel = model.to(device).eval()
+    try:
+        ready: PreTrainedModel = model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error
     return ready
 
 

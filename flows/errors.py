@@ -15,6 +15,13 @@ _BUGS = (KeyError, IndexError)
 
 _LOGGERS = ("prefect", "prefect.engine", "prefect.flow_runs", "prefect.task_runs")
 
+QUIET = {
+    **dict.fromkeys(_LOGGERS, logging.WARNING),
+    # Warns of every event that is not sent yet when the command is done; it is sent all the same.
+    "EventsWorker": logging.ERROR,
+}
+"""Loggers of Prefect, and the least that they say in a command that ends in a table."""
+
 
 class _SaidOnce(logging.Filter):
     """Drop what Prefect logs of an expected error, once a task and a flow: the message follows at the end."""
@@ -41,7 +48,7 @@ def readable_errors() -> Iterator[None]:
     except EXPECTED as error:
         if not _is_expected(error):
             raise
-        print(f"error: {error or type(error).__name__}", file=sys.stderr)
+        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on from the finished units", file=sys.stderr)
@@ -52,9 +59,9 @@ def readable_errors() -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Hold back Prefect's log, for a command that ends in a table; warnings and errors still show."""
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """Hold back Prefect's log for the rest of the process; warnings and errors still show."""
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _is_expected(error: BaseException | None) -> bool:

@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -12,12 +12,22 @@ from avss_core.answers import JUDGES
 from avss_core.localization import READINGS
 from avss_core.scores import SCORES
 
+
+def _distinct(values: list[Any]) -> list[Any]:
+    """Return the values, or raise where one is named twice: it would count twice."""
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value} is named twice")
+    return values
+
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Site = Literal["output", "update"]
+Distinct = AfterValidator(_distinct)
 
 
 def _known(value: str, names: Any, what: str) -> str:
@@ -49,7 +59,7 @@ class Data(Section):
 
     source: Literal["sample", "path", "hub"]
     path: Annotated[str, Field(min_length=1)]
-    sets: Annotated[list[str], Field(min_length=1)]
+    sets: Annotated[list[str], Field(min_length=1), Distinct]
     validation: Share
     calibration: Share
 
@@ -62,7 +72,7 @@ class Collect(Section):
     window: Annotated[int, Field(ge=2)]
     batch_size: Count
     skip_first: bool
-    sites: Annotated[list[Site], Field(min_length=1)]
+    sites: Annotated[list[Site], Field(min_length=1), Distinct]
     threshold: Positive
     relative_threshold: Positive
     answers: Annotated[int, Field(ge=2)]
@@ -92,7 +102,7 @@ class Prune(Section):
     """How many layers go, or which."""
 
     ratio: Share
-    layers: Annotated[list[Natural], Field(min_length=1)] | None
+    layers: Annotated[list[Natural], Field(min_length=1), Distinct] | None
     protect_first: Natural
     protect_last: Natural
 

@@ -383,3 +383,10 @@ def test_half_precision_models_are_measured_in_float64(tiny_model: PreTrainedMod
         assert after.dtype == torch.bfloat16
         expected = after[:, 1:].double().var(correction=0).item()
         assert found[layer]["output"].values.variance().item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_window_longer_than_the_context_is_refused(tiny_model):
+    with pytest.raises(ValueError, match=r"129 tokens does not fit the model's 128 positions"):
+        collect_statistics(
+            tiny_model, windows([1] * 129, 129, 1), sites=SITES, absolute=[1e-5], relative=[0.1]
+        )

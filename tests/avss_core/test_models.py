@@ -183,3 +183,9 @@ def test_weights_as_a_pickle_are_refused(checkpoint: Path) -> None:
         FileNotFoundError, match=f"cannot load {checkpoint}: .*folder with safetensors weights"
     ):
         load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "no-such-device"])
+def test_a_device_that_is_not_there_is_named(checkpoint, device):
+    with pytest.raises(ValueError, match=device):
+        load_model(str(checkpoint), device=device)

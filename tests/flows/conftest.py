@@ -15,9 +15,10 @@ os.environ["AVSS_HOME"] = _HOME.name
 
 @pytest.fixture(scope="session")
 def prefect_harness():
-    """Yield while a Prefect server with a database of its own runs."""
+    """Yield the address of a Prefect server with a database of its own."""
     importlib.import_module("flows")  # sets Prefect's environment, which prefect reads when it is imported
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
-        yield
+        yield PREFECT_API_URL.value()

@@ -60,7 +60,7 @@ def avss(monkeypatch, capsys, tmp_path):
     from flows.cli import main
     from flows.errors import QUIET
 
-    # A fresh process costs seconds each time; test_certificate.py and the cold start below have real ones.
+    # A fresh process costs seconds each time; test_certificate.py and a test below have real ones.
     monkeypatch.setattr(certificate, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
     # `flows` sees to this, but only where it is imported before transformers.
     disable_progress_bar()
@@ -210,10 +210,13 @@ def test_the_help_names_every_score():
     assert all(name in option.help for name in SCORES)
 
 
-def test_a_cold_start_prints_one_object_and_leaves_a_certified_checkpoint(model, text, tmp_path):
+def test_a_process_of_its_own_prints_one_object_and_leaves_a_checkpoint(
+    model, text, prefect_harness, tmp_path
+):
     shutil.copytree(text, tmp_path / "text")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        "PREFECT_API_URL": prefect_harness,
         "AVSS_HOME": str(tmp_path / "a" / "home"),
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(ROOT),
@@ -484,7 +487,8 @@ def test_a_folder_in_use_is_refused_first(refused, command):
     Path("used").mkdir()
     (Path("used") / "thesis.txt").write_text("mine")
     assert "--out used exists already" in refused(command, "no-such-model", "--out", "used")
-    assert "thesis.txt exists already" in refused(command, "no-such-model", "--out", "used/thesis.txt")
+    for out in ("used/thesis.txt", "used/thesis.txt/new"):
+        assert "thesis.txt is a file" in refused(command, "no-such-model", "--out", out)
     assert (Path("used") / "thesis.txt").read_text() == "mine"
 
 
@@ -588,6 +592,8 @@ class TestRun:
         message = refused("run", "--set", "prune.ration=0.4", "--output", "out")
         assert "prune.ration: unknown key; did you mean prune.ratio?" in message
         assert "gone.yaml is not there" in refused("run", "--params", "gone.yaml", "--output", "out")
+        Path("taken").write_text("mine")
+        assert "taken is a file" in refused("run", "--output", "taken/here")
         assert calls == []
 
 

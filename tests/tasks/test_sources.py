@@ -261,3 +261,40 @@ def test_the_public_sets_beside_the_project_are_valid():
     assert data.origin == {"questions": "path", "sentiment": "path", "text": "path"}
     # WikiText-2 is published as 60 articles for validation and 60 for the test.
     assert {part: len(documents) for part, documents in data.text.items()} == {"calibration": 60, "test": 60}
+
+
+def test_text_alone_needs_no_question(tmp_path):
+    write_text(tmp_path)
+    text, origin = sources.load_text("path", tmp_path, ["nq", "sciq"])
+    assert origin == "path"
+    assert text == {"calibration": [ARTICLE_ONE, ARTICLE_TWO], "test": [ARTICLE_ONE, ARTICLE_TWO]}
+
+
+def test_text_alone_is_the_samples_where_the_folder_has_sets_but_no_text(own):
+    assert sources.load_text("path", own, ["quiz"]) == (language_topics(), "sample")
+    assert sources.load_text("sample", None, ["quiz"]) == (language_topics(), "sample")
+
+
+def test_text_alone_of_the_hub_loads_nothing_else(monkeypatch):
+    rows = {part: [{"text": ARTICLE_ONE}, {"text": ARTICLE_TWO}] for part in ("calibration", "test")}
+    monkeypatch.setattr(sources, "load_set", {"wikitext2": rows}.__getitem__)
+    text, origin = sources.load_text("hub", None, ["nq"])
+    assert (text["test"], origin) == ([ARTICLE_ONE, ARTICLE_TWO], "hub")
+
+
+def test_text_alone_still_refuses_the_bad_rows_of_a_set(own):
+    write_text(own)
+    write_rows(own / "quiz" / "test.jsonl", [{"id": "a", "question": "what"}])
+    with pytest.raises(ValueError, match=r"quiz/test\.jsonl:1: answers is missing"):
+        sources.load_text("path", own, ["quiz", "nq"])
+    # A set that nobody asks for is nobody's business.
+    assert sources.load_text("path", own, ["nq"])[1] == "path"
+
+
+def test_text_alone_refuses_a_folder_with_nothing_in_it(tmp_path):
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"lacks nq/train\.jsonl, nq/test\.jsonl; it holds notes"):
+        sources.load_text("path", tmp_path, ["nq"])
+    (tmp_path / "wikitext2").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"lacks wikitext2/valid\.txt, wikitext2/test\.txt"):
+        sources.load_text("path", tmp_path, ["nq"])
