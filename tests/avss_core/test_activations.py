@@ -20,7 +20,7 @@ from avss_core.activations import (
     observed,
 )
 from avss_core.architectures import blocks
-from avss_core.batches import Batch, pad
+from avss_core.batches import Batch, pad, windows
 
 LENGTHS = (23, 2, 9, 17, 5, 30, 12, 8)
 SETTINGS: dict[str, Any] = {"sites": SITES, "absolute": [0.05, 0.5], "relative": [0.1]}
