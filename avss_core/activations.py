@@ -16,15 +16,27 @@ from avss_core.moments import Moments
 SITES = ("output", "update")
 """`output`: what the block returns; `update`: what it adds, output minus input."""
 
-TOKEN_FIGURES = ("relative_variance", "block_influence", "angular", "relative_magnitude", "l1", "l2")
+TOKEN_FIGURES = (
+    "relative_variance",
+    "log_contribution",
+    "block_influence",
+    "angular",
+    "relative_magnitude",
+    "l1",
+    "l2",
+)
 """Figures of one token at one site, whose means and spreads over tokens are kept:
 
 relative_variance   Var(a) / Var(block input), variances over hidden units
+log_contribution    log of Var(a) / Var(block output), the ratio at least `LEAST_CONTRIBUTION`
 block_influence     1 - cos(block input, block output)          (Men et al. 2024, arXiv 2403.03853, eq. 1)
 angular             arccos(cos(block input, block output)) / pi (Gromov et al. 2024, arXiv 2403.17887, eq. 4)
 relative_magnitude  |update| / |block output|                   (Samragh et al. 2023, arXiv 2309.02412)
 l1, l2              norms of a over hidden units
 """
+
+LEAST_CONTRIBUTION = 1e-8
+"""Ratio of variances under which a token counts as unchanged: a logarithm of zero would outweigh the rest."""
 
 Visitor = Callable[[int, Tensor, Tensor], None]
 """Called with the layer's index, its input and its output, both [batch, seq, hidden]."""
@@ -55,14 +67,16 @@ def observed(model: nn.Module, visit: Visitor) -> Iterator[None]:
 class SiteStatistics:
     """What one forward pass tells of one layer at one site; merges like `Moments`.
 
-    `values` are the moments over all counted values (one feature); `below` and `below_relative` count the
-    values with |a| under each absolute threshold, and under each share of the RMS of the token's block input.
+    `values` are the moments over all counted values (one feature); `below`, `below_relative` and
+    `below_output` count the values with |a| under each absolute threshold, under each share of the RMS of the
+    token's block input, and under the same share of the RMS of its block output.
     """
 
     values: Moments
     tokens: Moments
     below: dict[float, int]
     below_relative: dict[float, int]
+    below_output: dict[float, int]
 
     @classmethod
     def of(
@@ -80,15 +94,16 @@ class SiteStatistics:
             before: block input of the same tokens.
             after: block output of the same tokens.
             absolute: thresholds in the unit of the activations.
-            relative: thresholds as shares of the RMS of the block input.
+            relative: thresholds as shares of the RMS of the block input, and of the block output.
         """
         magnitude = rows.abs()
-        scale = before.square().mean(1, keepdim=True).sqrt()
+        read, written = (side.square().mean(1, keepdim=True).sqrt() for side in (before, after))
         return cls(
             values=Moments.of(rows.reshape(-1, 1)),
             tokens=Moments.of(_token_figures(rows, before, after)),
             below={tau: int((magnitude < tau).sum()) for tau in absolute},
-            below_relative={tau: int((magnitude < tau * scale).sum()) for tau in relative},
+            below_relative={tau: int((magnitude < tau * read).sum()) for tau in relative},
+            below_output={tau: int((magnitude < tau * written).sum()) for tau in relative},
         )
 
     def merge(self, other: "SiteStatistics") -> "SiteStatistics":
@@ -98,6 +113,7 @@ class SiteStatistics:
             self.tokens.merge(other.tokens),
             {tau: count + other.below[tau] for tau, count in self.below.items()},
             {tau: count + other.below_relative[tau] for tau, count in self.below_relative.items()},
+            {tau: count + other.below_output[tau] for tau, count in self.below_output.items()},
         )
 
     def token_mean(self, figure: str) -> float:
@@ -111,6 +127,7 @@ class SiteStatistics:
             "tokens": self.tokens.record(),
             "below": [[tau, count] for tau, count in self.below.items()],
             "below_relative": [[tau, count] for tau, count in self.below_relative.items()],
+            "below_output": [[tau, count] for tau, count in self.below_output.items()],
         }
 
     @classmethod
@@ -121,6 +138,7 @@ class SiteStatistics:
             Moments.from_record(record["tokens"]),
             {float(tau): int(count) for tau, count in record["below"]},
             {float(tau): int(count) for tau, count in record["below_relative"]},
+            {float(tau): int(count) for tau, count in record["below_output"]},
         )
 
 
@@ -131,13 +149,14 @@ def _token_figures(
 ) -> Float[Tensor, "rows figures"]:
     """Return `TOKEN_FIGURES` of each token, in that order; a zero denominator counts as tiny."""
     tiny = torch.finfo(torch.float64).tiny
-    spread = before.var(1, correction=0).clamp(min=tiny)
+    variance, read, written = (side.var(1, correction=0) for side in (rows, before, after))
     before_norm, after_norm = before.norm(dim=1).clamp(min=tiny), after.norm(dim=1).clamp(min=tiny)
     # Rounding can carry the quotient just past 1, where arccos is not a number.
     cosine = ((before * after).sum(1) / before_norm / after_norm).clamp(-1, 1)
     return torch.stack(
         [
-            rows.var(1, correction=0) / spread,
+            variance / read.clamp(min=tiny),
+            (variance / written.clamp(min=tiny)).clamp(min=LEAST_CONTRIBUTION).log(),
             1 - cosine,
             cosine.arccos() / torch.pi,
             (after - before).norm(dim=1) / after_norm,
@@ -172,7 +191,7 @@ def collect_statistics(
         batches: what to run, with the positions that count.
         sites: a selection of `SITES`.
         absolute: thresholds in the unit of the activations (> 0).
-        relative: thresholds as shares of the RMS of the block input (> 0).
+        relative: thresholds as shares of the RMS of the block input, and of the block output (> 0).
 
     Raises:
         ValueError: an activation is not a finite number (names layer and sample), nothing was counted, or

@@ -24,7 +24,7 @@ class Thresholds:
     absolute: float
     """In the unit of the activations."""
     relative: float
-    """As a share of the RMS of the block input."""
+    """As a share of the RMS of the residual stream, at the block's input or output as the score says."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,34 @@ class Score:
 def avss(statistics: Statistics, thresholds: Thresholds, seed: int = 0) -> Float[Tensor, " layers"]:
     """Return the scale-free AVSS of each layer (dimensionless, higher = more important).
 
-    AVSS = mean over tokens of Var(update) / Var(block input)
-           / share of values with |update| < tau * RMS(block input)
+    AVSS = geometric mean over tokens of Var(update) / Var(block output)
+           / share of values with |update| < tau * RMS(block output)
 
     Source: Song et al. 2024, arXiv 2411.02117 (AVSS = AV / AS). Our reading: the activation is what the layer
     adds to the residual stream, and both its variance and its threshold are taken relative to the stream that
-    it is added to. With block outputs and a fixed threshold the score follows the growth of the stream with
-    depth (see `avss_output`).
+    it leaves: how much of what the next layer reads comes from this one. With block outputs and a fixed
+    threshold the score follows the growth of the stream with depth (see `avss_output`). The mean is
+    geometric, since the ratio spans orders of magnitude from token to token, and an arithmetic mean is that
+    of a few tokens (see `avss_input`).
+    """
+    return torch.tensor(
+        [
+            math.exp(layer["update"].token_mean("log_contribution"))
+            / share_below(layer["update"], layer["update"].below_output[thresholds.relative])
+            for layer in statistics
+        ],
+        dtype=torch.float64,
+    )
+
+
+def avss_input(statistics: Statistics, thresholds: Thresholds, seed: int = 0) -> Float[Tensor, " layers"]:
+    """Return AVSS relative to the block input (dimensionless, higher = more important).
+
+    AVSS = mean over tokens of Var(update) / Var(block input)
+           / share of values with |update| < tau * RMS(block input)
+
+    Source: Song et al. 2024, arXiv 2411.02117 (AVSS = AV / AS). Our reading: as `avss`, with the stream that
+    the layer reads as the scale and an arithmetic mean, which the tokens with the largest ratios decide.
     """
     return torch.tensor(
         [
@@ -102,6 +123,13 @@ def random(statistics: Statistics, thresholds: Thresholds, seed: int = 0) -> Flo
 SCORES: Mapping[str, Score] = {
     "avss": Score(
         avss,
+        "lowest",
+        "update",
+        "geometric mean of Var(update)/Var(output) / share(|update| < tau RMS(output)); "
+        "our reading of 2411.02117",
+    ),
+    "avss_input": Score(
+        avss_input,
         "lowest",
         "update",
         "mean Var(update)/Var(input) / share(|update| < tau RMS(input)); our reading of 2411.02117",
@@ -180,7 +208,8 @@ def _tau(left: Sequence[float], right: Sequence[float]) -> float | None:
 def shot_noise(statistics: Statistics, thresholds: Thresholds, score: str) -> list[int]:
     """Return the layers whose threshold count is too small to trust for a score."""
     counts = {
-        "avss": lambda layer: layer["update"].below_relative[thresholds.relative],
+        "avss": lambda layer: layer["update"].below_output[thresholds.relative],
+        "avss_input": lambda layer: layer["update"].below_relative[thresholds.relative],
         "avss_output": lambda layer: layer["output"].below[thresholds.absolute],
     }
     if score not in counts:

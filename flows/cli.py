@@ -51,7 +51,7 @@ Sets = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Test questions a set. Left out: all.", min=1)]
 ScoreName = Annotated[
-    str, typer.Option("--score", help="The score: avss, avss_output, block_influence or random.")
+    str, typer.Option("--score", help="One of avss, avss_input, avss_output, block_influence, random.")
 ]
 Ratio = Annotated[
     float | None, typer.Option(help="Share of the layers to remove, rounded down, lowest score first.")

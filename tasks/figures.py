@@ -57,9 +57,9 @@ def _scores(found: Mapping[str, Any]) -> Figure:
     reading = found["scores"]["readings"][found["scores"]["chosen"]]
     figure = Figure(figsize=(10, 6.2), layout="constrained")
     (variance, share), (score, running) = figure.subplots(2, 2)
-    layer_bars(variance, layers["relative_variance"], removed)
-    variance.set(title="Variance of the update", ylabel="Var(update) / Var(input)")
-    log_if_wide(variance, layers["relative_variance"])
+    layer_bars(variance, layers["contribution"], removed)
+    variance.set(title="Variance of the update", ylabel="Var(update) / Var(output)")
+    log_if_wide(variance, layers["contribution"])
     layer_bars(share, [100 * value for value in layers["share_below"]], removed)
     share.set(title="Sparsity of the update", ylabel="values below threshold (%)")
     layer_bars(score, reading["normalised"], removed)

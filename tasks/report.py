@@ -1,5 +1,6 @@
 """Write the report: one self-contained page, its figures, and the summary that DVC and MLflow compare."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,8 @@ def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, A
         "sources": sources,
         "site": site,
         "layer_figures": {
-            "relative_variance": [layer.token_mean("relative_variance") for layer in layers[site]],
-            "share_below": [layer.below_relative[threshold] / layer.values.count for layer in layers[site]],
+            "contribution": [math.exp(layer.token_mean("log_contribution")) for layer in layers[site]],
+            "share_below": [layer.below_output[threshold] / layer.values.count for layer in layers[site]],
         },
     }
 

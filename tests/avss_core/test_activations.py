@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, PreTrainedModel
 
 from avss_core.activations import (
+    LEAST_CONTRIBUTION,
     SITES,
     TOKEN_FIGURES,
     SiteStatistics,
@@ -111,7 +112,15 @@ def hooks(model: nn.Module) -> int:
 
 
 def test_statistics_of_two_known_layers() -> None:
-    names = ("relative_variance", "block_influence", "angular", "relative_magnitude", "l1", "l2")
+    names = (
+        "relative_variance",
+        "log_contribution",
+        "block_influence",
+        "angular",
+        "relative_magnitude",
+        "l1",
+        "l2",
+    )
     assert names == TOKEN_FIGURES, "the lists of figures below stand in this order"
     batch = pad([[0, 1]])
     double, turn = collect_statistics(
@@ -126,14 +135,26 @@ def test_statistics_of_two_known_layers() -> None:
     # The RMS of what is read is 3.54 and 1.41; a half of it is above 0 alone, all of it above 3 too.
     assert update.below_relative == {0.5: 1, 1.0: 2}
     assert output.below_relative == {0.5: 1, 1.0: 1}
-    assert figures(update) == pytest.approx([1, 0, 0, 0.5, 4.5, 3.5], abs=1e-7)
+    # What is written is twice that: half of it is above (3) of the first token and 0 of the second.
+    assert update.below_output == {0.5: 2, 1.0: 4}
+    assert figures(update) == pytest.approx([1, math.log(0.25), 0, 0, 0.5, 4.5, 3.5], abs=1e-7)
     assert output.token_mean("relative_variance") == 4
     assert (output.token_mean("l1"), output.token_mean("l2")) == (9, 7)
     # The second reads (6, 8) and (0, 4) and gives (-8, 6) and (-4, 0): it adds (-14, -2) and (-4, -4).
     update = turn["update"]
     assert (update.values.mean.item(), update.values.variance().item()) == (-6, 22)
     lengths = math.sqrt(200), math.sqrt(32)
-    assert figures(update) == pytest.approx([18, 1, 0.5, math.sqrt(2), 12, sum(lengths) / 2])
+    assert figures(update) == pytest.approx(
+        [
+            18,
+            (math.log(36 / 49) + math.log(LEAST_CONTRIBUTION)) / 2,
+            1,
+            0.5,
+            math.sqrt(2),
+            12,
+            sum(lengths) / 2,
+        ]
+    )
 
 
 @pytest.mark.parametrize("keyword", [False, True])
@@ -228,6 +249,7 @@ def test_token_figures_equal_their_formulas_on_the_model_s_own_hidden_states(
         update = y - x
         expected = [
             np.mean(np.var(update, axis=1) / np.var(x, axis=1)),
+            np.mean(np.log(np.var(update, axis=1) / np.var(y, axis=1))),
             np.mean(1 - cosine),
             np.mean(np.arccos(cosine) / np.pi),
             np.mean(np.linalg.norm(update, axis=1) / np.linalg.norm(y, axis=1)),
@@ -260,8 +282,9 @@ def test_zero_rows_have_finite_figures() -> None:
     statistics = SiteStatistics.of(zeros, zeros, zeros, [0.1], [0.1])
     assert statistics.tokens.is_finite()
     assert statistics.token_mean("relative_variance") == 0
+    assert statistics.token_mean("log_contribution") == pytest.approx(math.log(LEAST_CONTRIBUTION))
     assert statistics.below == {0.1: 8}
-    assert statistics.below_relative == {0.1: 0}
+    assert (statistics.below_relative, statistics.below_output) == ({0.1: 0}, {0.1: 0})
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -351,7 +374,7 @@ def test_memory_does_not_grow_with_the_samples(tiny_model: PreTrainedModel) -> N
                 tensors = [statistics.values.mean, statistics.values.centred]
                 tensors += [statistics.tokens.mean, statistics.tokens.centred]
                 # The storage, since a view of one number would keep its whole batch alive.
-                assert [tensor.untyped_storage().nbytes() for tensor in tensors] == [8, 8, 48, 48]
+                assert [tensor.untyped_storage().nbytes() for tensor in tensors] == [8, 8, 56, 56]
                 assert not any(tensor.requires_grad for tensor in tensors)
 
 
@@ -360,7 +383,8 @@ def test_only_the_named_sites_are_collected(tiny_model: PreTrainedModel) -> None
         tiny_model, batched(sequences(), 4), sites=["update"], absolute=[], relative=[]
     )
     assert [list(layer) for layer in found] == [["update"]] * 6
-    assert (found[0]["update"].below, found[0]["update"].below_relative) == ({}, {})
+    update = found[0]["update"]
+    assert (update.below, update.below_relative, update.below_output) == ({}, {}, {})
 
 
 def test_the_record_restores_the_statistics_to_the_bit(tiny_model: PreTrainedModel) -> None:
@@ -370,6 +394,7 @@ def test_the_record_restores_the_statistics_to_the_bit(tiny_model: PreTrainedMod
             assert back.record() == statistics.record()
             assert back.below == statistics.below
             assert back.below_relative == statistics.below_relative
+            assert back.below_output == statistics.below_output
 
 
 def test_half_precision_models_are_measured_in_float64(tiny_model: PreTrainedModel) -> None:

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from avss_core.activations import TOKEN_FIGURES, SiteStatistics, Statistics, collect_statistics
+from avss_core.activations import (
+    LEAST_CONTRIBUTION,
+    TOKEN_FIGURES,
+    SiteStatistics,
+    Statistics,
+    collect_statistics,
+)
 from avss_core.architectures import blocks
 from avss_core.batches import Batch, pad
 from avss_core.moments import Moments
@@ -20,6 +26,7 @@ from avss_core.scores import (
     SHOT_NOISE_COUNT,
     Thresholds,
     avss,
+    avss_input,
     avss_output,
     block_influence,
     cumulate,
@@ -35,12 +42,14 @@ THRESHOLDS = Thresholds(absolute=0.5, relative=0.1)
 SCORE_LISTS = st.lists(st.floats(0, 1e6), min_size=1, max_size=30)
 
 
-def layer(variance: float = 1, below: int = 0, below_relative: int = 0, **figures: float) -> SiteStatistics:
+def layer(
+    variance: float = 1, below: int = 0, below_relative: int = 0, below_output: int = 0, **figures: float
+) -> SiteStatistics:
     """The statistics of a thousand values of ten tokens."""
     mean = torch.tensor([figures.get(name, 0) for name in TOKEN_FIGURES], dtype=torch.float64)
     values = Moments(1000, torch.zeros(1).double(), torch.tensor([1000 * variance]).double())
     tokens = Moments(10, mean, torch.zeros_like(mean))
-    return SiteStatistics(values, tokens, {0.5: below}, {0.1: below_relative})
+    return SiteStatistics(values, tokens, {0.5: below}, {0.1: below_relative}, {0.1: below_output})
 
 
 def updates(*found: SiteStatistics) -> Statistics:
@@ -73,15 +82,24 @@ def silence(model: PreTrainedModel, index: int) -> PreTrainedModel:
 
 def test_avss_of_three_known_layers() -> None:
     statistics = updates(
-        layer(relative_variance=0.5, below_relative=100),
-        layer(relative_variance=0.2, below_relative=400),
-        layer(relative_variance=0.8, below_relative=50),
+        layer(log_contribution=math.log(0.5), below_output=100),
+        layer(log_contribution=math.log(0.2), below_output=400),
+        layer(log_contribution=math.log(0.8), below_output=50),
     )
     found = avss(statistics, THRESHOLDS)
     assert found.tolist() == pytest.approx([0.5 / 0.1, 0.2 / 0.4, 0.8 / 0.05])
     assert normalise(found).tolist() == pytest.approx([5 / 21.5, 0.5 / 21.5, 16 / 21.5])
     assert cumulate(found).tolist() == pytest.approx([5.5 / 21.5, 0.5 / 21.5, 1])
     assert rank(found) == [1, 0, 2]
+
+
+def test_avss_input_of_three_known_layers() -> None:
+    statistics = updates(
+        layer(relative_variance=0.5, below_relative=100),
+        layer(relative_variance=0.2, below_relative=400),
+        layer(relative_variance=0.8, below_relative=50),
+    )
+    assert avss_input(statistics, THRESHOLDS).tolist() == pytest.approx([5, 0.5, 16])
 
 
 def test_avss_output_of_three_known_layers() -> None:
@@ -98,14 +116,18 @@ def test_block_influence_is_read_from_whichever_site_there_is(site: str) -> None
 
 
 def test_a_count_of_zero_is_half_a_value() -> None:
-    none, one = layer(variance=3, relative_variance=3), layer(3, 1, 1, relative_variance=3)
-    assert avss(updates(none, one), THRESHOLDS).tolist() == pytest.approx([3 / 0.0005, 3 / 0.001])
+    figures = {"relative_variance": 3, "log_contribution": math.log(3)}
+    none, one = layer(variance=3, **figures), layer(3, 1, 1, 1, **figures)
+    for score in (avss, avss_input):
+        assert score(updates(none, one), THRESHOLDS).tolist() == pytest.approx([3 / 0.0005, 3 / 0.001])
     statistics = [{"output": none}, {"output": one}]
     assert avss_output(statistics, THRESHOLDS).tolist() == pytest.approx([6000, 3000])
 
 
-def test_a_layer_that_adds_nothing_scores_zero() -> None:
-    assert avss(updates(layer(relative_variance=0, below_relative=1000)), THRESHOLDS).tolist() == [0]
+def test_a_layer_that_adds_nothing_has_the_least_score(tiny_model: PreTrainedModel) -> None:
+    silent = collect(silence(tiny_model, 2), ["update"], batches())
+    assert avss(silent, THRESHOLDS)[2].item() == pytest.approx(LEAST_CONTRIBUTION)
+    assert avss_input(silent, THRESHOLDS)[2].item() == 0
 
 
 def test_random_is_seeded_and_each_draw_is_another() -> None:
@@ -169,7 +191,7 @@ def test_a_planted_identity_layer_is_the_one_chosen_and_its_removal_changes_no_b
     statistics = collect(silent, ["output", "update"], batches())
     scores = SCORES[name].function(statistics, THRESHOLDS, 0)
     assert rank(scores)[0] == index
-    assert float(scores[index]) == pytest.approx(0, abs=1e-12)
+    assert float(scores[index]) <= 1.01 * LEAST_CONTRIBUTION
     assert choose_layers(scores, 1 / 6) == [index]
     ids = torch.arange(40).reshape(2, 20)
     with torch.inference_mode():
@@ -216,7 +238,7 @@ def test_a_score_that_is_not_finite_names_its_layer(bad: float) -> None:
     ("name", "message"),
     [
         ("block_influense", "unknown score 'block_influense': did you mean block_influence"),
-        ("AVSS", "unknown score 'AVSS': known scores: avss, avss_output"),
+        ("AVSS", "unknown score 'AVSS': known scores: avss, avss_input, avss_output"),
         ("", "unknown score '': known scores: avss"),
     ],
 )
@@ -228,7 +250,7 @@ def test_an_unknown_score_is_named_with_near_ones(name: str, message: str) -> No
 def test_small_threshold_counts_are_shot_noise() -> None:
     low, enough = SHOT_NOISE_COUNT - 1, SHOT_NOISE_COUNT
     statistics = [
-        {"update": layer(below_relative=relative), "output": layer(below=absolute)}
+        {"update": layer(below_relative=relative, below_output=relative), "output": layer(below=absolute)}
         for relative, absolute in ((0, enough), (low, 0), (enough, low))
     ]
     assert shot_noise(statistics, THRESHOLDS, "avss") == [0, 1]

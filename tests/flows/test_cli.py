@@ -252,7 +252,13 @@ class TestScore:
         assert lowest["cumulative"] == lowest["normalised"]
         assert max(row["cumulative"] for row in result["layers"]) == pytest.approx(1)
 
-    @pytest.mark.parametrize("score", ["avss_output", "block_influence", "random"])
+    def test_the_help_lists_every_score(self, avss):
+        from avss_core.scores import SCORES
+
+        said = avss("score", "--help").output
+        assert all(name in said for name in SCORES)
+
+    @pytest.mark.parametrize("score", ["avss_input", "avss_output", "block_influence", "random"])
     def test_every_score_has_its_own_numbers(self, avss, model, text, score):
         from avss_core.scores import SCORES
 

@@ -65,7 +65,14 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
 
 def test_scores_rank_every_layer_by_every_reading(workspace):
     scores = _json(workspace / "data/scores.json")
-    assert set(scores["readings"]) == {"avss", "avss_output", "block_influence", "random_0", "random_1"}
+    assert set(scores["readings"]) == {
+        "avss",
+        "avss_input",
+        "avss_output",
+        "block_influence",
+        "random_0",
+        "random_1",
+    }
     for found in scores["readings"].values():
         assert len(found["scores"]) == 6
         assert sum(found["normalised"]) == pytest.approx(1)

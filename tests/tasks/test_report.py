@@ -30,13 +30,12 @@ def entry(value: float | None, half: float = 0.05) -> Records:
 
 
 def site(layer: int) -> Records:
-    tokens = Moments(
-        8, torch.arange(1.0, 7.0, dtype=torch.float64) * (layer + 1), torch.ones(6, dtype=torch.float64)
-    )
+    means = torch.arange(1.0, 1.0 + len(TOKEN_FIGURES), dtype=torch.float64) * (layer + 1)
+    tokens = Moments(8, means, torch.ones_like(means))
     values = Moments(
         32, torch.zeros(1, dtype=torch.float64), torch.tensor([32.0 * (layer + 2)], dtype=torch.float64)
     )
-    return SiteStatistics(values, tokens, {1e-5: 0}, {0.1: layer + 1}).record()
+    return SiteStatistics(values, tokens, {1e-5: 0}, {0.1: layer + 1}, {0.1: layer + 1}).record()
 
 
 def variant(accuracy: float, nll: float) -> Records:
@@ -252,7 +251,7 @@ def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
                                    "f1 (token F1 >= 0.5; 1606.05250)"]  # fmt: skip
     layer = page.row("2", "removed")
     # relative variance 1 * (2 + 1), share below (2 + 1) of 32 values, both scores
-    assert layer == ["2", "removed", "3", "9.4\u00a0%", "0.1", "1"]
+    assert layer == ["2", "removed", "403.4", "9.4\u00a0%", "0.1", "1"]
     accuracy = next(row for row in page.rows if "n = 60" in row[0] and row[0].startswith("nq"))
     assert [" ".join(cell.split()) for cell in accuracy[1:]] == [
         "accuracy", "50.0 % [45.0, 55.0]", "25.0 % [20.0, 30.0]",
