@@ -255,7 +255,7 @@ class TestScore:
     def test_the_help_lists_every_score(self, avss):
         from avss_core.scores import SCORES
 
-        said = avss("score", "--help").output
+        said = avss("score", "--help").out
         assert all(name in said for name in SCORES)
 
     @pytest.mark.parametrize("score", ["avss_input", "avss_output", "block_influence", "random"])
