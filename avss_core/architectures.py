@@ -11,7 +11,7 @@ from transformers import PretrainedConfig
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where a family keeps its blocks, and what it calls the parts that pruning and training touch."""
+    """Where a family keeps its blocks, and what it calls the parts that other modules touch."""
 
     blocks: str
     """Dotted path of the list of blocks."""
@@ -19,6 +19,12 @@ class Architecture:
     """Name of the configuration field that counts the blocks."""
     linear: tuple[str, ...]
     """Names of the linear maps inside a block, the targets of LoRA."""
+    attention: str = "self_attn"
+    """Path of the attention inside a block."""
+    mlp: str = "mlp"
+    """Path of the module inside a block whose output is that of the MLP."""
+    down: str = "mlp.down_proj"
+    """Path of the projection inside a block that reads the MLP's activations."""
     fan_in_fan_out: bool = False
     """True where weights are stored as (in, out), as in GPT-2's `Conv1D`."""
 
@@ -27,14 +33,29 @@ _GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 _LLAMA = Architecture("model.layers", "num_hidden_layers", _GATED)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "gpt2": Architecture("transformer.h", "n_layer", ("c_attn", "c_proj", "c_fc"), fan_in_fan_out=True),
+    "gpt2": Architecture(
+        "transformer.h",
+        "n_layer",
+        ("c_attn", "c_proj", "c_fc"),
+        attention="attn",
+        down="mlp.c_proj",
+        fan_in_fan_out=True,
+    ),
     "gpt_neox": Architecture(
-        "gpt_neox.layers", "num_hidden_layers", ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
+        "gpt_neox.layers",
+        "num_hidden_layers",
+        ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
+        attention="attention",
+        down="mlp.dense_4h_to_h",
     ),
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "opt": Architecture(
-        "model.decoder.layers", "num_hidden_layers", ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")
+        "model.decoder.layers",
+        "num_hidden_layers",
+        ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+        mlp="fc2",
+        down="fc2",
     ),
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,

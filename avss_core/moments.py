@@ -35,6 +35,23 @@ class Moments:
         mean = exact.mean(0)
         return cls(len(rows), mean.cpu(), (exact - mean).square().sum(0).cpu())
 
+    @classmethod
+    def of_groups(
+        cls, size: int, means: Float[Tensor, " groups"], centred: Float[Tensor, " groups"]
+    ) -> "Moments":
+        """Return the moments of all values of groups of one size (one feature).
+
+        Args:
+            size: values a group.
+            means: of each group, float64.
+            centred: sum of squares around each group's own mean, float64.
+        """
+        if len(means) == 0:
+            return cls.empty()
+        mean = means.mean(0, keepdim=True)
+        spread = centred.sum(0, keepdim=True) + size * (means - mean).square().sum(0, keepdim=True)
+        return cls(size * len(means), mean.cpu(), spread.cpu())
+
     def merge(self, other: "Moments") -> "Moments":
         """Return the moments of both sets of rows together."""
         count = self.count + other.count

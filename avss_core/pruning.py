@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from avss_core.architectures import architecture, blocks, depth
-from avss_core.scores import rank
+from avss_core.ranking import rank
 
 # Fields from which a family computes what a layer does by its index: removing layers would change the
 # survivors, so such a model is refused until its family has a rule.

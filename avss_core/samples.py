@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.activations import at_site, observed, run_blocks
+from avss_core.activations import Seen, at_site, observed, run_blocks
 from avss_core.architectures import blocks
 from avss_core.batches import Batch, pad
 from avss_core.generation import Progress, no_progress, question_prompt, shared_prefix
@@ -103,8 +103,8 @@ def observe_answers(
         raise ValueError("there is no question with an answer to observe")
     encoded = [answer_tokens(tokenizer, sample.question, sample.answer) for sample in samples]
     order = sorted(range(len(samples)), key=lambda index: len(encoded[index][0]))
-    layers, hidden = len(blocks(model)), int(model.config.get_text_config().hidden_size)
-    pooled = torch.zeros(len(samples), layers, hidden, dtype=torch.float16)
+    layers = len(blocks(model))
+    pooled = torch.zeros(len(samples), layers, 0, dtype=torch.float16)
     figures = torch.zeros(4, len(samples), layers, dtype=torch.float64)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
@@ -117,6 +117,8 @@ def observe_answers(
                 f"site {site}: an activation of sample {bad} is not a finite number (or past float16 on "
                 "average); load the model in float32 or check its weights"
             )
+        if not pooled.shape[2]:  # how wide a site is shows when it is seen
+            pooled = vectors.new_zeros(len(samples), layers, vectors.shape[2])
         pooled[chosen], figures[:, chosen] = vectors, numbers
         progress(len(chosen))
     return SampleActivations(
@@ -143,19 +145,20 @@ def _observe(
     vectors: list[Tensor] = []
     numbers: list[Tensor] = []
 
-    def visit(_index: int, before: Tensor, after: Tensor) -> None:
-        mask = batch.counted.to(after.device).unsqueeze(-1)
-        values = at_site(site, before, after).double()
+    def visit(_index: int, seen: Seen) -> None:
+        found = at_site(site, seen)
+        mask = batch.counted.to(found.device).unsqueeze(-1)
+        values = found.double()
         tokens, width = mask.sum(1).double(), values.shape[-1]
         vector = values.masked_fill(~mask, 0).sum(1) / tokens
         mean = vector.mean(1)
         centred = (values - mean[:, None, None]).square().masked_fill(~mask, 0).sum((1, 2))
-        scale = before.double().square().mean(-1, keepdim=True).sqrt()
+        scale = seen["input"].double().square().mean(-1, keepdim=True).sqrt()
         below = ((values.abs() < relative * scale) & mask).sum((1, 2)).double()
         vectors.append(vector.to(torch.float16).cpu())
         numbers.append(torch.stack([tokens[:, 0] * width, mean, centred, below]).cpu())
 
-    with observed(model, visit), torch.inference_mode():
+    with observed(model, visit, [site]), torch.inference_mode():
         run_blocks(model, batch)
     return torch.stack(vectors, 1), torch.stack(numbers, 2)
 

@@ -13,7 +13,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.activations import observed
+from avss_core.activations import Seen, observed
 from avss_core.answers import normalise
 from avss_core.architectures import architecture, depth
 from avss_core.batches import Batch, pad
@@ -236,9 +236,9 @@ def _loss(
     encoded = _encode(tokenizer, pairs)
     hidden: dict[int, Tensor] = {}
 
-    def visit(index: int, _before: Tensor, after: Tensor) -> None:
+    def visit(index: int, seen: Seen) -> None:
         if index in layers:
-            hidden[index] = after
+            hidden[index] = seen["output"]
 
     device = next(adapted.parameters()).device
     with observed(adapted.get_base_model(), visit):

@@ -8,8 +8,8 @@ import torch
 from prefect import task
 
 from avss_core.localization import READINGS, find_reading, localise, probe_auroc
+from avss_core.ranking import rank_agreement
 from avss_core.samples import SampleActivations, load_samples
-from avss_core.scores import rank_agreement
 from tasks.rows import Row, read_prepared
 
 

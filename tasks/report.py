@@ -9,9 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from prefect import task
 
-from avss_core.activations import SiteStatistics
 from avss_core.answers import JUDGES
 from avss_core.digests import folder_written_whole, read_json, write_json, write_text
+from avss_core.statistics import SiteStatistics
 from tasks.figures import write_figures
 from tasks.wording import (
     NAMES,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from avss_core.activations import TOKEN_FIGURES, SiteStatistics
 from avss_core.digests import digest_path, write_json
 from avss_core.moments import Moments
+from avss_core.statistics import TOKEN_FIGURES, SiteStatistics
 from tasks.figures import DRAWINGS
 from tasks.report import write_report
 from tasks.wording import change_text, direction, figure_text, interval_text, number, significant, verdicts

@@ -1,0 +1,67 @@
+"""What follows from scores alone: order, shares, running sums, agreement."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from scipy.stats import kendalltau
+from torch import Tensor
+
+
+def normalise(scores: Float[Tensor, " layers"]) -> Float[Tensor, " layers"]:
+    """Return NAVSS = score / sum of scores (sums to 1; equal shares where every score is 0)."""
+    total = scores.sum()
+    return scores / total if total > 0 else torch.full_like(scores, 1 / len(scores))
+
+
+def cumulate(
+    scores: Float[Tensor, " layers"], order: Literal["rank", "depth"] = "rank"
+) -> Float[Tensor, " layers"]:
+    """Return CAVSS, each layer's running sum of NAVSS (ends at 1).
+
+    Args:
+        scores: in depth order.
+        order: summed up from the lowest score, or from the first layer as in the authors' script.
+    """
+    along = torch.tensor(rank(scores) if order == "rank" else range(len(scores)))
+    running = torch.empty_like(scores)
+    running[along] = normalise(scores)[along].cumsum(0)
+    return running
+
+
+def authors_choice(scores: Float[Tensor, " layers"], share: float) -> list[int]:
+    """Return the layers that the authors' script removes: whose sum in layer order is at most a share."""
+    return [layer for layer, running in enumerate(cumulate(scores, "depth").tolist()) if running <= share]
+
+
+def rank(scores: Float[Tensor, " layers"]) -> list[int]:
+    """Return the layers from the one to prune first; equal scores stay in depth order.
+
+    Raises:
+        ValueError: a score is not a finite number.
+    """
+    values: Sequence[float] = scores.tolist()
+    for layer, value in enumerate(values):
+        if not math.isfinite(value):
+            raise ValueError(f"layer {layer} has the score {value}; scores must be finite")
+    return sorted(range(len(values)), key=lambda layer: values[layer])
+
+
+def rank_agreement(scores: Mapping[str, Float[Tensor, " layers"]]) -> dict[str, dict[str, float | None]]:
+    """Return Kendall's tau-b of each pair of scores, depth among them; None where one is constant."""
+    if not scores:
+        return {}
+    layers = len(next(iter(scores.values())))
+    columns = {**scores, "depth": torch.arange(layers, dtype=torch.float64)}
+    return {
+        name: {other: _tau(left.tolist(), right.tolist()) for other, right in columns.items()}
+        for name, left in columns.items()
+    }
+
+
+def _tau(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Return Kendall's tau-b, None where it has no value."""
+    tau = float(kendalltau(left, right).statistic)
+    return tau if math.isfinite(tau) else None
