@@ -51,7 +51,9 @@ def token_stream(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], l
     return ids[:limit]
 
 
-def windows(ids: Sequence[int], window: int, batch_size: int, skip_first: bool = True) -> Iterator[Batch]:
+def windows(
+    ids: Sequence[int], window: int, batch_size: int, skip_first: bool = True, first_sample: int = 0
+) -> Iterator[Batch]:
     """Yield batches of consecutive windows of a token stream; a shorter last window is right-padded.
 
     Args:
@@ -60,10 +62,11 @@ def windows(ids: Sequence[int], window: int, batch_size: int, skip_first: bool =
         batch_size: windows a batch.
         skip_first: leave the first position of each window out of `counted`. It holds the massive
             activations that dominate every variance (Sun et al. 2024, arXiv 2402.17762).
+        first_sample: number of the first window, where the stream is a part of a longer one.
     """
     pieces = [list(ids[i : i + window]) for i in range(0, len(ids), window)]
     for start in range(0, len(pieces), batch_size):
-        yield pad(pieces[start : start + batch_size], skip=int(skip_first), first_sample=start)
+        yield pad(pieces[start : start + batch_size], skip=int(skip_first), first_sample=first_sample + start)
 
 
 def pad(

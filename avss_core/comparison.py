@@ -20,6 +20,15 @@ def mean_with_interval(values: Sequence[float | int], seed: int) -> dict[str, fl
     return {"value": float(column.mean()), "low": low, "high": high}
 
 
+def paired_means(before: Sequence[float], after: Sequence[float], seed: int) -> dict[str, float | None]:
+    """Return the mean of after minus before, with its 95 % bootstrap interval over pairs.
+
+    Raises:
+        ValueError: there are not as many values after as before.
+    """
+    return mean_with_interval([b - a for a, b in zip(before, after, strict=True)], seed)
+
+
 def paired_difference(before: Sequence[Answered], after: Sequence[Answered], seed: int) -> dict[str, Any]:
     """Return after minus before for each figure, on the same questions, with paired 95 % bootstrap intervals.
 

@@ -136,6 +136,11 @@ Statistics = list[LayerStatistics]
 """One entry for each layer, in depth order."""
 
 
+def restore_parts(record: Mapping[str, Any]) -> list[Statistics]:
+    """Return the statistics of each part of a text, from the record that collecting it wrote."""
+    return [[LayerStatistics.from_record(layer) for layer in part["layers"]] for part in record["parts"]]
+
+
 def merge_statistics(parts: Sequence[Statistics]) -> Statistics:
     """Return the statistics of several texts as of one, layer by layer.
 

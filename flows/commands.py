@@ -12,12 +12,16 @@ from transformers import AutoConfig
 from avss_core.architectures import depth
 from avss_core.certificate import layer_map
 from avss_core.models import has_tokenizer
+from avss_core.scores import SCORES
 from flows import ROOT, SAMPLE
+from flows.collection import collect_text
 from flows.evaluation import evaluate_checkpoint
 from flows.mitigate import training_settings
 from flows.params import Params
+from flows.removal import measure_removals
+from flows.score import choice_of
 from flows.workspace import Workspace
-from tasks.collect import dump_activations, text_statistics
+from tasks.collect import dump_activations
 from tasks.evaluate import compare_variants
 from tasks.localize import localize_layers
 from tasks.mitigate import train_layers
@@ -72,33 +76,24 @@ def _scores(params: Params) -> dict[str, Any]:
             f"{folder} has no tokenizer, so its layers cannot be scored; put one there, or name the layers "
             "for `avss prune` with --layers"
         )
-    options = params.collect
+    name, statistics, tokens = params.score.name, None, 0
+    needs = SCORES[name].needs
     with _scratch() as workspace:
         origin = prepare_text(
             params.data.source, ROOT / params.data.path, params.data.sets, folder=workspace.prepared
         )
-        statistics = text_statistics(
-            _checkpoint(params, workspace),
-            workspace.prepared / "text" / "calibration.json",
-            **_machine(params),
-            tokens=options.tokens,
-            window=options.window,
-            batch_size=options.batch_size,
-            skip_first=options.skip_first,
-            sites=options.sites,
-            absolute=options.threshold,
-            relative=options.relative_threshold,
-        )
-    scored = score_layers(
-        statistics,
-        [("chosen", params.score.name, params.seed)],
-        absolute=options.threshold,
-        relative=options.relative_threshold,
-        ratio=params.prune.ratio,
-        protect_first=params.prune.protect_first,
-        protect_last=params.prune.protect_last,
-    )
-    return {"text": origin, "tokens": statistics["tokens"], **scored["readings"]["chosen"]}
+        text = workspace.prepared / "text" / "calibration.json"
+        model = _checkpoint(params, workspace)
+        if needs == "statistics":
+            statistics = collect_text(params, model, text, params.collect.tokens)
+            tokens = statistics["tokens"]
+        elif needs != "nothing":
+            tokens = params.score.traversal_tokens
+        removals = measure_removals(params, model, text, [name])
+        layers = depth(AutoConfig.from_pretrained(model))
+    reading = ("chosen", name, params.seed)
+    scored = score_layers(layers, [reading], choice_of(params), statistics=statistics, **removals)
+    return {"text": origin, "tokens": tokens, **scored["readings"]["chosen"]}
 
 
 @flow(name="score-model", persist_result=False)

@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
-Site = Literal["output", "update"]
+Site = Literal["output", "update", "attention", "mlp", "mlp_act"]
 Distinct = AfterValidator(_distinct)
 
 
@@ -71,6 +71,7 @@ class Collect(Section):
     set_tokens: Annotated[int, Field(ge=2)]
     window: Annotated[int, Field(ge=2)]
     batch_size: Count
+    parts: Count
     skip_first: bool
     sites: Annotated[list[Site], Field(min_length=1), Distinct]
     threshold: Positive
@@ -86,6 +87,10 @@ class ScoreSection(Section):
     compare: list[str]
     random_draws: Count
     cost_tokens: Annotated[int, Field(ge=2)]
+    traversal_tokens: Annotated[int, Field(ge=2)]
+    traversal_window: Annotated[int, Field(ge=1)]
+    workers: Count
+    resamples: Count
 
     @field_validator("name")
     @classmethod
@@ -169,13 +174,19 @@ class Params(Section):
 
     @field_validator("score")
     @classmethod
-    def _sites(cls, value: ScoreSection, info: Any) -> ScoreSection:
+    def _collected(cls, value: ScoreSection, info: Any) -> ScoreSection:
         collect = info.data.get("collect")
-        if collect is not None:
-            for name in (value.name, *value.compare):
-                site = SCORES[name].site
-                if site is not None and site not in collect.sites:
-                    raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")
+        if collect is None:
+            return value
+        for name in (value.name, *value.compare):
+            score = SCORES[name]
+            if score.site is not None and score.site not in collect.sites:
+                raise ValueError(f"the score {name} needs the site {score.site!r} in collect.sites")
+            if score.needs in ("losses", "order") and value.traversal_tokens > collect.tokens:
+                raise ValueError(
+                    f"traversal_tokens {value.traversal_tokens} exceeds collect.tokens {collect.tokens}; costs "
+                    "are measured behind those, on text that no score may see: lower it"
+                )
         return value
 
     def flat(self) -> dict[str, Any]:

@@ -1,56 +1,83 @@
-"""Stage score: every layer's score by every reading, what each would remove, and what that costs."""
+"""Stage score: every reading's scores, what each would remove, what that costs, and how sure it is."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from avss_core.digests import read_json, write_json
 from flows.params import Params
+from flows.removal import measure_removals
 from flows.stage import stage
 from flows.workspace import Workspace
-from tasks.score import removal_cost, score_layers
+from tasks.score import Choice, choice_stability, compare_costs, removal_cost, score_layers
 from tasks.tracking import StageLog
 
 
 @stage("score", ("seed", "model", "collect", "score", "prune", "evaluate"))
 def score(params: Params, workspace: Workspace) -> StageLog:
-    """Score layers and compare the choices on held-out calibration text."""
-    options, collected = params.score, params.collect
-    readings = readings_of([options.name, *options.compare], params.seed, options.random_draws)
+    """Score layers, compare the choices on held-out text, and ask what other text would choose."""
+    options = params.score
+    text = workspace.prepared / "text" / "calibration.json"
+    names = list(dict.fromkeys([options.name, *options.compare]))
+    statistics = read_json(workspace.statistics)
+    removals = measure_removals(params, workspace.dense, text, names)
+    layers, choice = len(statistics["text"]["parts"][0]["layers"]), choice_of(params)
     result: dict[str, Any] = score_layers(
-        read_json(workspace.statistics)["text"],
-        readings,
-        absolute=collected.threshold,
-        relative=collected.relative_threshold,
-        ratio=params.prune.ratio,
-        protect_first=params.prune.protect_first,
-        protect_last=params.prune.protect_last,
+        layers,
+        readings_of(names, params.seed, options.random_draws),
+        choice,
+        statistics=statistics["text"],
+        **removals,
     )
 
     def cost(removed: list[int]) -> dict[str, Any]:
-        return removal_cost(
+        found: dict[str, Any] = removal_cost(
             workspace.dense,
-            workspace.prepared / "text" / "calibration.json",
+            text,
             removed,
             dtype=params.model.dtype,
             device=params.model.device,
-            skip=collected.tokens,
+            skip=params.collect.tokens,
             tokens=options.cost_tokens,
             window=params.evaluate.window,
         )
+        return found
 
-    result["dense"] = cost([])
-    for found in result["readings"].values():
-        found["cost"] = cost(found["removed"])
+    readings = result["readings"]
     # "random" stands for its first draw where it is the score that prunes.
-    label = f"{options.name}_0" if options.name == "random" else options.name
-    chosen = result["readings"][label]
-    result |= {"chosen": label, "removed": params.prune.layers or chosen["removed"]}
+    chosen = f"{options.name}_0" if options.name == "random" else options.name
+    costs = {"dense": cost([])} | {label: cost(found["removed"]) for label, found in readings.items()}
+    compared = compare_costs(costs, chosen, seed=params.seed)
+    result["dense"] = compared.pop("dense")
+    for label, found in readings.items():
+        found["cost"] = compared[label]
+    result["stability"] = choice_stability(
+        layers,
+        readings,
+        choice,
+        statistics=statistics,
+        losses=removals["losses"],
+        resamples=options.resamples,
+        seed=params.seed,
+    )
+    result |= {"chosen": chosen, "removed": params.prune.layers or readings[chosen]["removed"]}
     write_json(workspace.scores, result)
     return StageLog(
         metrics={"score.nll.dense": result["dense"]["nll"]}
-        | {f"score.nll.{name}": found["cost"]["nll"] for name, found in result["readings"].items()},
+        | {f"score.nll.{name}": found["cost"]["nll"] for name, found in readings.items()}
+        | {f"score.same_choice.{name}": found["same"] for name, found in result["stability"].items()},
         tables={"scores.json": result},
         tags={"removed": str(result["removed"])},
+    )
+
+
+def choice_of(params: Params) -> Choice:
+    """Return how scores become layers to remove."""
+    return Choice(
+        params.collect.threshold,
+        params.collect.relative_threshold,
+        params.prune.ratio,
+        params.prune.protect_first,
+        params.prune.protect_last,
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.activations import collect_statistics
 from avss_core.batches import token_stream, windows
+from avss_core.collection import collect_statistics
 from avss_core.digests import folder_written_whole
 from avss_core.samples import AnswerSample, observe_answers, save_samples
 from tasks.loaded import model_at
@@ -30,13 +30,23 @@ def text_statistics(
     sites: Sequence[str],
     absolute: float,
     relative: float,
+    part: int,
+    parts: int,
 ) -> dict[str, Any]:
-    """Return the statistics of every layer over a JSON list of documents, or over question rows."""
+    """Return the statistics of every layer over one part of a text: documents, or questions with answers.
+
+    The windows of the text are dealt out to the parts in runs; a part may get none, and then has no layers.
+    """
     network, tokenizer = model_at(model, dtype, device)
     documents = read_documents(source) if source.suffix == ".json" else _as_text(source)
     ids = token_stream(tokenizer, documents, tokens)
-    batches = list(windows(ids, window, batch_size, skip_first))
-    with progress(f"statistics of {source.parent.name}", len(batches)) as advance:
+    count = -(-len(ids) // window)
+    first, last = (count * end // parts for end in (part, part + 1))
+    mine = ids[first * window : last * window]
+    batches = list(windows(mine, window, batch_size, skip_first, first_sample=first))
+    if not any(batch.counted.any() for batch in batches):
+        return {"tokens": 0, "layers": []}
+    with progress(f"statistics of {source.parent.name}, part {part + 1} of {parts}", len(batches)) as advance:
         layers = collect_statistics(
             network,
             _counted(batches, advance),
@@ -44,10 +54,7 @@ def text_statistics(
             absolute=[absolute],
             relative=[relative],
         )
-    return {
-        "tokens": len(ids),
-        "layers": [{site: found.record() for site, found in layer.items()} for layer in layers],
-    }
+    return {"tokens": len(mine), "layers": [layer.record() for layer in layers]}
 
 
 @task(name="dump-activations")

@@ -90,10 +90,11 @@ def _readings(found: Mapping[str, Any]) -> Figure:
         removed = readings[name]["removed"]
         for layers, colour in ((range(depth), "#DDE1E6"), (removed, ORANGE)):
             grid.broken_barh([(layer - 0.4, 0.8) for layer in layers], (row - 0.3, 0.6), color=colour)
-        nll = readings[name]["cost"]["nll"]
-        cost.plot([dense, nll], [row, row], color=GREY, lw=1.5, zorder=1)
+        nll, interval = readings[name]["cost"]["nll"], readings[name]["cost"]["interval"]
+        cost.plot([interval["low"], interval["high"]], [row, row], color=GREY, lw=1.5, zorder=1)
         cost.scatter([nll], [row], color=ORANGE, s=34, zorder=2)
-        cost.annotate(f"{nll:.2f}", (nll, row), (6, 0), textcoords="offset points", va="center", fontsize=8)
+        said, at = f"{nll:.2f}", (max(nll, interval["high"]), row)
+        cost.annotate(said, at, (6, 0), textcoords="offset points", va="center", fontsize=8)
     chosen = found["scores"]["chosen"]
     grid.set_yticks(range(len(names)), [f"{name} (chosen)" if name == chosen else name for name in names])
     grid.set_ylim(-0.7, len(names) - 0.3)
@@ -108,12 +109,25 @@ def _readings(found: Mapping[str, Any]) -> Figure:
 
 def _activations(found: Mapping[str, Any]) -> Figure:
     """Draw variance and norms of each layer by text source, a row of panels for each site."""
+    return _by_source(
+        found,
+        {
+            "variance": "variance (squared activation)",
+            "l1": "mean L1 norm of a token",
+            "l2": "mean L2 norm of a token",
+        },
+    )
+
+
+def _sparsity(found: Mapping[str, Any]) -> Figure:
+    """Draw the Frobenius norm and the share of small values of each layer by text source and site."""
+    labels = {"frobenius": "Frobenius norm / root of tokens", "share_below": "share below threshold"}
+    return _by_source(found, labels)
+
+
+def _by_source(found: Mapping[str, Any], columns: Mapping[str, str]) -> Figure:
+    """Draw figures of the activations, a column for each, a row for each site, a line for each source."""
     sites = list(next(iter(found["sources"].values())))
-    columns = {
-        "variance": "variance (squared activation)",
-        "l1": "mean L1 norm of a token",
-        "l2": "mean L2 norm of a token",
-    }
     figure = Figure(figsize=(10, 0.6 + 2.8 * len(sites)), layout="constrained")
     panels = figure.subplots(len(sites), len(columns), squeeze=False)
     for line, site in zip(panels, sites, strict=True):
@@ -126,6 +140,39 @@ def _activations(found: Mapping[str, Any]) -> Figure:
             axes.set(title=site, ylabel=label)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    return figure
+
+
+def _stability(found: Mapping[str, Any]) -> Figure:
+    """Draw how often each layer goes, by reading, and what less text or other texts would remove."""
+    scores, depth = found["scores"], found["card"]["layers"]
+    stable = scores["stability"]
+    chosen = scores["chosen"] if scores["chosen"] in stable else next(iter(stable))
+    texts = {f"{entry['tokens']:,} tokens": entry["removed"] for entry in stable[chosen]["sizes"]}
+    texts |= {"all tokens": scores["readings"][chosen]["removed"]} | stable[chosen]["sources"]
+    heights = (0.6 + 0.32 * len(stable), 0.6 + 0.32 * len(texts))
+    figure = Figure(figsize=(10, 0.8 + sum(heights)), layout="constrained")
+    often, other = figure.subplots(2, 1, height_ratios=heights)
+    shares = [entry["frequency"] for entry in stable.values()]
+    picture = often.imshow(shares, aspect="auto", cmap="Oranges", vmin=0, vmax=1)
+    for row, line in enumerate(shares):
+        for layer, share in enumerate(line):
+            if 0 < share < 1:
+                said, colour = f"{100 * share:.0f}", "white" if share > 0.6 else INK
+                often.text(layer, row, said, ha="center", va="center", fontsize=6, color=colour)
+    figure.colorbar(picture, ax=often, label="share of resamples", pad=0.01)
+    often.set_yticks(range(len(stable)), list(stable))
+    often.set_title("How often each layer goes, over resamples of the calibration text (numbers in percent)")
+    for row, removed in enumerate(texts.values()):
+        for layers, colour in ((range(depth), "#DDE1E6"), (removed, ORANGE)):
+            other.broken_barh([(layer - 0.4, 0.8) for layer in layers], (row - 0.3, 0.6), color=colour)
+    other.set_yticks(range(len(texts)), list(texts))
+    other.set_xlim(often.get_xlim())
+    other.set_ylim(len(texts) - 0.5, -0.5)
+    other.set_title(f"What {chosen} removes on less text and on other texts (filled)")
+    for axes in (often, other):
+        axes.grid(visible=False)
+        by_layer(axes)
     return figure
 
 
@@ -220,7 +267,9 @@ def _training(found: Mapping[str, Any]) -> Figure:
 DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "scores": _scores,
     "readings": _readings,
+    "stability": _stability,
     "activations": _activations,
+    "sparsity": _sparsity,
     "pruning": _pruning,
     "eavss": _eavss,
     "training": _training,

@@ -1,7 +1,7 @@
 """Write the report: one self-contained page, its figures, and the summary that DVC and MLflow compare."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from prefect import task
 
+from avss_core.activations import SITES
 from avss_core.answers import JUDGES
 from avss_core.digests import folder_written_whole, read_json, write_json, write_text
-from avss_core.statistics import SiteStatistics
+from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.figures import write_figures
 from tasks.wording import (
     NAMES,
@@ -27,6 +28,15 @@ from tasks.wording import (
 )
 
 _SUMMARY_FIGURES = (*NAMES, "exact_match")
+
+SITE_FIGURES: Mapping[str, Callable[[SiteStatistics, float], float]] = {
+    "variance": lambda found, _: float(found.values.variance()[0]),
+    "l1": lambda found, _: found.token_mean("l1"),
+    "l2": lambda found, _: found.token_mean("l2"),
+    "frobenius": lambda found, _: found.frobenius() / math.sqrt(found.tokens.count),
+    "share_below": lambda found, threshold: found.below_output[threshold] / found.values.count,
+}
+"""What is shown of a site; the last is the share of values under a share of the RMS of the block output."""
 
 
 @task(name="write-report")
@@ -80,31 +90,29 @@ def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, A
     """Return what the statistics say of each layer.
 
     Returns:
-        sources: source -> site -> variance (squared activation), mean L1 and L2 norm of a token, by layer;
-        layer_figures: relative variance and share of small values by layer, on the calibration text, of what
-        a block adds to the stream (of its output where only that was collected); site: which of the two.
+        sources: source -> site -> each of `SITE_FIGURES` by layer; layer_figures: relative variance and share of
+        small values by layer, on the calibration text, of what a block adds to the stream (of another site
+        where that was not collected); site: which one.
     """
-    sources: dict[str, Any] = {}
-    layers: dict[str, list[SiteStatistics]] = {}
-    for source, record in statistics.items():
-        sources[source] = {}
-        for site in sorted(record["layers"][0]):
-            read = [SiteStatistics.from_record(layer[site]) for layer in record["layers"]]
-            sources[source][site] = {
-                "variance": [float(layer.values.variance()[0]) for layer in read],
-                "l1": [layer.token_mean("l1") for layer in read],
-                "l2": [layer.token_mean("l2") for layer in read],
-            }
-            if source == "text":
-                layers[site] = read
-    site = "update" if "update" in layers else "output"
     threshold = parameters["collect.relative_threshold"]
+    read = {source: merge_statistics(restore_parts(record)) for source, record in statistics.items()}
+    sources = {
+        source: {
+            site: {name: [figure(layer.sites[site], threshold) for layer in layers]
+                   for name, figure in SITE_FIGURES.items()}
+            for site in SITES if site in layers[0].sites
+        }
+        for source, layers in read.items()
+    }  # fmt: skip
+    site = "update" if "update" in sources["text"] else next(iter(sources["text"]))
     return {
         "sources": sources,
         "site": site,
         "layer_figures": {
-            "contribution": [math.exp(layer.token_mean("log_contribution")) for layer in layers[site]],
-            "share_below": [layer.below_output[threshold] / layer.values.count for layer in layers[site]],
+            "contribution": [
+                math.exp(layer.sites[site].token_mean("log_contribution")) for layer in read["text"]
+            ],
+            "share_below": sources["text"][site]["share_below"],
         },
     }
 
@@ -137,6 +145,7 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
             "score": {
                 "dense_nll": scores["dense"]["nll"],
                 "removal_nll": {name: reading["cost"]["nll"] for name, reading in scores["readings"].items()},
+                "same_choice": {name: found["same"] for name, found in scores["stability"].items()},
             },
             "sentiment": {name: entry["sentiment"]["accuracy"]["value"] for name, entry in variants.items()},
             "text": {name: entry["language_modelling"]["token_perplexity"]

@@ -1,60 +1,154 @@
-"""Score layers, choose those to remove, and measure what each score's choice costs."""
+"""Score layers, choose those to remove, and measure what each choice costs and how far it can be trusted."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 
-from avss_core.activations import SiteStatistics, Statistics
 from avss_core.batches import token_stream
+from avss_core.comparison import mean_with_interval, paired_means
 from avss_core.perplexity import language_modelling
 from avss_core.pruning import choose_layers, without_layers
-from avss_core.scores import (
-    Thresholds,
-    cumulate,
-    find_score,
-    normalise,
-    rank_agreement,
-    shot_noise,
-)
+from avss_core.ranking import authors_choice, cumulate, normalise, rank_agreement
+from avss_core.scores import Evidence, Thresholds, find_score, shot_noise
+from avss_core.stability import draws, stability
+from avss_core.statistics import Statistics, merge_statistics, restore_parts
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_documents
 from tasks.units import unit
 
+Reading = tuple[str, str, int]
+"""Label, score and seed."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How scores become layers to remove."""
+
+    absolute: float
+    relative: float
+    ratio: float
+    protect_first: int
+    protect_last: int
+
+    def evidence(self, layers: int, seed: int = 0, **known: Any) -> Evidence:
+        """Return what a score looks at."""
+        return Evidence(layers, Thresholds(self.absolute, self.relative), seed, **known)
+
+    def removed(self, scores: Any) -> list[int]:
+        """Return the layers that scores remove."""
+        return choose_layers(
+            scores, self.ratio, protect_first=self.protect_first, protect_last=self.protect_last
+        )
+
 
 @task(name="score-layers")
 def score_layers(
-    statistics: Mapping[str, Any],
-    readings: Sequence[tuple[str, str, int]],
+    layers: int,
+    readings: Sequence[Reading],
+    choice: Choice,
     *,
-    absolute: float,
-    relative: float,
-    ratio: float,
-    protect_first: int,
-    protect_last: int,
+    statistics: Mapping[str, Any] | None,
+    losses: Sequence[Mapping[str, Any]] | None,
+    order: Sequence[int] | None,
 ) -> dict[str, Any]:
-    """Return, for each reading (label, score, seed), every layer's score and the layers that it removes."""
-    layers = read_statistics(statistics)
-    thresholds = Thresholds(absolute, relative)
-    scores = {label: find_score(name).function(layers, thresholds, seed) for label, name, seed in readings}
-    result = {
-        label: {
-            "score": name,
-            "reference": find_score(name).reference,
-            "scores": scores[label].tolist(),
-            "normalised": normalise(scores[label]).tolist(),
-            "cumulative": cumulate(scores[label]).tolist(),
-            "removed": choose_layers(
-                scores[label], ratio, protect_first=protect_first, protect_last=protect_last
-            ),
-            "shot_noise": shot_noise(layers, thresholds, name),
-        }
-        for label, name, _ in readings
+    """Return every layer's score by each reading, and the layers that it removes."""
+    known = {
+        "statistics": merge_statistics(restore_parts(statistics)) if statistics else None,
+        "losses": {found["layer"]: found["nll"] for found in losses} if losses else None,
+        "order": order,
     }
+    scores, result = {}, {}
+    for label, name, seed in readings:
+        score, evidence = find_score(name), choice.evidence(layers, seed, **known)
+        values = scores[label] = score.function(evidence)
+        result[label] = {
+            "score": name,
+            "reference": score.reference,
+            "needs": score.needs,
+            "scores": values.tolist(),
+            "normalised": normalise(values).tolist(),
+            "cumulative": cumulate(values, score.running).tolist(),
+            "removed": choice.removed(values),
+            "shot_noise": shot_noise(name, evidence),
+        }
+        if score.running == "depth":
+            result[label]["own_rule"] = authors_choice(values, choice.ratio)
     return {"readings": result, "agreement": rank_agreement(scores)}
+
+
+@task(name="choice-stability")
+def choice_stability(
+    layers: int,
+    readings: Mapping[str, Mapping[str, Any]],
+    choice: Choice,
+    *,
+    statistics: Mapping[str, Mapping[str, Any]],
+    losses: Sequence[Mapping[str, Any]] | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return, for each reading of activations or losses, what other calibration text would have chosen.
+
+    Returns:
+        by label: frequency, same and undecided of `Stability` over resamples of the calibration text; for
+        activations also the choice on its first tokens (sizes) and on each other text (sources).
+    """
+    parts = {name: restore_parts(record) for name, record in statistics.items()}
+    tokens = [part["tokens"] for part in statistics["text"]["parts"]]
+    drawn = draws(len(tokens), resamples, seed)
+    resampled = [merge_statistics([parts["text"][index] for index in draw]) for draw in drawn]
+    prefixes = [count for count in _doubling(len(tokens)) if count < len(tokens)]
+    found: dict[str, Any] = {}
+    for label, reading in readings.items():
+        score = find_score(reading["score"]).function
+
+        def chosen(statistics: Statistics, score: Any = score) -> list[int]:
+            return choice.removed(score(choice.evidence(layers, statistics=statistics)))
+
+        if reading["needs"] == "statistics":
+            choices = [chosen(each) for each in resampled]
+            found[label] = asdict(stability(reading["removed"], choices, layers)) | {
+                "sizes": [
+                    {
+                        "tokens": sum(tokens[:count]),
+                        "removed": chosen(merge_statistics(parts["text"][:count])),
+                    }
+                    for count in prefixes
+                ],
+                "sources": {
+                    name: chosen(merge_statistics(each)) for name, each in parts.items() if name != "text"
+                },
+            }
+        elif reading["needs"] == "losses" and losses:
+            choices = [
+                choice.removed(score(choice.evidence(layers, losses=each)))
+                for each in _resampled_losses(losses, resamples, seed)
+            ]
+            found[label] = asdict(stability(reading["removed"], choices, layers)) | {
+                "sizes": [],
+                "sources": {},
+            }
+    return found
+
+
+def _doubling(parts: int) -> list[int]:
+    """Return 1, 2, 4, ... up to a number of parts."""
+    return [1 << power for power in range(parts.bit_length())]
+
+
+def _resampled_losses(
+    losses: Sequence[Mapping[str, Any]], resamples: int, seed: int
+) -> list[dict[int, float]]:
+    """Return the loss without each layer on resamples of the windows of the text."""
+    windows = len(losses[0]["window_means"])
+    return [
+        {found["layer"]: sum(found["window_means"][i] for i in draw) / windows for found in losses}
+        for draw in draws(windows, resamples, seed)
+    ]
 
 
 @unit("removal-cost")
@@ -77,16 +171,23 @@ def removal_cost(
             f"the calibration text has no token left behind the {skip} that were scored; "
             "lower collect.tokens or give more text"
         )
-    text_of = str(tokenizer.decode(ids))
-    pruned = without_layers(network, removed) if removed else nullcontext()
-    with pruned, progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
-        found = language_modelling(network, ids, text_of, window=window, progress=advance)
+    pruned = without_layers(network, removed) if removed else network
+    with progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
+        found = language_modelling(pruned, ids, str(tokenizer.decode(ids)), window=window, progress=advance)
     return {"nll": found.nll_per_token, "tokens": found.tokens, "window_means": list(found.window_means)}
 
 
-def read_statistics(record: Mapping[str, Any]) -> Statistics:
-    """Return the statistics of a record that `text_statistics` wrote."""
-    return [
-        {site: SiteStatistics.from_record(found) for site, found in layer.items()}
-        for layer in record["layers"]
-    ]
+@task(name="compare-costs")
+def compare_costs(
+    costs: Mapping[str, Mapping[str, Any]], chosen: str, *, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return each cost with its interval over windows, and how far it lies above the chosen reading's."""
+    best = costs[chosen]["window_means"]
+    return {
+        label: dict(cost)
+        | {
+            "interval": mean_with_interval(cost["window_means"], seed),
+            "over_chosen": paired_means(best, cost["window_means"], seed),
+        }
+        for label, cost in costs.items()
+    }

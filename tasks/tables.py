@@ -19,17 +19,29 @@ def markdown_tables(scores: Path, evaluation: Path, mitigation: Path) -> str:
 
 
 def _removals(scored: Mapping[str, Any]) -> list[str]:
-    """Return the table of what each score removes, and what that costs."""
-    tokens = scored["dense"]["tokens"]
+    """Return the table of what each score removes, what that costs, and how sure the choice is."""
+    tokens, chosen = scored["dense"]["tokens"], scored["chosen"]
     lines = [
-        f"| score | layers removed | NLL (nats a token, {tokens} held-out tokens) |",
-        "| --- | --- | --- |",
+        f"| score | layers removed | NLL [95 %] (nats a token, {tokens} held-out tokens) "
+        f"| over {chosen} [95 %] | resamples with this choice |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    lines.append(f"| none | | {scored['dense']['nll']:.3f} |")
+    lines.append(f"| none | | {scored['dense']['nll']:.3f} | | |")
     for name, found in scored["readings"].items():
-        removed = ", ".join(map(str, found["removed"]))
-        lines.append(f"| {name} | {removed} | {found['cost']['nll']:.3f} |")
+        removed, cost = ", ".join(map(str, found["removed"])), found["cost"]
+        over = "" if name == chosen else _interval(cost["over_chosen"])
+        sure = scored["stability"].get(name)
+        same = f"{100 * sure['same']:.0f} %" if sure else ""
+        lines.append(
+            f"| {name} | {removed} | {cost['nll']:.3f} [{cost['interval']['low']:.3f}, "
+            f"{cost['interval']['high']:.3f}] | {over} | {same} |"
+        )
     return lines
+
+
+def _interval(entry: Mapping[str, Any]) -> str:
+    """Return a difference with its sign and interval."""
+    return f"{entry['value']:+.3f} [{entry['low']:+.3f}, {entry['high']:+.3f}]"
 
 
 def _questions(variants: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,62 @@
+"""Measure what removing a layer costs: one cached unit a layer, and what they share is run once a process."""
+
+import functools
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avss_core.batches import token_stream
+from avss_core.traversal import LayerInputs, layer_inputs, loss_without
+from tasks.loaded import model_at
+from tasks.progress import progress
+from tasks.rows import read_documents
+from tasks.units import content_digest, unit
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@unit("removal-loss")
+def removal_loss(
+    model: Path,
+    text: Path,
+    layer: int,
+    removed: Sequence[int],
+    *,
+    dtype: str,
+    device: str,
+    tokens: int,
+    window: int,
+) -> dict[str, Any]:
+    """Return the loss on the first tokens of a text when one more layer is removed."""
+    network, _ = model_at(model, dtype, device)
+    # Units in several threads wait for the pass that they share, and do not make it again.
+    with _ONE_AT_A_TIME:
+        inputs = _inputs(
+            str(model), content_digest(model), str(text), content_digest(text), tuple(removed),
+            dtype, device, tokens, window,
+        )  # fmt: skip
+    found = loss_without(network, inputs, layer)
+    return {"layer": layer, "nll": found.nll_per_token, "window_means": list(found.window_means)}
+
+
+@functools.lru_cache(maxsize=1)
+def _inputs(
+    model: str,
+    _model_digest: str,
+    text: str,
+    _text_digest: str,
+    removed: tuple[int, ...],
+    dtype: str,
+    device: str,
+    tokens: int,
+    window: int,
+) -> LayerInputs:
+    """Return what each layer reads; that of the base set asked for last stays in memory."""
+    network, tokenizer = model_at(Path(model), dtype, device)
+    ids = token_stream(tokenizer, read_documents(Path(text)), tokens)
+    said = f"inputs of all layers, {len(removed)} removed"
+    with progress(said, len(ids) // window) as advance:
+        return layer_inputs(
+            network, ids, str(tokenizer.decode(ids)), window=window, removed=removed, progress=advance
+        )
