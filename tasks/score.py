@@ -1,7 +1,6 @@
 """Score layers, choose those to remove, and measure what each score's choice costs."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from prefect import task
 from avss_core.activations import SiteStatistics, Statistics
 from avss_core.batches import token_stream
 from avss_core.perplexity import language_modelling
-from avss_core.pruning import choose_layers, without_layers
+from avss_core.pruning import choose_layers
 from avss_core.scores import (
     Thresholds,
     cumulate,
@@ -19,6 +18,7 @@ from avss_core.scores import (
     rank_agreement,
     shot_noise,
 )
+from avss_core.views import without_layers
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_documents
@@ -78,9 +78,9 @@ def removal_cost(
             "lower collect.tokens or give more text"
         )
     text_of = str(tokenizer.decode(ids))
-    pruned = without_layers(network, removed) if removed else nullcontext()
-    with pruned, progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
-        found = language_modelling(network, ids, text_of, window=window, progress=advance)
+    pruned = without_layers(network, removed) if removed else network
+    with progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
+        found = language_modelling(pruned, ids, text_of, window=window, progress=advance)
     return {"nll": found.nll_per_token, "tokens": found.tokens, "window_means": list(found.window_means)}
 
 
