@@ -1,14 +1,21 @@
 """Language modelling: mean negative log-likelihood of a text, and the perplexities that follow from it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from avss_core.architectures import architecture
 from avss_core.generation import Progress, no_progress
+
+HEAD_ROWS = 256
+"""Positions whose logits are held at once: of a large vocabulary a whole batch would take gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,6 @@ class LanguageModelling:
         return {f"{unit}_perplexity": math.exp(min(self.nll / n, 700.0)) for unit, n in counts.items()}
 
 
-@torch.inference_mode()
 def language_modelling(
     model: PreTrainedModel,
     ids: Sequence[int],
@@ -44,8 +50,6 @@ def language_modelling(
     progress: Progress = no_progress,
 ) -> LanguageModelling:
     """Return the loss of a token stream in disjoint windows; each token but the first is predicted once.
-
-    A window starts with the last token of the one before, so that no token goes unpredicted.
 
     Args:
         model: a causal language model.
@@ -58,6 +62,21 @@ def language_modelling(
     Raises:
         ValueError: there are fewer than two tokens, a window does not fit the model's context, or the loss is
             not a finite number.
+        LookupError: the family is not in `ARCHITECTURES`.
+    """
+    return batches_loss(model, window_batches(model, ids, window, batch_size), text, progress=progress)
+
+
+def window_batches(
+    model: PreTrainedModel, ids: Sequence[int], window: int, batch_size: int
+) -> list[Int[Tensor, "_ _"]]:
+    """Return the disjoint windows of a token stream in batches, on the model's device.
+
+    A window starts with the last token of the one before, so that no token goes unpredicted. The windows of a
+    batch are of one length, `window` + 1 tokens but for the last.
+
+    Raises:
+        ValueError: there are fewer than two tokens, or a window does not fit the model's context.
     """
     if len(ids) < 2:
         raise ValueError(f"a text of {len(ids)} tokens has nothing to predict; give at least 2")
@@ -65,20 +84,57 @@ def language_modelling(
     if room is not None and min(window, len(ids) - 1) > room:
         raise ValueError(f"a window of {window} tokens does not fit the model's {room} positions")
     pieces = [list(ids[i : i + window + 1]) for i in range(0, len(ids) - 1, window)]
-    total, means = 0.0, []
-    for group in _equal_lengths(pieces, batch_size):
-        tokens = torch.tensor(group, device=model.device)
-        logits = model(tokens[:, :-1], use_cache=False).logits.float()
-        # Flat: over a transposed view of the logits the same sum takes seven times as long.
-        flat = cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-        losses = flat.double().view(len(group), -1)
+    return [torch.tensor(group, device=model.device) for group in _equal_lengths(pieces, batch_size)]
+
+
+@torch.inference_mode()
+def batches_loss(
+    model: PreTrainedModel,
+    batches: Iterable[Int[Tensor, "_ _"]],
+    text: str,
+    *,
+    progress: Progress = no_progress,
+) -> LanguageModelling:
+    """Return the loss of batches of windows, as `window_batches` makes them.
+
+    Raises:
+        ValueError: the loss is not a finite number.
+        LookupError: the family is not in `ARCHITECTURES`.
+    """
+    total, tokens, means = 0.0, 0, []
+    for batch in batches:
+        losses = token_losses(model, batch)
         total += float(losses.sum())
+        tokens += losses.numel()
         means += losses.mean(1).tolist()
-        progress(len(group))
+        progress(len(batch))
     if not math.isfinite(total):
         raise ValueError("the loss is not a finite number; load the model in float32 or check its weights")
     words = max(1, len(text.split()))
-    return LanguageModelling(total, len(ids) - 1, words, max(1, len(text.encode())), tuple(means))
+    return LanguageModelling(total, tokens, words, max(1, len(text.encode())), tuple(means))
+
+
+def token_losses(
+    model: PreTrainedModel, batch: Int[Tensor, "batch length"], rows: int = HEAD_ROWS
+) -> Float[Tensor, "batch length-1"]:
+    """Return the loss of each token but the first of each window, in nats (float32 terms, given in float64).
+
+    The logits of a batch are never held at once: the output head runs on `rows` positions at a time.
+
+    Raises:
+        LookupError: the family is not in `ARCHITECTURES`, so its logits may be more than its head's output.
+    """
+    architecture(model.config)
+    whole: Any = model
+    head = whole.get_output_embeddings()
+    # Flat: over a transposed view of the logits the same sum takes seven times as long.
+    hidden = whole.base_model(batch[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
+    targets = batch[:, 1:].flatten()
+    losses = [
+        cross_entropy(head(hidden[i : i + rows]).float(), targets[i : i + rows], reduction="none")
+        for i in range(0, len(targets), rows)
+    ]
+    return torch.cat(losses).double().view(len(batch), -1)
 
 
 def _equal_lengths(pieces: Sequence[list[int]], batch_size: int) -> list[list[list[int]]]:

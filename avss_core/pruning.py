@@ -3,8 +3,7 @@
 import copy
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from avss_core.architectures import architecture, blocks, depth
+from avss_core.architectures import architecture, depth
 from avss_core.ranking import rank
 
 # Fields from which a family computes what a layer does by its index: removing layers would change the
@@ -165,34 +164,6 @@ def prune(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
         pruned.generation_config = copy.deepcopy(model.generation_config)
     result: PreTrainedModel = pruned.eval()
     return result
-
-
-@contextmanager
-def without_layers(model: PreTrainedModel, removed: Sequence[int]) -> Iterator[PreTrainedModel]:
-    """Skip some layers inside the context, for forward passes without a cache; then restore the model.
-
-    Cheaper than `prune` where only a loss is asked for: no tensor moves.
-    """
-    config: Any = model.config
-    parent_path, _, name = architecture(config).blocks.rpartition(".")
-    parent = model.get_submodule(parent_path)
-    full = blocks(model)
-    kept = kept_layers(len(full), check_layers(removed, len(full)))
-    before: dict[str, Any] = {
-        architecture(config).depth: len(full),
-        "layer_types": getattr(config, "layer_types", None),
-    }
-    try:
-        setattr(parent, name, nn.ModuleList(full[layer] for layer in kept))
-        setattr(config, architecture(config).depth, len(kept))
-        if before["layer_types"] is not None:
-            config.layer_types = [before["layer_types"][layer] for layer in kept]
-        yield model
-    finally:
-        setattr(parent, name, full)
-        for field, value in before.items():
-            if value is not None:
-                setattr(config, field, value)
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -184,8 +184,8 @@ class Params(Section):
                 raise ValueError(f"the score {name} needs the site {score.site!r} in collect.sites")
             if score.needs in ("losses", "order") and value.traversal_tokens > collect.tokens:
                 raise ValueError(
-                    f"traversal_tokens {value.traversal_tokens} exceeds collect.tokens {collect.tokens}; costs "
-                    "are measured behind those, on text that no score may see: lower it"
+                    f"traversal_tokens {value.traversal_tokens} exceeds collect.tokens {collect.tokens}; "
+                    "lower it: costs are measured behind those, on text that no score may see"
                 )
         return value
 

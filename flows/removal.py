@@ -26,7 +26,8 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
     needs = {SCORES[name].needs for name in scores}
     if not needs & {"losses", "order"}:
         return {"losses": None, "order": None}
-    removals = _removals.with_options(task_runner=ThreadPoolTaskRunner(max_workers=params.score.workers))
+    runner: Any = ThreadPoolTaskRunner(max_workers=params.score.workers)
+    removals = _removals.with_options(task_runner=runner)
     layers = depth(AutoConfig.from_pretrained(model))
     everything = range(layers)
 

@@ -90,9 +90,9 @@ def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, A
     """Return what the statistics say of each layer.
 
     Returns:
-        sources: source -> site -> each of `SITE_FIGURES` by layer; layer_figures: relative variance and share of
-        small values by layer, on the calibration text, of what a block adds to the stream (of another site
-        where that was not collected); site: which one.
+        sources: source -> site -> each of `SITE_FIGURES` by layer; layer_figures: relative variance and share
+        of small values by layer, on the calibration text, of what a block adds to the stream (of another
+        site where that was not collected); site: which one.
     """
     threshold = parameters["collect.relative_threshold"]
     read = {source: merge_statistics(restore_parts(record)) for source, record in statistics.items()}

@@ -10,11 +10,12 @@ from prefect import task
 from avss_core.batches import token_stream
 from avss_core.comparison import mean_with_interval, paired_means
 from avss_core.perplexity import language_modelling
-from avss_core.pruning import choose_layers, without_layers
+from avss_core.pruning import choose_layers
 from avss_core.ranking import authors_choice, cumulate, normalise, rank_agreement
 from avss_core.scores import Evidence, Thresholds, find_score, shot_noise
 from avss_core.stability import draws, stability
 from avss_core.statistics import Statistics, merge_statistics, restore_parts
+from avss_core.views import without_layers
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_documents

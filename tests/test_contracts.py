@@ -53,11 +53,13 @@ def test_every_parameter_of_dvc_is_in_the_schema(dvc_stages):
         assert set(stage["params"]) <= set(known_keys()), name
 
 
-def test_every_parameter_that_a_stage_reads_is_tracked_by_dvc(dvc_stages, stages):
+def test_every_parameter_that_a_stage_reads_is_tracked_by_dvc(dvc_stages, stages, imports):
     for name, stage in dvc_stages.items():
-        used = _used_parameters(ROOT / "flows" / f"{name}.py")
-        if name in {"evaluate", "mitigate"}:
-            used |= _used_parameters(ROOT / "flows" / "evaluation.py")
+        modules = {f"flows.{name}", *imports.find_upstream_modules(f"flows.{name}")}
+        used = set()
+        for module in modules:
+            if module.startswith("flows.") and module != "flows.stage":  # which records the parameters
+                used |= _used_parameters(ROOT / (module.replace(".", "/") + ".py"))
         assert used, name
         for key in used:
             section = key.partition(".")[0]

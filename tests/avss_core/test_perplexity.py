@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
 
-from avss_core.perplexity import LanguageModelling, language_modelling
+from avss_core.architectures import ARCHITECTURES
+from avss_core.perplexity import HEAD_ROWS, LanguageModelling, language_modelling, token_losses
 
 TEXT = "The cat sat on the mat.\nIt was a café, wasn't it? 12 of them."
 
@@ -33,6 +35,50 @@ def test_the_loss_equals_a_loop_over_tokens_for_any_batch_size(window, tiny_mode
         assert found.nll == pytest.approx(sum(expected), rel=1e-5)
         assert found.window_means == pytest.approx(means, rel=1e-5)
         assert found.tokens == len(expected)
+
+
+@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_loss_in_parts_is_that_of_the_logits_of_a_whole_batch(family, tied, tiny):
+    model = tiny(family, 3, tie_word_embeddings=tied)
+    batch = torch.randint(0, 256, (3, 101), generator=torch.Generator().manual_seed(1))
+    assert 300 % HEAD_ROWS, "the last part must be a shorter one"
+    with torch.inference_mode():
+        logits = model(batch[:, :-1], use_cache=False).logits
+        expected = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").double()
+        found = {rows: token_losses(model, batch, rows) for rows in (1, 7, 299, 300, 1000)}
+        assert torch.equal(token_losses(model, batch), token_losses(model, batch, HEAD_ROWS))
+    for losses in found.values():
+        assert losses.dtype == torch.float64
+        torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_projection_behind_the_last_norm_belongs_to_the_body(tiny):
+    model = tiny("opt", 3, word_embed_proj_dim=16)
+    batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        logits = model(batch[:, :-1], use_cache=False).logits
+        expected = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").double()
+        torch.testing.assert_close(token_losses(model, batch), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_logits_of_a_batch_are_never_held_at_once(tiny_model):
+    shapes = []
+    handle = tiny_model.get_output_embeddings().register_forward_hook(
+        lambda _module, _args, logits: shapes.append(tuple(logits.shape))
+    )
+    try:
+        language_modelling(tiny_model, [place % 256 for place in range(601)], "", window=100, batch_size=6)
+    finally:
+        handle.remove()
+    assert shapes == [(HEAD_ROWS, 260), (HEAD_ROWS, 260), (600 - 2 * HEAD_ROWS, 260)]
+
+
+def test_a_family_whose_logits_may_be_more_than_its_head_is_refused(tiny, monkeypatch):
+    model = tiny("llama", layers=1)
+    monkeypatch.setattr(type(model.config), "model_type", "gemma2")
+    with pytest.raises(LookupError, match="model type 'gemma2' is not supported"):
+        language_modelling(model, [1, 2, 4], "")
 
 
 def test_by_default_a_short_text_is_one_window(tiny_llama, tokenizer):

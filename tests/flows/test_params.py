@@ -174,7 +174,7 @@ def test_all_problems_are_told_at_once(refused):
         "collect.skip_first=1",
         "collect.skip_first=yes",
         "collect.sites=[]",
-        "collect.sites=[attention]",
+        "collect.sites=[attentions]",
         "collect.sites=[output, update, output]",
         "collect.sites=output",
         "data.sets=[]",

@@ -15,7 +15,13 @@ QUICK = {
     "collect.set_tokens": 128,
     "collect.window": 64,
     "collect.answers": 8,
+    "collect.parts": 3,
     "score.cost_tokens": 128,
+    "score.traversal_tokens": 128,
+    "score.traversal_window": 32,
+    "score.workers": 2,
+    "score.resamples": 10,
+    "score.compare": "[avss, avss_output, avss_authors, block_influence, last_n, random, traversal, greedy]",
     "score.random_draws": 2,
     "evaluate.shots": 1,
     "evaluate.limit": 4,
@@ -67,18 +73,60 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
     scores = _json(workspace / "data/scores.json")
     assert set(scores["readings"]) == {
         "avss",
-        "avss_input",
         "avss_output",
+        "avss_authors",
         "block_influence",
+        "last_n",
         "random_0",
         "random_1",
+        "traversal",
+        "greedy",
     }
     for found in scores["readings"].values():
         assert len(found["scores"]) == 6
         assert sum(found["normalised"]) == pytest.approx(1)
         assert len(found["removed"]) == 1
         assert found["cost"]["tokens"] == scores["dense"]["tokens"]
+        assert found["cost"]["interval"]["low"] <= found["cost"]["interval"]["high"]
     assert scores["removed"] == scores["readings"]["avss"]["removed"]
+    # One layer of six goes: greedy removal takes the one that traversal finds cheapest.
+    assert scores["readings"]["greedy"]["removed"] == scores["readings"]["traversal"]["removed"]
+    assert scores["readings"]["avss"]["cost"]["over_chosen"]["value"] == 0
+
+
+def test_stability_says_how_often_each_layer_goes(workspace):
+    scores = _json(workspace / "data/scores.json")
+    stable = scores["stability"]
+    assert set(stable) == {"avss", "avss_output", "avss_authors", "block_influence", "traversal"}
+    for found in stable.values():
+        assert sum(found["frequency"]) == pytest.approx(1)
+        assert 0 <= found["same"] <= 1
+    assert [entry["tokens"] for entry in stable["avss"]["sizes"]] == [64, 128]
+    assert set(stable["avss"]["sources"]) == {"nq", "sciq"}
+
+
+def test_the_loss_without_a_layer_is_that_of_the_pruned_model(workspace):
+    """Every layer's removal, as traversal measured it, against a model loaded and pruned here."""
+    import torch
+
+    from avss_core.batches import token_stream
+    from avss_core.models import load_model, load_tokenizer
+    from avss_core.pruning import prune
+
+    losses = _json(workspace / "data/scores.json")["readings"]["traversal"]["scores"]
+    folder = str(workspace / "data/dense")
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    text = _json(workspace / "data/prepared/text/calibration.json")
+    ids = token_stream(tokenizer, text, 128)
+    windows = [ids[i : i + 33] for i in range(0, 127, 32)]
+    for layer, loss in enumerate(losses):
+        pruned, total = prune(model, [layer]), 0.0
+        for window in windows:
+            tokens = torch.tensor([window])
+            with torch.inference_mode():
+                logits = pruned(tokens[:, :-1]).logits[0]
+            total += float(torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum"))
+        assert loss == pytest.approx(total / 127, abs=1e-5)
 
 
 def test_the_pruned_checkpoint_is_certified_and_loads_with_plain_transformers(workspace):
