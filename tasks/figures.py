@@ -154,15 +154,19 @@ def _stability(found: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 0.8 + sum(heights)), layout="constrained")
     often, other = figure.subplots(2, 1, height_ratios=heights)
     shares = [entry["frequency"] for entry in stable.values()]
-    picture = often.imshow(shares, aspect="auto", cmap="Oranges", vmin=0, vmax=1)
+    # A mesh, which stays lines and areas in SVG; an image would be pixels.
+    edges = ([layer - 0.5 for layer in range(depth + 1)], [row - 0.5 for row in range(len(shares) + 1)])
+    often.pcolormesh(*edges, shares, cmap="Oranges", vmin=0, vmax=1, edgecolors="white", linewidth=0.8)
+    often.set_ylim(len(shares) - 0.5, -0.5)
     for row, line in enumerate(shares):
         for layer, share in enumerate(line):
             if 0 < share < 1:
                 said, colour = f"{100 * share:.0f}", "white" if share > 0.6 else INK
                 often.text(layer, row, said, ha="center", va="center", fontsize=6, color=colour)
-    figure.colorbar(picture, ax=often, label="share of resamples", pad=0.01)
     often.set_yticks(range(len(stable)), list(stable))
-    often.set_title("How often each layer goes, over resamples of the calibration text (numbers in percent)")
+    often.set_title(
+        "How often each layer goes over resamples of the calibration text (percent; darkest: always)"
+    )
     for row, removed in enumerate(texts.values()):
         for layers, colour in ((range(depth), "#DDE1E6"), (removed, ORANGE)):
             other.broken_barh([(layer - 0.4, 0.8) for layer in layers], (row - 0.3, 0.6), color=colour)

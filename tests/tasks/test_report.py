@@ -11,7 +11,7 @@ import torch
 
 from avss_core.digests import digest_path, write_json
 from avss_core.moments import Moments
-from avss_core.statistics import TOKEN_FIGURES, SiteStatistics
+from avss_core.statistics import BLOCK_FIGURES, TOKEN_FIGURES, LayerStatistics, SiteStatistics
 from tasks.figures import DRAWINGS
 from tasks.report import write_report
 from tasks.wording import change_text, direction, figure_text, interval_text, number, significant, verdicts
@@ -29,13 +29,19 @@ def entry(value: float | None, half: float = 0.05) -> Records:
     return {"value": value, "low": value - half, "high": value + half}
 
 
-def site(layer: int) -> Records:
+def site(layer: int) -> SiteStatistics:
     means = torch.arange(1.0, 1.0 + len(TOKEN_FIGURES), dtype=torch.float64) * (layer + 1)
     tokens = Moments(8, means, torch.ones_like(means))
     values = Moments(
         32, torch.zeros(1, dtype=torch.float64), torch.tensor([32.0 * (layer + 2)], dtype=torch.float64)
     )
-    return SiteStatistics(values, tokens, {1e-5: 0}, {0.1: layer + 1}, {0.1: layer + 1}).record()
+    return SiteStatistics(values, tokens, {1e-5: 0}, {0.1: layer + 1}, {0.1: layer + 1})
+
+
+def measured(layer: int) -> Records:
+    block = torch.ones(len(BLOCK_FIGURES), dtype=torch.float64)
+    sites = {"output": site(layer), "update": site(layer)}
+    return LayerStatistics(Moments(8, block, block), sites, ((1.0, 0.5),)).record()
 
 
 def variant(accuracy: float, nll: float) -> Records:
@@ -62,10 +68,15 @@ def tau(*names: str) -> Records:
 
 def reading(nll: float, removed: list[int]) -> Records:
     scores = [0.1 + 0.9 * (layer not in removed) for layer in range(LAYERS)]
-    return {"score": "avss", "reference": "a formula", "scores": scores,
+    return {"score": "avss", "needs": "statistics", "reference": "a formula", "scores": scores,
             "normalised": [score / 3.1 for score in scores],
             "cumulative": [0.4, 0.7, 0.05, 1.0], "removed": removed, "shot_noise": [0],
-            "cost": {"nll": nll, "tokens": 64, "window_means": [nll]}}  # fmt: skip
+            "cost": cost(nll)}  # fmt: skip
+
+
+def cost(nll: float) -> Records:
+    return {"nll": nll, "tokens": 64, "window_means": [nll], "interval": entry(nll),
+            "over_chosen": entry(nll - 3.5)}  # fmt: skip
 
 
 def certificate(layer_map: list[int], parameters: int, provenance: Records) -> Records:
@@ -78,8 +89,8 @@ def certificate(layer_map: list[int], parameters: int, provenance: Records) -> R
 def records() -> Records:
     """The records of a run on a model of four layers, of which the third was removed."""
     band = {"values": [0.1, -0.1, 0.3, 0.0], "low": [0.0, -0.2, 0.2, -0.1], "high": [0.2, 0.0, 0.4, 0.1]}
-    layers = [{"output": site(layer), "update": site(layer)} for layer in range(LAYERS)]
-    statistics = {"tokens": 8, "layers": layers}
+    part = {"tokens": 8, "layers": [measured(layer) for layer in range(LAYERS)]}
+    statistics = {"tokens": 16, "parts": [part, part]}
     return {
         "prepared/manifest.json": {
             "origin": dict.fromkeys(("questions", "sentiment", "text"), "hub"),
@@ -93,7 +104,11 @@ def records() -> Records:
         "statistics.json": {"nq": statistics, "text": statistics},
         "scores.json": {"readings": {"avss": reading(3.5, REMOVED), "avss_output": reading(9.25, [0])},
                         "agreement": tau("avss", "avss_output"), "chosen": "avss", "removed": REMOVED,
-                        "dense": {"nll": 3.0, "tokens": 64, "window_means": [3.0]}},
+                        "stability": {"avss": {"frequency": [0.0, 0.25, 0.75, 0.0], "same": 0.75,
+                                               "undecided": [1, 2],
+                                               "sizes": [{"tokens": 8, "removed": [1]}],
+                                               "sources": {"nq": [2]}}},
+                        "dense": cost(3.0)},
         "pruned/certificate.json": certificate([0, 1, 3], 800, {"removed": REMOVED, "score": "avss"}),
         "evaluation/figures.json": {"dense": variant(0.5, 3.0), "pruned": variant(0.25, 3.75),
                                     "pruned_against_dense": changes(accuracy=entry(-0.25))},
@@ -128,6 +143,7 @@ def render(
         paths = {folder: tmp_path / folder for folder in folders}
         paths |= {file: tmp_path / f"{file}.json" for file in ("statistics", "scores", "localization")}
         parameters = {"seed": 0, "model.name": "tiny", "collect.threshold": 1e-5, "collect.skip_first": True,
+                      "score.resamples": 8,
                       "collect.relative_threshold": 0.1, "evaluate.max_new_tokens": 16, "prune.layers": None,
                       "data.sets": list(SETS)}  # fmt: skip
         return write_report.fn(**paths, parameters=parameters, folder=tmp_path / name)
@@ -262,11 +278,11 @@ def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
 
 def test_activations_are_read_by_name(render: Any, tmp_path: Path) -> None:
     render()
-    rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if len(row) == 7 and row[0] == "3"]
+    rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if len(row) == 11 and row[0] == "3"]
     l1, l2 = (str(4 * (TOKEN_FIGURES.index(name) + 1)) for name in ("l1", "l2"))
-    assert (
-        rows == [["3", *["5", l1, l2] * 2]] * 2
-    )  # variance 32 * (3 + 2) / 32, for two sources and two sites
+    # Variance 32 * (3 + 2) / 32 and 4 small values of 32, for two sources and two sites. Two parts of 32
+    # values with a mean of 0 have a Frobenius norm of sqrt(2 * 32 * 5), over the root of 16 tokens.
+    assert rows == [["3", *["5", l1, l2, f"{math.sqrt(20):.4g}", "12.5\u00a0%"] * 2]] * 2
 
 
 def test_summary_holds_numbers_alone_and_equals_its_file(render: Any, tmp_path: Path) -> None:
@@ -275,7 +291,11 @@ def test_summary_holds_numbers_alone_and_equals_its_file(render: Any, tmp_path: 
     assert json.loads(text) == summary
     assert "NaN" not in text
     assert "null" not in text
-    assert summary["score"] == {"dense_nll": 3.0, "removal_nll": {"avss": 3.5, "avss_output": 9.25}}
+    assert summary["score"] == {
+        "dense_nll": 3.0,
+        "removal_nll": {"avss": 3.5, "avss_output": 9.25},
+        "same_choice": {"avss": 0.75},
+    }
     assert summary["pruned"]["wikiqa"] == {
         "accuracy": 0.25, "accuracy_at_50": 0.25, "coverage_at_50": 0.25, "ece": 0.2, "brier": 0.2,
         "exact_match": 0.125,

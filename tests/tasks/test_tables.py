@@ -22,8 +22,16 @@ def _model(accuracy):
 def run(tmp_path):
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "mitigation").mkdir()
-    cost = {"nll": 3.5, "tokens": 10}
-    scores = {"dense": cost, "readings": {"avss": {"removed": [1, 4], "cost": {"nll": 4.25}}}}
+
+    def cost(nll):
+        return {"nll": nll, "tokens": 10, "interval": _entry(nll), "over_chosen": _entry(nll - 4.25)}
+
+    readings = {
+        "avss": {"removed": [1, 4], "cost": cost(4.25)},
+        "last_n": {"removed": [8, 9], "cost": cost(6.5)},
+    }
+    stability = {"avss": {"same": 0.75}}
+    scores = {"dense": cost(3.5), "readings": readings, "chosen": "avss", "stability": stability}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     both = {"dense": _model(0.25), "pruned": _model(0.125)}
     (tmp_path / "evaluation/figures.json").write_text(json.dumps(both))
@@ -33,8 +41,9 @@ def run(tmp_path):
 
 def test_every_number_of_the_tables_comes_from_the_files(run):
     lines = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").splitlines()
-    assert "| none | | 3.500 |" in lines
-    assert "| avss | 1, 4 | 4.250 |" in lines
+    assert "| none | | 3.500 | | |" in lines
+    assert "| avss | 1, 4 | 4.250 [4.150, 4.350] |  | 75 % |" in lines
+    assert "| last_n | 8, 9 | 6.500 [6.400, 6.600] | +2.250 [+2.150, +2.350] |  |" in lines
     assert "| nq (7, f1) | dense | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
     assert "|  | mitigated | 0.500 [0.400, 0.600] | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |" in lines
     assert "| pruned | 12.3 | 56.8 | 0.500 [0.400, 0.600] | - |" in lines
