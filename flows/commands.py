@@ -18,7 +18,7 @@ from flows.collection import collect_text
 from flows.evaluation import evaluate_checkpoint
 from flows.mitigate import training_settings
 from flows.params import Params
-from flows.removal import measure_removals
+from flows.removal import measure_removals, removal_tokens
 from flows.score import choice_of
 from flows.workspace import Workspace
 from tasks.collect import dump_activations
@@ -88,7 +88,7 @@ def _scores(params: Params) -> dict[str, Any]:
             statistics = collect_text(params, model, text, params.collect.tokens)
             tokens = statistics["tokens"]
         elif needs != "nothing":
-            tokens = params.score.traversal_tokens
+            tokens = removal_tokens(params)
         removals = measure_removals(params, model, text, [name])
         layers = depth(AutoConfig.from_pretrained(model))
     reading = ("chosen", name, params.seed)

@@ -179,14 +179,9 @@ class Params(Section):
         if collect is None:
             return value
         for name in (value.name, *value.compare):
-            score = SCORES[name]
-            if score.site is not None and score.site not in collect.sites:
-                raise ValueError(f"the score {name} needs the site {score.site!r} in collect.sites")
-            if score.needs in ("losses", "order") and value.traversal_tokens > collect.tokens:
-                raise ValueError(
-                    f"traversal_tokens {value.traversal_tokens} exceeds collect.tokens {collect.tokens}; "
-                    "lower it: costs are measured behind those, on text that no score may see"
-                )
+            site = SCORES[name].site
+            if site is not None and site not in collect.sites:
+                raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")
         return value
 
     def flat(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
             list(removed),
             dtype=params.model.dtype,
             device=params.model.device,
-            tokens=params.score.traversal_tokens,
+            tokens=removal_tokens(params),
             window=params.score.traversal_window,
         )
         return found
@@ -56,6 +56,11 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
             free,
         )
     return result
+
+
+def removal_tokens(params: Params) -> int:
+    """Return how much calibration text removals are measured on: none of that on which costs are."""
+    return min(params.score.traversal_tokens, params.collect.tokens)
 
 
 @flow(name="removals", persist_result=False)

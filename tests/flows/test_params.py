@@ -218,7 +218,6 @@ def test_nothing_is_quietly_made_a_number(load):
     [
         ("collect.sites=[output]", "the score avss needs the site 'update' in collect.sites"),
         ("collect.sites=[update]", "the score avss_output needs the site 'output' in collect.sites"),
-        ("collect.tokens=512", "traversal_tokens 1024 exceeds collect.tokens 512; lower it"),
     ],
 )
 def test_a_score_needs_its_site(refused, change, message):
