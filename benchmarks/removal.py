@@ -2,7 +2,7 @@
 
 DIR is laid out as for `data.source=path`, with wikitext2/valid.txt and test.txt and the sets nq and sciq.
 Scores are measured on calibration text, costs on WikiText-2's test part; nothing is chosen here. Prints one
-Markdown table: the mean loss of each score's choice in nats a token, and how far it lies above that of `avss`,
+Markdown table: the mean loss of each choice in nats a token, and how far it lies above that of `avss`,
 with a paired 95 % bootstrap interval over windows.
 """
 
