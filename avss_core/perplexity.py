@@ -120,7 +120,7 @@ def token_losses(
 ) -> Float[Tensor, "batch length-1"]:
     """Return the loss of each token but the first of each window, in nats, float64.
 
-    Cross entropy of the float32 logits z: log(sum_w exp(z_w)) - z_target. The sum is taken over `words` entries
+    Cross entropy of the float32 logits z, log(sum_w exp(z_w)) - z_target, with the sum over `words` entries
     of the vocabulary at a time.
 
     Raises:
