@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from avss_core.architectures import ARCHITECTURES
-from avss_core.perplexity import HEAD_ROWS, LanguageModelling, language_modelling, token_losses
+from avss_core.perplexity import HEAD_WORDS, LanguageModelling, language_modelling, token_losses
 
 TEXT = "The cat sat on the mat.\nIt was a café, wasn't it? 12 of them."
 
@@ -37,41 +37,60 @@ def test_the_loss_equals_a_loop_over_tokens_for_any_batch_size(window, tiny_mode
         assert found.tokens == len(expected)
 
 
+def losses_of_logits(model, batch):
+    """Return the loss of each token but the first from the model's own logits, all at once."""
+    logits = model(batch[:, :-1], use_cache=False).logits
+    return cross_entropy(logits.double().transpose(1, 2), batch[:, 1:], reduction="none")
+
+
 @pytest.mark.parametrize("family", sorted(ARCHITECTURES))
 @pytest.mark.parametrize("tied", [True, False])
+@torch.inference_mode()
 def test_the_loss_in_parts_is_that_of_the_logits_of_a_whole_batch(family, tied, tiny):
     model = tiny(family, 3, tie_word_embeddings=tied)
-    batch = torch.randint(0, 256, (3, 101), generator=torch.Generator().manual_seed(1))
-    assert 300 % HEAD_ROWS, "the last part must be a shorter one"
-    with torch.inference_mode():
-        logits = model(batch[:, :-1], use_cache=False).logits
-        expected = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").double()
-        found = {rows: token_losses(model, batch, rows) for rows in (1, 7, 299, 300, 1000)}
-        assert torch.equal(token_losses(model, batch), token_losses(model, batch, HEAD_ROWS))
-    for losses in found.values():
-        assert losses.dtype == torch.float64
-        torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-6)
+    batch = torch.randint(0, 260, (3, 101), generator=torch.Generator().manual_seed(1))
+    batch[0, 1], batch[0, 2] = 0, 259  # the ends of the vocabulary
+    expected = losses_of_logits(model, batch)
+    for words in (1, 7, 130, 259, 260, 1000):
+        torch.testing.assert_close(token_losses(model, batch, words), expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(token_losses(model, batch), token_losses(model, batch, HEAD_WORDS))
 
 
+@torch.inference_mode()
 def test_a_projection_behind_the_last_norm_belongs_to_the_body(tiny):
     model = tiny("opt", 3, word_embed_proj_dim=16)
     batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
-    with torch.inference_mode():
-        logits = model(batch[:, :-1], use_cache=False).logits
-        expected = cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none").double()
-        torch.testing.assert_close(token_losses(model, batch), expected, rtol=1e-6, atol=1e-6)
-
-
-def test_the_logits_of_a_batch_are_never_held_at_once(tiny_model):
-    shapes = []
-    handle = tiny_model.get_output_embeddings().register_forward_hook(
-        lambda _module, _args, logits: shapes.append(tuple(logits.shape))
+    torch.testing.assert_close(
+        token_losses(model, batch), losses_of_logits(model, batch), rtol=1e-6, atol=1e-6
     )
-    try:
-        language_modelling(tiny_model, [place % 256 for place in range(601)], "", window=100, batch_size=6)
-    finally:
-        handle.remove()
-    assert shapes == [(HEAD_ROWS, 260), (HEAD_ROWS, 260), (600 - 2 * HEAD_ROWS, 260)]
+
+
+@torch.inference_mode()
+def test_the_bias_of_a_head_counts(tiny):
+    model = tiny("llama", 2, tie_word_embeddings=False)
+    model.lm_head.bias = torch.nn.Parameter(torch.randn(260, generator=torch.Generator().manual_seed(3)))
+    batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
+    expected = losses_of_logits(model, batch)
+    torch.testing.assert_close(token_losses(model, batch, 100), expected, rtol=1e-6, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_logits_that_would_overflow_do_not(tiny):
+    model = tiny("llama", 2, tie_word_embeddings=False)
+    model.lm_head.weight.mul_(1e3)
+    batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(
+        token_losses(model, batch, 50), losses_of_logits(model, batch), rtol=1e-6, atol=1e-3
+    )
+
+
+@torch.inference_mode()
+def test_half_precision_logits_are_summed_in_float32(tiny):
+    model = tiny("llama", 2).to(torch.bfloat16)
+    batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(
+        token_losses(model, batch, 100), losses_of_logits(model, batch), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_a_family_whose_logits_may_be_more_than_its_head_is_refused(tiny, monkeypatch):
