@@ -204,6 +204,15 @@ def test_parts_collected_apart_merge_to_the_whole(exact_model: PreTrainedModel) 
     assert_same(merge_statistics([first, second]), collect(exact_model, batched(samples, 8)))
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_any_number_of_workers_gives_the_same_in_whatever_order_they_end(
+    exact_model: PreTrainedModel, workers: int
+) -> None:
+    samples = sequences()
+    parts = [collect(exact_model, batched(samples[i::workers], 2)) for i in range(workers)]
+    assert_same(merge_statistics(parts[::-1]), collect(exact_model, batched(samples, 8)))
+
+
 def test_doubling_the_data_changes_counts_and_no_figure(tiny_model: PreTrainedModel) -> None:
     once = collect(tiny_model, batched(sequences(), 4))
     twice = collect(tiny_model, batched(sequences() * 2, 4))

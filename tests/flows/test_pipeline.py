@@ -175,14 +175,20 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 ):
     from flows.params import load_params
     from flows.pipeline import pipeline
-    from tasks import evaluate
+    from tasks import collect, evaluate, removal
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
 
     # The answers of the dense and the pruned model come from the cache, and training repeats to the bit, so
     # the answers of the trained model do too.
-    monkeypatch.setattr(evaluate, "answer_questions", never)
+    for module, name in (
+        (collect, "collect_statistics"),
+        (removal, "loss_without"),
+        (removal, "layer_inputs"),
+        (evaluate, "answer_questions"),
+    ):
+        monkeypatch.setattr(module, name, never)
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     pipeline(load_params(ROOT / "params.yaml", changes), tmp_path)
     for name in ("data/scores.json", "data/evaluation/figures.json", "data/mitigation/figures.json",
