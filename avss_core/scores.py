@@ -242,6 +242,15 @@ def _below(evidence: Evidence) -> list[int]:
     return [found.below[evidence.thresholds.absolute] for found in evidence.at("output")]
 
 
+def _below_published(evidence: Evidence) -> list[int]:
+    """Return about how many block outputs the authors' script counts as zero, by layer."""
+    evidence.at("output")
+    layers = evidence.collected()
+    shares = [np.mean([share for _, share in layer.published]) for layer in layers]
+    counts = [layer.sites["output"].values.count for layer in layers]
+    return [round(float(share) * count) for share, count in zip(shares, counts, strict=True)]
+
+
 def _over_share(
     variances: Sequence[float], layers: Sequence[SiteStatistics], counts: Sequence[int]
 ) -> Float[Tensor, " layers"]:
@@ -279,6 +288,7 @@ SCORES: Mapping[str, Score] = {
         avss_authors,
         "variance of the mean output over the sequence / share(|output| < 1e-5); script of 2411.02117",
         site="output",
+        small=_below_published,
         running="depth",
     ),
     "block_influence": Score(block_influence, "mean 1 - cos(input, output); 2403.03853, eq. 1"),

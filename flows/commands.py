@@ -27,7 +27,7 @@ from tasks.localize import localize_layers
 from tasks.mitigate import train_layers
 from tasks.prepare import prepare_data, prepare_model, prepare_text
 from tasks.prune import prune_model
-from tasks.score import score_layers
+from tasks.score import choice_stability, score_layers
 
 
 @contextmanager
@@ -92,8 +92,18 @@ def _scores(params: Params) -> dict[str, Any]:
         removals = measure_removals(params, model, text, [name])
         layers = depth(AutoConfig.from_pretrained(model))
     reading = ("chosen", name, params.seed)
-    scored = score_layers(layers, [reading], choice_of(params), statistics=statistics, **removals)
-    return {"text": origin, "tokens": tokens, **scored["readings"]["chosen"]}
+    choice = choice_of(params)
+    readings = score_layers(layers, [reading], choice, statistics=statistics, **removals)["readings"]
+    stable = choice_stability(
+        layers,
+        readings,
+        choice,
+        statistics={"text": statistics} if statistics else {},
+        losses=removals["losses"],
+        resamples=params.score.resamples,
+        seed=params.seed,
+    )
+    return {"text": origin, "tokens": tokens, **readings["chosen"], "stability": stable.get("chosen")}
 
 
 @flow(name="score-model", persist_result=False)
@@ -101,6 +111,7 @@ def score_model(params: Params) -> dict[str, Any]:
     """Return one row per layer: its score, its share of the sum, the running sum, and whether it would go."""
     found = _scores(params)
     rows = zip(found["scores"], found["normalised"], found["cumulative"], strict=True)
+    stable = found["stability"]
     return {
         "model": params.model.name,
         "score": params.score.name,
@@ -110,6 +121,8 @@ def score_model(params: Params) -> dict[str, Any]:
         "removed": found["removed"],
         "text": found["text"],
         "tokens": found["tokens"],
+        "same_choice": stable["same"] if stable else None,
+        "undecided": list(stable["undecided"]) if stable else None,
         "layers": [
             {
                 "layer": layer,
@@ -117,6 +130,7 @@ def score_model(params: Params) -> dict[str, Any]:
                 "normalised": share,
                 "cumulative": running,
                 "removed": layer in found["removed"],
+                "frequency": stable["frequency"][layer] if stable else None,
                 "shot_noise": layer in found["shot_noise"],
             }
             for layer, (score, share, running) in enumerate(rows)
@@ -126,8 +140,13 @@ def score_model(params: Params) -> dict[str, Any]:
 
 @flow(name="prune-by-score", persist_result=False)
 def prune_by_score(params: Params, out: Path) -> dict[str, Any]:
-    """Score the layers, write the checkpoint without the lowest ones, and return its certificate."""
-    return prune_layers(params, _scores(params)["removed"], out, score=params.score.name)
+    """Score the layers, write the checkpoint without the lowest ones, and return its certificate.
+
+    Beside the certificate stand the layers about which other calibration text would choose otherwise.
+    """
+    found = _scores(params)
+    certificate = prune_layers(params, found["removed"], out, score=params.score.name)
+    return certificate | {"undecided": list(found["stability"]["undecided"]) if found["stability"] else None}
 
 
 def prune_layers(

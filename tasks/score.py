@@ -94,13 +94,23 @@ def choice_stability(
 ) -> dict[str, Any]:
     """Return, for each reading of activations or losses, what other calibration text would have chosen.
 
+    Args:
+        layers: how many layers the model has.
+        readings: what `score_layers` found, by label.
+        choice: how scores become layers to remove.
+        statistics: of the calibration text (`text`) and of other texts, by name; empty where no reading needs
+            them.
+        losses: without each layer, by window, where a reading needs them.
+        resamples: how many.
+        seed: of the drawing.
+
     Returns:
         by label: frequency, same and undecided of `Stability` over resamples of the calibration text; for
         activations also the choice on its first tokens (sizes) and on each other text (sources).
     """
     parts = {name: restore_parts(record) for name, record in statistics.items()}
-    tokens = [part["tokens"] for part in statistics["text"]["parts"]]
-    drawn = draws(len(tokens), resamples, seed)
+    tokens = [part["tokens"] for part in statistics["text"]["parts"]] if statistics else []
+    drawn = draws(len(tokens), resamples, seed) if tokens else []
     resampled = [merge_statistics([parts["text"][index] for index in draw]) for draw in drawn]
     prefixes = [count for count in _doubling(len(tokens)) if count < len(tokens)]
     found: dict[str, Any] = {}

@@ -253,6 +253,22 @@ class TestScore:
         assert [row["layer"] for row in result["layers"] if row["removed"]] == result["removed"]
         assert lowest["cumulative"] == lowest["normalised"]
         assert max(row["cumulative"] for row in result["layers"]) == pytest.approx(1)
+        assert sum(row["frequency"] for row in result["layers"]) == pytest.approx(1)
+        assert 0 <= result["same_choice"] <= 1
+        assert [row["layer"] for row in result["layers"] if 0.05 < row["frequency"] < 0.95] == result[
+            "undecided"
+        ]
+
+    def test_a_cut_inside_the_noise_is_a_warning(self, avss, model, text, monkeypatch):
+        from avss_core import stability
+
+        settings = ["--data", text, "--json", *SETTINGS]
+        monkeypatch.setattr(stability, "NOISE", -1.0)  # every layer is undecided
+        found = avss("score", model, *settings)
+        assert found.json["undecided"] == [0, 1, 2, 3, 4, 5]
+        assert "warning: the cut lies inside the noise" in found.err
+        assert "layers 0, 1, 2, 3, 4, 5;" in found.err
+        assert avss("score", model, "--score", "last_n", *settings).err == ""
 
     def test_the_help_lists_every_score(self, avss):
         from avss_core.scores import SCORES
