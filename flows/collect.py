@@ -1,11 +1,10 @@
 """Stage collect: statistics of every layer for each text source, and the activation dump."""
 
 from avss_core.digests import write_json
-from flows.collection import collect_text
+from flows.collection import collect_text, dump_answers
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
-from tasks.collect import dump_activations
 from tasks.tracking import StageLog
 
 
@@ -21,17 +20,7 @@ def collect(params: Params, workspace: Workspace) -> StageLog:
         for name, (path, tokens) in sources.items()
         if path.stat().st_size  # a very small set has no calibration row
     }
-    dump = dump_activations(
-        workspace.dense,
-        workspace.prepared,
-        params.data.sets,
-        dtype=params.model.dtype,
-        device=params.model.device,
-        site=options.dump_site,
-        relative=options.relative_threshold,
-        questions=options.answers,
-        folder=workspace.activations,
-    )
+    dump = dump_answers(params, workspace.dense, workspace.prepared, workspace.activations)
     write_json(workspace.statistics, statistics)
     tokens = {f"collect.tokens.{name}": found["tokens"] for name, found in statistics.items()}
     return StageLog(metrics={**tokens, "collect.answers": dump["answers"]})

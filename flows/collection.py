@@ -1,10 +1,10 @@
-"""Measure the layers on one text, in parts that are cached units: for the stage collect and for commands."""
+"""Measure layers on texts and on answers: for the stage collect and for commands."""
 
 from pathlib import Path
 from typing import Any
 
 from flows.params import Params
-from tasks.collect import text_statistics
+from tasks.collect import dump_activations, text_statistics
 
 
 def collect_text(params: Params, model: Path, source: Path, tokens: int) -> dict[str, Any]:
@@ -36,3 +36,19 @@ def collect_text(params: Params, model: Path, source: Path, tokens: int) -> dict
     if not known:
         raise ValueError(f"{source}: no activation was counted; give text of two tokens or more")
     return {"tokens": sum(part["tokens"] for part in known), "parts": known}
+
+
+def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> dict[str, Any]:
+    """Write the activation dump of a model into a folder, and return what is in it."""
+    found: dict[str, Any] = dump_activations(
+        model,
+        prepared,
+        params.data.sets,
+        dtype=params.model.dtype,
+        device=params.model.device,
+        site=params.collect.dump_site,
+        relative=params.collect.relative_threshold,
+        questions=params.collect.answers,
+        folder=folder,
+    )
+    return found

@@ -12,18 +12,18 @@ from transformers import AutoConfig
 from avss_core.architectures import depth
 from avss_core.certificate import layer_map
 from avss_core.models import has_tokenizer
+from avss_core.pruning import known_layers
 from avss_core.scores import SCORES
 from flows import ROOT, SAMPLE
-from flows.collection import collect_text
+from flows.collection import collect_text, dump_answers
 from flows.evaluation import evaluate_checkpoint
+from flows.localize import localized
 from flows.mitigate import training_settings
 from flows.params import Params
 from flows.removal import measure_removals, removal_tokens
 from flows.score import choice_of
 from flows.workspace import Workspace
-from tasks.collect import dump_activations
 from tasks.evaluate import compare_variants
-from tasks.localize import localize_layers
 from tasks.mitigate import train_layers
 from tasks.prepare import prepare_data, prepare_model, prepare_text
 from tasks.prune import prune_model
@@ -175,25 +175,8 @@ def evaluate_model(params: Params) -> dict[str, Any]:
 
 def _localized(params: Params, workspace: Workspace, model: Path) -> dict[str, Any]:
     """Return EAVSS of every layer of a model."""
-    dump_activations(
-        model,
-        workspace.prepared,
-        params.data.sets,
-        **_machine(params),
-        site=params.collect.dump_site,
-        relative=params.collect.relative_threshold,
-        questions=params.collect.answers,
-        folder=workspace.activations,
-    )
-    found: dict[str, Any] = localize_layers(
-        workspace.activations,
-        params.collect.dump_site,
-        reading=params.localize.reading,
-        resamples=params.localize.resamples,
-        seed=params.seed,
-        sets=params.data.sets,
-    )
-    return found
+    dump_answers(params, model, workspace.prepared, workspace.activations)
+    return localized(params, workspace.activations)
 
 
 @flow(name="localize-model", persist_result=False)
@@ -256,10 +239,6 @@ def _dense_numbers(model: Path, layers: Sequence[int]) -> list[int]:
         ValueError: the model has no such layer, or one is named twice.
     """
     count = depth(AutoConfig.from_pretrained(model))
-    for layer in layers:
-        if not 0 <= layer < count:
-            raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {count - 1}")
-    if len(set(layers)) < len(layers):
-        raise ValueError(f"a layer is named twice in {list(layers)}")
+    layers = known_layers(layers, count)
     numbers = layer_map(model, count)
     return [numbers[layer] for layer in layers]

@@ -1,5 +1,8 @@
 """Stage localize: which layers behave differently on hallucinated answers (EAVSS)."""
 
+from pathlib import Path
+from typing import Any
+
 from avss_core.digests import write_json
 from flows.params import Params
 from flows.stage import stage
@@ -11,14 +14,7 @@ from tasks.tracking import StageLog
 @stage("localize", ("seed", "data", "collect", "localize"))
 def localize(params: Params, workspace: Workspace) -> StageLog:
     """Read EAVSS of every layer from the activation dump."""
-    found = localize_layers(
-        workspace.activations,
-        params.collect.dump_site,
-        reading=params.localize.reading,
-        resamples=params.localize.resamples,
-        seed=params.seed,
-        sets=params.data.sets,
-    )
+    found = localized(params, workspace.activations)
     write_json(workspace.localization, found)
     return StageLog(
         metrics={
@@ -28,3 +24,16 @@ def localize(params: Params, workspace: Workspace) -> StageLog:
         tables={"localization.json": found},
         tags={"most_prone": str(found["most_prone"])},
     )
+
+
+def localized(params: Params, activations: Path) -> dict[str, Any]:
+    """Return EAVSS of every layer from a dump."""
+    found: dict[str, Any] = localize_layers(
+        activations,
+        params.collect.dump_site,
+        reading=params.localize.reading,
+        resamples=params.localize.resamples,
+        seed=params.seed,
+        sets=params.data.sets,
+    )
+    return found

@@ -103,7 +103,7 @@ def _readings(found: Mapping[str, Any]) -> Figure:
     by_layer(grid)
     cost.axvline(dense, color=BLUE, ls="--")
     cost.margins(x=0.25)
-    cost.set(title=f"Loss after removal (dashed: dense, {dense:.2f})", xlabel="nats per token")
+    cost.set(title=f"Loss (dashed: dense, {dense:.2f})", xlabel="nats per token after removal")
     return figure
 
 
