@@ -70,11 +70,22 @@ def collect_statistics(
 
 @dataclass(frozen=True)
 class _Side:
-    """Mean, centred sum of squares and squared norm of each token's activations."""
+    """Mean, centred sum of squares and squared norm of each token's activations, `width` units each."""
 
+    width: int
     mean: Float[Tensor, " tokens"]
     centred: Float[Tensor, " tokens"]
     square: Float[Tensor, " tokens"]
+
+    @property
+    def variance(self) -> Float[Tensor, " tokens"]:
+        """Return the variance over units."""
+        return self.centred / self.width
+
+    @property
+    def scale(self) -> Float[Tensor, "tokens 1"]:
+        """Return the root mean square over units, as a column."""
+        return (self.square / self.width).sqrt().unsqueeze(1)
 
 
 class _Meter:
@@ -116,10 +127,8 @@ class _Meter:
         counted: Bool[Tensor, " tokens"],
     ) -> SiteStatistics:
         """Return the statistics of the counted tokens at one site."""
-        width, hidden = rows.shape[1], self._memory["input"].shape[1]
         magnitude = torch.abs(rows, out=self._room("magnitude", rows))
         small = self._room("small", rows)
-        scales = ((of.square / hidden).sqrt().unsqueeze(1) for of in (read, written))
         fixed, to_input, to_output = (
             {
                 tau: int(torch.lt(magnitude, tau * scale, out=small).sum(1)[counted].sum())
@@ -127,12 +136,13 @@ class _Meter:
             }
             for thresholds, scale in (
                 (self.absolute, magnitude.new_ones(1)),
-                *((self.relative, scale) for scale in scales),
+                (self.relative, read.scale),
+                (self.relative, written.scale),
             )
         )
         return SiteStatistics(
-            Moments.of_groups(width, side.mean[counted], side.centred[counted]),
-            Moments.of(_token_figures(magnitude.sum(1), side, read, written, width, hidden)[counted]),
+            Moments.of_groups(side.width, side.mean[counted], side.centred[counted]),
+            Moments.of(_token_figures(magnitude.sum(1), side, read, written)[counted]),
             fixed,
             to_input,
             to_output,
@@ -143,7 +153,8 @@ class _Meter:
         mean = rows.mean(1)
         shifted = torch.sub(rows, mean.unsqueeze(1), out=self._room("shifted", rows))
         centred = torch.linalg.vecdot(shifted, shifted)
-        return _Side(mean, centred, centred + rows.shape[1] * mean.square())
+        width = rows.shape[1]
+        return _Side(width, mean, centred, centred + width * mean.square())
 
     def _exact(self, name: str, activations: Float[Tensor, "batch seq features"]) -> Tensor:
         """Return a float64 copy as rows, one a token."""
@@ -152,11 +163,11 @@ class _Meter:
         return self._room(name, flat.cpu() if flat.device.type == "mps" else flat).copy_(flat)
 
     def _room(self, name: str, like: Tensor) -> Tensor:
-        """Return working memory of a shape, made anew only when the shape changes."""
+        """Return working memory of a shape; it grows to the largest that was asked for, and stays."""
         held = self._memory.get(name)
-        if held is None or held.shape != like.shape or held.device != like.device:
-            held = self._memory[name] = torch.empty(like.shape, dtype=torch.float64, device=like.device)
-        return held
+        if held is None or held.numel() < like.numel() or held.device != like.device:
+            held = self._memory[name] = torch.empty(like.numel(), dtype=torch.float64, device=like.device)
+        return held[: like.numel()].view(like.shape)
 
 
 def _block_figures(
@@ -175,15 +186,13 @@ def _ratio(above: Float[Tensor, " tokens"], below: Float[Tensor, " tokens"]) -> 
 
 
 def _token_figures(
-    l1: Float[Tensor, " tokens"], side: _Side, read: _Side, written: _Side, width: int, hidden: int
+    l1: Float[Tensor, " tokens"], side: _Side, read: _Side, written: _Side
 ) -> Float[Tensor, "tokens figures"]:
     """Return `TOKEN_FIGURES` of each token, in that order."""
-    variance = side.centred / width
-    before, after = (of.centred / hidden for of in (read, written))
     return torch.stack(
         [
-            _ratio(variance, before),
-            _ratio(variance, after).clamp(min=LEAST_CONTRIBUTION).log(),
+            _ratio(side.variance, read.variance),
+            _ratio(side.variance, written.variance).clamp(min=LEAST_CONTRIBUTION).log(),
             l1,
             side.square.sqrt(),
         ],

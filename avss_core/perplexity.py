@@ -47,16 +47,19 @@ def language_modelling(
     text: str,
     *,
     window: int = 512,
+    context: int = 0,
     batch_size: int = 4,
     progress: Progress = no_progress,
 ) -> LanguageModelling:
-    """Return the loss of a token stream in disjoint windows; each token but the first is predicted once.
+    """Return the loss of a token stream in windows; each token is predicted at most once.
 
     Args:
         model: a causal language model.
         ids: the token stream.
         text: the text that the ids encode, for the counts of words and bytes.
         window: predicted tokens a window.
+        context: tokens before each window that are read and not predicted, so that every predicted token has
+            at least so many before it; the first ones of the stream are never predicted.
         batch_size: windows a batch.
         progress: told of each finished batch's windows.
 
@@ -65,26 +68,27 @@ def language_modelling(
             not a finite number.
         LookupError: the family is not in `ARCHITECTURES`.
     """
-    return batches_loss(model, window_batches(model, ids, window, batch_size), text, progress=progress)
+    batches = window_batches(model, ids, window, batch_size, context)
+    return batches_loss(model, batches, text, context=context, progress=progress)
 
 
 def window_batches(
-    model: PreTrainedModel, ids: Sequence[int], window: int, batch_size: int
+    model: PreTrainedModel, ids: Sequence[int], window: int, batch_size: int, context: int = 0
 ) -> list[Int[Tensor, "_ _"]]:
-    """Return the disjoint windows of a token stream in batches, on the model's device.
+    """Return the windows of a token stream in batches, on the model's device.
 
-    A window starts with the last token of the one before, so that no token goes unpredicted. The windows of a
-    batch are of one length, `window` + 1 tokens but for the last.
+    A window starts with the last token of the one before, so that no token goes unpredicted, and behind its
+    context. Those of a batch are of one length, `context` + `window` + 1 tokens but for the last.
 
     Raises:
-        ValueError: there are fewer than two tokens, or a window does not fit the model's context.
+        ValueError: no token is left to predict, or a window does not fit the model's context.
     """
-    if len(ids) < 2:
-        raise ValueError(f"a text of {len(ids)} tokens has nothing to predict; give at least 2")
-    room = getattr(model.config, "max_position_embeddings", None)
-    if room is not None and min(window, len(ids) - 1) > room:
-        raise ValueError(f"a window of {window} tokens does not fit the model's {room} positions")
-    pieces = [list(ids[i : i + window + 1]) for i in range(0, len(ids) - 1, window)]
+    if len(ids) < context + 2:
+        raise ValueError(f"a text of {len(ids)} tokens has nothing to predict; give at least {context + 2}")
+    room, longest = getattr(model.config, "max_position_embeddings", None), context + window
+    if room is not None and min(longest, len(ids) - 1) > room:
+        raise ValueError(f"a window of {longest} tokens does not fit the model's {room} positions")
+    pieces = [list(ids[i : i + longest + 1]) for i in range(0, len(ids) - 1 - context, window)]
     return [torch.tensor(group, device=model.device) for group in _equal_lengths(pieces, batch_size)]
 
 
@@ -94,9 +98,10 @@ def batches_loss(
     batches: Iterable[Int[Tensor, "_ _"]],
     text: str,
     *,
+    context: int = 0,
     progress: Progress = no_progress,
 ) -> LanguageModelling:
-    """Return the loss of batches of windows, as `window_batches` makes them.
+    """Return the loss of batches of windows with a context, as `window_batches` makes them.
 
     Raises:
         ValueError: the loss is not a finite number.
@@ -104,7 +109,7 @@ def batches_loss(
     """
     total, tokens, means = 0.0, 0, []
     for batch in batches:
-        losses = token_losses(model, batch)
+        losses = token_losses(model, batch, context)
         total += float(losses.sum())
         tokens += losses.numel()
         means += losses.mean(1).tolist()
@@ -116,9 +121,9 @@ def batches_loss(
 
 
 def token_losses(
-    model: PreTrainedModel, batch: Int[Tensor, "batch length"], words: int = HEAD_WORDS
-) -> Float[Tensor, "batch length-1"]:
-    """Return the loss of each token but the first of each window, in nats, float64.
+    model: PreTrainedModel, batch: Int[Tensor, "batch length"], context: int = 0, words: int = HEAD_WORDS
+) -> Float[Tensor, "batch predicted"]:
+    """Return the loss of each token behind the context and the first, in nats, float64.
 
     Cross entropy of the float32 logits z, log(sum_w exp(z_w)) - z_target, with the sum over `words` entries
     of the vocabulary at a time.
@@ -129,8 +134,9 @@ def token_losses(
     architecture(model.config)
     whole: Any = model
     head = whole.get_output_embeddings()
-    hidden = whole.base_model(batch[:, :-1], use_cache=False).last_hidden_state.flatten(0, 1)
-    targets = batch[:, 1:].flatten()
+    # The head costs as much as many a block, so it runs only where something is predicted.
+    hidden = whole.base_model(batch[:, :-1], use_cache=False).last_hidden_state[:, context:].flatten(0, 1)
+    targets = batch[:, context + 1 :].flatten()
     right = torch.full(targets.shape, math.nan, device=hidden.device)
     log_sums = []
     for start in range(0, len(head.weight), words):

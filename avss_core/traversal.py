@@ -33,6 +33,8 @@ class LayerInputs:
     """The base set: layers already removed."""
     text: str
     """The text that the ids encode, for the counts of words and bytes."""
+    context: int = 0
+    """Tokens of each window that are read and not predicted."""
 
 
 @torch.inference_mode()
@@ -42,6 +44,7 @@ def layer_inputs(
     text: str = "",
     *,
     window: int = 512,
+    context: int = 0,
     batch_size: int = 4,
     removed: Sequence[int] = (),
     progress: Progress = no_progress,
@@ -53,6 +56,7 @@ def layer_inputs(
         ids: the token stream.
         text: the text that the ids encode, for the counts of words and bytes.
         window: predicted tokens a window.
+        context: tokens before each window that are read and not predicted.
         batch_size: windows a batch.
         removed: layers already removed.
         progress: told of each finished batch's windows.
@@ -63,7 +67,7 @@ def layer_inputs(
     """
     full = blocks(model)
     kept = kept_layers(len(full), check_layers(removed, len(full)) if removed else [])
-    batches = window_batches(model, ids, window, batch_size)
+    batches = window_batches(model, ids, window, batch_size, context)
     states: dict[int, list[Tensor]] = {layer: [] for layer in kept}
     # Copies of the blocks, so that the hooks are on no block that another thread may be running.
     view = with_blocks(model, {layer: shallow_copy(full[layer]) for layer in kept})
@@ -72,7 +76,7 @@ def layer_inputs(
             view.base_model(batch[:, :-1], use_cache=False)
             progress(len(batch))
     kept_states = {layer: tuple(found) for layer, found in states.items()}
-    return LayerInputs(tuple(batches), kept_states, tuple(removed), text)
+    return LayerInputs(tuple(batches), kept_states, tuple(removed), text, context)
 
 
 def loss_without(
@@ -96,7 +100,7 @@ def loss_without(
     removed = check_layers([*inputs.removed, layer], len(full))
     behind = {later: full[later] for later in kept_layers(len(full), removed) if later > layer}
     view = with_blocks(model, {layer: _Feed(inputs.states[layer]), **behind})
-    return batches_loss(view, inputs.batches, inputs.text, progress=progress)
+    return batches_loss(view, inputs.batches, inputs.text, context=inputs.context, progress=progress)
 
 
 def traverse(
@@ -105,6 +109,7 @@ def traverse(
     text: str = "",
     *,
     window: int = 512,
+    context: int = 0,
     batch_size: int = 4,
     removed: Sequence[int] = (),
     candidates: Sequence[int] | None = None,
@@ -119,6 +124,7 @@ def traverse(
         ids: the token stream.
         text: the text that the ids encode, for the counts of words and bytes.
         window: predicted tokens a window.
+        context: tokens before each window that are read and not predicted.
         batch_size: windows a batch.
         removed: layers already removed.
         candidates: layers that may go; None for all that are left.
@@ -135,7 +141,14 @@ def traverse(
     for layer in chosen:
         check_layers([*removed, layer], layers)
     inputs = layer_inputs(
-        model, ids, text, window=window, batch_size=batch_size, removed=removed, progress=progress
+        model,
+        ids,
+        text,
+        window=window,
+        context=context,
+        batch_size=batch_size,
+        removed=removed,
+        progress=progress,
     )
     return {layer: loss_without(model, inputs, layer, progress=progress) for layer in chosen}
 

@@ -88,7 +88,8 @@ class ScoreSection(Section):
     random_draws: Count
     cost_tokens: Annotated[int, Field(ge=2)]
     traversal_tokens: Annotated[int, Field(ge=2)]
-    traversal_window: Annotated[int, Field(ge=1)]
+    traversal_window: Count
+    traversal_context: Natural
     workers: Count
     resamples: Count
 

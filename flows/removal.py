@@ -41,6 +41,7 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
             device=params.model.device,
             tokens=removal_tokens(params),
             window=params.score.traversal_window,
+            context=params.score.traversal_context,
         )
         return found
 

@@ -27,6 +27,7 @@ def removal_loss(
     device: str,
     tokens: int,
     window: int,
+    context: int,
 ) -> dict[str, Any]:
     """Return the loss on the first tokens of a text when one more layer is removed."""
     network, _ = model_at(model, dtype, device)
@@ -34,7 +35,7 @@ def removal_loss(
     with _ONE_AT_A_TIME:
         inputs = _inputs(
             str(model), content_digest(model), str(text), content_digest(text), tuple(removed),
-            dtype, device, tokens, window,
+            dtype, device, tokens, window, context,
         )  # fmt: skip
     found = loss_without(network, inputs, layer)
     return {"layer": layer, "nll": found.nll_per_token, "window_means": list(found.window_means)}
@@ -51,12 +52,19 @@ def _inputs(
     device: str,
     tokens: int,
     window: int,
+    context: int,
 ) -> LayerInputs:
     """Return what each layer reads; that of the base set asked for last stays in memory."""
     network, tokenizer = model_at(Path(model), dtype, device)
     ids = token_stream(tokenizer, read_documents(Path(text)), tokens)
     said = f"inputs of all layers, {len(removed)} removed"
-    with progress(said, len(ids) // window) as advance:
+    with progress(said, (len(ids) - context) // window) as advance:
         return layer_inputs(
-            network, ids, str(tokenizer.decode(ids)), window=window, removed=removed, progress=advance
+            network,
+            ids,
+            str(tokenizer.decode(ids)),
+            window=window,
+            context=context,
+            removed=removed,
+            progress=advance,
         )

@@ -52,8 +52,8 @@ def test_the_loss_in_parts_is_that_of_the_logits_of_a_whole_batch(family, tied, 
     batch[0, 1], batch[0, 2] = 0, 259  # the ends of the vocabulary
     expected = losses_of_logits(model, batch)
     for words in (1, 7, 130, 259, 260, 1000):
-        torch.testing.assert_close(token_losses(model, batch, words), expected, rtol=1e-6, atol=1e-6)
-    assert torch.equal(token_losses(model, batch), token_losses(model, batch, HEAD_WORDS))
+        torch.testing.assert_close(token_losses(model, batch, words=words), expected, rtol=1e-6, atol=1e-6)
+    assert torch.equal(token_losses(model, batch), token_losses(model, batch, words=HEAD_WORDS))
 
 
 @torch.inference_mode()
@@ -71,7 +71,7 @@ def test_the_bias_of_a_head_counts(tiny):
     model.lm_head.bias = torch.nn.Parameter(torch.randn(260, generator=torch.Generator().manual_seed(3)))
     batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
     expected = losses_of_logits(model, batch)
-    torch.testing.assert_close(token_losses(model, batch, 100), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(token_losses(model, batch, words=100), expected, rtol=1e-6, atol=1e-6)
 
 
 @torch.inference_mode()
@@ -80,7 +80,7 @@ def test_logits_that_would_overflow_do_not(tiny):
     model.lm_head.weight.mul_(1e3)
     batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(
-        token_losses(model, batch, 50), losses_of_logits(model, batch), rtol=1e-6, atol=1e-3
+        token_losses(model, batch, words=50), losses_of_logits(model, batch), rtol=1e-6, atol=1e-3
     )
 
 
@@ -89,7 +89,7 @@ def test_half_precision_logits_are_summed_in_float32(tiny):
     model = tiny("llama", 2).to(torch.bfloat16)
     batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(
-        token_losses(model, batch, 100), losses_of_logits(model, batch), rtol=1e-6, atol=1e-6
+        token_losses(model, batch, words=100), losses_of_logits(model, batch), rtol=1e-6, atol=1e-6
     )
 
 
@@ -138,6 +138,24 @@ def test_every_token_but_the_first_is_predicted_once(length, window, batch_size,
     assert found.tokens == length - 1
     assert found.nll == pytest.approx((length - 1) * math.log(260))
     assert sum(done) == len(found.window_means) == math.ceil((length - 1) / window)
+
+
+@pytest.mark.parametrize("context", [1, 7, 30])
+def test_tokens_behind_a_context_are_predicted_once_with_at_least_that_much_before_them(
+    context, tiny_model, tokenizer
+):
+    ids = tokenizer(TEXT).input_ids[:61]
+    found = language_modelling(tiny_model, ids, TEXT, window=10, context=context, batch_size=3)
+    expected = []
+    for start in range(context, 60, 10):
+        piece = torch.tensor([ids[start - context : start + 11]])
+        with torch.no_grad():
+            logits = tiny_model(piece[:, :-1]).logits[0, context:]
+        expected += cross_entropy(logits, piece[0, context + 1 :], reduction="none").tolist()
+    assert found.tokens == len(expected) == 60 - context
+    assert found.nll == pytest.approx(sum(expected), rel=1e-5)
+    with pytest.raises(ValueError, match=f"a text of {context + 1} tokens has nothing to predict; give at "):
+        language_modelling(tiny_model, ids[: context + 1], TEXT, window=10, context=context)
 
 
 def test_perplexities_of_a_hand_computed_case():

@@ -32,36 +32,40 @@ def dense(request: pytest.FixtureRequest, tiny: Any) -> PreTrainedModel:
 
 
 @torch.inference_mode()
-def oracle(model: PreTrainedModel, removed: list[int]) -> list[float]:
+def oracle(model: PreTrainedModel, removed: list[int], context: int) -> list[float]:
     """Return the mean loss of each window of a pruned copy, from the logits of one window at a time."""
     pruned, means = prune(model, removed), []
-    for start in range(0, len(IDS) - 1, WINDOW):
-        tokens = torch.tensor(IDS[start : start + WINDOW + 1])
+    for start in range(context, len(IDS) - 1, WINDOW):
+        tokens = torch.tensor(IDS[start - context : start + WINDOW + 1])
         logits = pruned(tokens[None, :-1], use_cache=False).logits[0]
-        means.append(float(cross_entropy(logits, tokens[1:])))
+        means.append(float(cross_entropy(logits[context:], tokens[context + 1 :])))
     return means
 
 
-def inputs_of(model: PreTrainedModel, removed: tuple[int, ...] = ()) -> LayerInputs:
-    return layer_inputs(model, IDS, "a b", window=WINDOW, batch_size=2, removed=removed)
+def inputs_of(model: PreTrainedModel, removed: tuple[int, ...] = (), context: int = 0) -> LayerInputs:
+    return layer_inputs(model, IDS, "a b", window=WINDOW, context=context, batch_size=2, removed=removed)
 
 
-def direct(model: PreTrainedModel, removed: list[int]) -> LanguageModelling:
-    return language_modelling(without_layers(model, removed), IDS, "a b", window=WINDOW, batch_size=2)
+def direct(model: PreTrainedModel, removed: list[int], context: int = 0) -> LanguageModelling:
+    view = without_layers(model, removed)
+    return language_modelling(view, IDS, "a b", window=WINDOW, context=context, batch_size=2)
 
 
-@pytest.mark.parametrize("base", [(), (2,), (4, 1)], ids=str)
-def test_each_loss_is_that_of_the_pruned_model(dense: PreTrainedModel, base: tuple[int, ...]) -> None:
-    inputs = inputs_of(dense, base)
+@pytest.mark.parametrize(("base", "context"), [((), 0), ((2,), 11), ((4, 1), 0)], ids=str)
+def test_each_loss_is_that_of_the_pruned_model(
+    dense: PreTrainedModel, base: tuple[int, ...], context: int
+) -> None:
+    inputs = inputs_of(dense, base, context)
     left = [layer for layer in range(DEPTH) if layer not in base]
     losses = {layer: loss_without(dense, inputs, layer) for layer in left}
     for layer, found in losses.items():
-        assert found.window_means == pytest.approx(oracle(dense, [*base, layer]), abs=1e-5)
-        assert found == direct(dense, [*base, layer]), "to the bit"
+        assert found.window_means == pytest.approx(oracle(dense, [*base, layer], context), abs=1e-5)
+        assert found == direct(dense, [*base, layer], context), "to the bit"
     for one, other in itertools.combinations(losses.values(), 2):
         gaps = [abs(a - b) for a, b in zip(one.window_means, other.window_means, strict=True)]
         assert max(gaps) > 1e-3, "a mix-up of layers would not show"
-    assert traverse(dense, IDS, "a b", window=WINDOW, batch_size=2, removed=base) == losses
+    sizes = {"window": WINDOW, "context": context, "batch_size": 2}
+    assert traverse(dense, IDS, "a b", **sizes, removed=base) == losses
 
 
 def test_the_last_but_one_layer_can_go(tiny_model: PreTrainedModel) -> None:

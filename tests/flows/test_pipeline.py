@@ -19,6 +19,7 @@ QUICK = {
     "score.cost_tokens": 128,
     "score.traversal_tokens": 128,
     "score.traversal_window": 32,
+    "score.traversal_context": 16,
     "score.workers": 2,
     "score.resamples": 10,
     "score.compare": "[avss, avss_output, avss_authors, block_influence, last_n, random, traversal, greedy]",
@@ -118,15 +119,15 @@ def test_the_loss_without_a_layer_is_that_of_the_pruned_model(workspace):
     model, tokenizer = load_model(folder), load_tokenizer(folder)
     text = _json(workspace / "data/prepared/text/calibration.json")
     ids = token_stream(tokenizer, text, 128)
-    windows = [ids[i : i + 33] for i in range(0, 127, 32)]
+    windows = [ids[i : i + 16 + 33] for i in range(0, 127 - 16, 32)]
     for layer, loss in enumerate(losses):
         pruned, total = prune(model, [layer]), 0.0
         for window in windows:
             tokens = torch.tensor([window])
             with torch.inference_mode():
-                logits = pruned(tokens[:, :-1]).logits[0]
-            total += float(torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="sum"))
-        assert loss == pytest.approx(total / 127, abs=1e-5)
+                logits = pruned(tokens[:, :-1]).logits[0, 16:]
+            total += float(torch.nn.functional.cross_entropy(logits, tokens[0, 17:], reduction="sum"))
+        assert loss == pytest.approx(total / (127 - 16), abs=1e-5)
 
 
 def test_the_pruned_checkpoint_is_certified_and_loads_with_plain_transformers(workspace):
