@@ -239,6 +239,6 @@ def _dense_numbers(model: Path, layers: Sequence[int]) -> list[int]:
         ValueError: the model has no such layer, or one is named twice.
     """
     count = depth(AutoConfig.from_pretrained(model))
-    layers = known_layers(layers, count)
+    known_layers(layers, count)
     numbers = layer_map(model, count)
     return [numbers[layer] for layer in layers]
