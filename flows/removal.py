@@ -13,6 +13,7 @@ from avss_core.pruning import count_to_remove
 from avss_core.scores import SCORES
 from avss_core.traversal import greedy_order
 from flows.params import Params
+from tasks.progress import progress
 from tasks.removal import removal_loss
 
 
@@ -70,4 +71,9 @@ def _removals(
 ) -> list[dict[str, Any]]:
     """Remove each layer on top of those already removed; each is one cached unit."""
     futures = [removal_loss.submit(model, text, layer, removed, **settings) for layer in layers]
-    return [future.result() for future in futures]
+    found = []
+    with progress(f"loss without each layer, {len(removed)} removed before", len(layers)) as advance:
+        for future in futures:
+            found.append(future.result())
+            advance(1)
+    return found
