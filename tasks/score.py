@@ -78,7 +78,9 @@ def score_layers(
         }
         if score.running == "depth":
             result[label]["own_rule"] = authors_choice(values, choice.ratio)
-    return {"readings": result, "agreement": rank_agreement(scores)}
+    # Orders that nothing was measured for agree with others by chance, or as depth does.
+    measured = {label: values for label, values in scores.items() if result[label]["needs"] != "nothing"}
+    return {"readings": result, "agreement": rank_agreement(measured)}
 
 
 @task(name="choice-stability")

@@ -93,6 +93,8 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
     # One layer of six goes: greedy removal takes the one that traversal finds cheapest.
     assert scores["readings"]["greedy"]["removed"] == scores["readings"]["traversal"]["removed"]
     assert scores["readings"]["avss"]["cost"]["over_chosen"]["value"] == 0
+    measured = {"avss", "avss_output", "avss_authors", "block_influence", "traversal", "greedy"}
+    assert set(scores["agreement"]) == measured | {"depth"}
 
 
 def test_stability_says_how_often_each_layer_goes(workspace):
