@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from avss_core.architectures import architecture, blocks, depth
 from avss_core.checkpoints import CopyPlan, write_copy
 from avss_core.digests import digest_path, digest_tensors, read_json, write_json
-from avss_core.models import load_model, load_tokenizer, save_checkpoint
+from avss_core.models import load_model, load_tokenizer, save_checkpoint, save_tokenizer
 from avss_core.pruning import check_layers, parameter_bytes, parameter_count, pruned_state
 from avss_core.shards import MAX_SHARD_SIZE
 
@@ -107,8 +108,7 @@ def write_certified_copy(
         ValueError: a check failed in the fresh process; names the checks.
     """
     digests = write_copy(plan, folder, max_shard_size)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     return _certified(
         folder,
         _sizes(plan.model)
@@ -199,9 +199,19 @@ def _certified(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_fresh_process(function: Callable[[Path], _Result], folder: Path) -> _Result:
-    """Return what a function says of a folder in a process that has seen nothing of it."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(function, folder).result()
+    """Return what a function says of a folder in a process that has seen nothing of it.
+
+    Raises:
+        ChildProcessError: the process was killed.
+    """
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            return fresh.submit(function, folder).result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"the process that loads {folder} to check it was killed, most likely for memory: it needs room "
+            "for the whole model, in float32 at the end"
+        ) from error
 
 
 def probe_prompt(model: PreTrainedModel) -> Int[Tensor, "1 seq"]:

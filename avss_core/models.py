@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from avss_core.architectures import architecture
-from avss_core.shards import stored_tensors, written_safetensors
+from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -164,10 +164,20 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
     Raises:
         OSError: a file cannot be written.
     """
-    with written_safetensors():
+    with disk_errors():
         model.save_pretrained(folder, safe_serialization=True)
+    save_tokenizer(tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
+    """Write a tokenizer with its chat template, where there is one.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+        with disk_errors():
+            tokenizer.save_pretrained(folder)
 
 
 def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:

@@ -91,7 +91,7 @@ def write_shards(
     )
     digests: dict[str, str] = {}
     for name, members in plan.filename_to_tensors.items():
-        with ExitStack() as stack, written_safetensors():
+        with ExitStack() as stack, disk_errors():
             handles = {
                 file: stack.enter_context(safe_open(file, framework="pt"))
                 for file in sorted({tensors[member].file for member in members})
@@ -106,17 +106,20 @@ def write_shards(
 
 
 @contextmanager
-def written_safetensors() -> Iterator[None]:
-    """Turn what safetensors raises when a file cannot be written into the OSError that it stands for.
+def disk_errors() -> Iterator[None]:
+    """Turn what safetensors and tokenizers raise when a file cannot be written into an OSError.
 
     Raises:
         OSError: a file could not be written.
     """
     try:
         yield
-    except SafetensorError as error:
+    # Each has a class of its own for it; that of tokenizers is Exception itself.
+    except Exception as error:
         code = re.search(r"\(os error (\d+)\)", str(error))
-        raise OSError(int(code[1]), os.strerror(int(code[1]))) if code else OSError(str(error)) from error
+        if isinstance(error, OSError) or code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def _tensors_of(file: Path) -> dict[str, Stored]:

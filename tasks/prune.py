@@ -18,8 +18,16 @@ from avss_core.certificate import (
     write_certified_copy,
 )
 from avss_core.checkpoints import plan_copy
-from avss_core.digests import folder_written_whole
-from avss_core.models import has_tokenizer, load_config, load_model, load_tokenizer, local_folder
+from avss_core.digests import folder_written_whole, write_text
+from avss_core.exports import mergekit_yaml, model_card, quantize_argument
+from avss_core.models import (
+    base_model,
+    has_tokenizer,
+    load_config,
+    load_model,
+    load_tokenizer,
+    local_folder,
+)
 from avss_core.pruning import kept_layers, parameter_count, prune
 
 
@@ -46,7 +54,7 @@ def prune_model(
     revision: str | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
-    """Write the pruned checkpoint with its certificate, and return the certificate.
+    """Write the pruned checkpoint with its certificate, card and exports, and return the certificate.
 
     Layers are numbered as in the source. A local folder whose tensors have the wanted dtype is copied tensor
     by tensor; any other model is loaded.
@@ -61,12 +69,14 @@ def prune_model(
         known["removed_dense"] = [pruning.numbers[layer] for layer in pruning.removed]
     kept = kept_layers(len(pruning.numbers), pruning.removed)
     with folder_written_whole(folder, replace=replace) as part:
-        return pruning.write(
+        certificate = pruning.write(
             tokenizer=tokenizer,
             folder=part,
             layer_map=[pruning.numbers[layer] for layer in kept],
             provenance=known,
         )
+        _write_exports(part, certificate, str(provenance.get("model", model)), kept)
+    return certificate
 
 
 def _copying(source: Path, removed: Sequence[int], dtype: str) -> _Pruning | None:
@@ -87,3 +97,13 @@ def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | Non
     digests = kept_source(network.state_dict(), block_path(network), kept_layers(len(numbers), chosen))
     write = partial(write_certified, prune(network, chosen), source=digests)
     return _Pruning(chosen, numbers, parameter_count(network), write)
+
+
+def _write_exports(folder: Path, certificate: Mapping[str, Any], model: str, kept: Sequence[int]) -> None:
+    """Write the choice of layers for other tools, and the card, beside a checkpoint."""
+    base, revision = base_model(model), certificate["provenance"].get("revision")
+    source = f"{base}@{revision}" if base and revision else base or model
+    write_text(folder / "mergekit.yaml", mergekit_yaml(source, kept, certificate["dtype"]))
+    removed = certificate["provenance"]["removed"]
+    write_text(folder / "llama-quantize.txt", quantize_argument(removed))
+    write_text(folder / "README.md", model_card(base or Path(model).name, certificate, base))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from avss_core.digests import digest_tensors, read_json, write_json
 from avss_core.models import load_model
-from avss_core.shards import INDEX, SINGLE, stored_tensors, write_shards, written_safetensors
+from avss_core.shards import INDEX, SINGLE, disk_errors, stored_tensors, write_shards
 
 UP = "model.layers.0.mlp.up_proj.weight"
 
@@ -145,6 +145,17 @@ def test_a_folder_without_weights_is_named(checkpoint: Path) -> None:
         stored_tensors(checkpoint)
 
 
-def test_a_file_that_cannot_be_written_is_an_error_of_the_disk(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), written_safetensors():
+def test_a_file_that_cannot_be_written_is_an_error_of_the_disk(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    with pytest.raises(FileNotFoundError), disk_errors():
         save_file({"x": torch.zeros(1)}, tmp_path / "gone" / "x.safetensors")
+    with pytest.raises(FileNotFoundError), disk_errors():
+        tokenizer.backend_tokenizer.save(str(tmp_path / "gone" / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("error", [ValueError("other"), PermissionError(13, "(os error 28)")])
+def test_other_errors_pass_as_they_are(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, disk_errors():
+        raise error
+    assert caught.value is error
