@@ -209,8 +209,8 @@ def _in_fresh_process(function: Callable[[Path], _Result], folder: Path) -> _Res
             return fresh.submit(function, folder).result()
     except BrokenProcessPool as error:
         raise ChildProcessError(
-            f"the process that loads {folder} to check it was killed, most likely for memory: it needs room "
-            "for the whole model, in float32 at the end"
+            "the process that loads the checkpoint to check it was killed, most likely for memory: it needs "
+            "room for the whole model, in float32 at the end"
         ) from error
 
 

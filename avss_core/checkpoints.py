@@ -10,7 +10,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from avss_core.architectures import architecture, depth
 from avss_core.models import DTYPES, empty_model, load_config
 from avss_core.pruning import kept_layers, parameter_count, pruned_config, pruned_state
-from avss_core.shards import MAX_SHARD_SIZE, Stored, stored_tensors, write_shards
+from avss_core.shards import MAX_SHARD_SIZE, Stored, digest_stored, stored_tensors, write_shards
 
 _STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
@@ -47,7 +47,7 @@ def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | No
     if getattr(config, "quantization_config", None) is not None:
         return None
     dense = empty_model(config, dtype)
-    named = _by_own_name(stored, dense)
+    named = _without_copies(_by_own_name(stored, dense), dense)
     shapes = {name: tuple(tensor.shape) for name, tensor in _untied(dense).items()}
     if {name: tensor.shape for name, tensor in named.items()} != shapes:
         return None
@@ -102,6 +102,16 @@ def _by_own_name(stored: Mapping[str, Stored], model: PreTrainedModel) -> dict[s
         prefixed = f"{model.base_model_prefix}.{name}"
         named[prefixed if name not in own and prefixed in own else name] = tensor
     return named
+
+
+def _without_copies(named: Mapping[str, Stored], model: PreTrainedModel) -> dict[str, Stored]:
+    """Return stored tensors without tied ones that are stored a second time to the bit."""
+    tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+    return {
+        name: tensor
+        for name, tensor in named.items()
+        if not (tied.get(name) in named and digest_stored(tensor) == digest_stored(named[tied[name]]))
+    }
 
 
 def _untied(model: PreTrainedModel) -> dict[str, torch.Tensor]:

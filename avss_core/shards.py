@@ -105,6 +105,12 @@ def write_shards(
     return digests
 
 
+def digest_stored(tensor: Stored) -> str:
+    """Return the digest of a tensor of a file."""
+    with safe_open(tensor.file, framework="pt") as handle:
+        return digest_tensor(handle.get_tensor(tensor.name))
+
+
 @contextmanager
 def disk_errors() -> Iterator[None]:
     """Turn what safetensors and tokenizers raise when a file cannot be written into an OSError.

@@ -303,7 +303,7 @@ def test_a_killed_check_says_so(written: Path, monkeypatch: pytest.MonkeyPatch) 
         raise BrokenProcessPool
 
     monkeypatch.setattr(certificate, "ProcessPoolExecutor", killed)
-    with pytest.raises(ChildProcessError, match=f"loads {written} to check it was killed, .* memory"):
+    with pytest.raises(ChildProcessError, match="check it was killed, most likely for memory"):
         verify(written)
 
 

@@ -142,6 +142,14 @@ def test_tensors_that_are_not_the_model_s_own_are_left_to_the_loader(checkpoint:
     assert plan_copy(checkpoint, REMOVED, "float32") is None
 
 
+def test_a_tied_head_that_is_stored_twice_is_written_once(checkpoint: Path, tmp_path: Path) -> None:
+    once = contents(in_memory(checkpoint, tmp_path / "once", "float32", "5GB"))
+    tensors = load_file(checkpoint / SINGLE)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors, checkpoint / SINGLE, metadata={"format": "pt"})
+    assert contents(copied(checkpoint, tmp_path / "copy", "float32")) == once
+
+
 def test_another_dtype_and_quantised_weights_are_left_to_the_loader(checkpoint: Path) -> None:
     assert plan_copy(checkpoint, REMOVED, "bfloat16") is None
     config = read_json(checkpoint / "config.json")

@@ -1,6 +1,7 @@
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from avss_core import shards as shards_module
 from avss_core.digests import digest_tensors, read_json, write_json
 from avss_core.models import load_model
 from avss_core.shards import INDEX, SINGLE, disk_errors, stored_tensors, write_shards
@@ -69,6 +71,32 @@ def test_tensors_are_written_under_new_names_into_small_files(sharded: Path, tmp
         assert {index["weight_map"][name] for name in content} == {path.name}
         with safe_open(path, framework="pt") as handle:
             assert handle.metadata() == {"format": "pt"}
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="reads the memory of the process on Linux"
+)
+def test_memory_is_that_of_one_file_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 4 << 20
+    save_file({f"{i}": torch.full((size // 4,), float(i)) for i in range(16)}, tmp_path / SINGLE)
+    before, seen = own_memory(), []
+
+    def watched(*arguments: Any, **options: Any) -> None:
+        save_file(*arguments, **options)
+        seen.append(own_memory() - before)
+
+    monkeypatch.setattr(shards_module, "save_file", watched)
+    out = tmp_path / "out"
+    out.mkdir()
+    write_shards(stored_tensors(tmp_path), out, parameters=1, max_shard_size=2 * size)
+    assert len(seen) == 8
+    assert max(seen) < 2 * size
+
+
+def own_memory() -> int:
+    """Return the bytes that this process holds and no file backs."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 
 
 def test_one_file_has_no_index(checkpoint: Path, tmp_path: Path) -> None:
