@@ -1,11 +1,12 @@
 """A checkpoint that proves itself: what was promised when it was written, checked by a fresh process."""
 
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -14,9 +15,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.architectures import architecture, blocks, depth
+from avss_core.checkpoints import CopyPlan, write_copy
 from avss_core.digests import digest_path, digest_tensors, read_json, write_json
-from avss_core.models import load_model, load_tokenizer, save_checkpoint
-from avss_core.pruning import parameter_bytes, parameter_count, pruned_state
+from avss_core.models import load_model, load_tokenizer, save_checkpoint, save_tokenizer
+from avss_core.pruning import check_layers, parameter_bytes, parameter_count, pruned_state
+from avss_core.shards import MAX_SHARD_SIZE
+
+_Result = TypeVar("_Result")
 
 CERTIFICATE = "certificate.json"
 LOGIT_TOLERANCE = 1e-3
@@ -62,26 +67,61 @@ def write_certified(
         ValueError: a check failed in the fresh process; names the checks.
     """
     save_checkpoint(model, tokenizer, folder)
-    promise = {
-        "layer_map": list(layer_map),
-        "parameters": parameter_count(model),
-        "bytes": parameter_bytes(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "tokenizer": tokenizer is not None,
-        "configuration": digest_path(folder / "config.json"),
-        "source_tensors": dict(source),
-        "tensors": digest_tensors(_stored(model)),
-        "logits": probe_logits(model),
-        "provenance": dict(provenance),
-    }
-    write_json(folder / CERTIFICATE, promise)
-    checks = verify(folder)
-    failed = [f"{check.name} ({check.detail})" for check in checks if not check.passed]
-    if failed:
-        raise ValueError(f"the checkpoint does not hold what it promises: {'; '.join(failed)}")
-    certificate = promise | {"checks": [asdict(check) for check in checks]}
-    write_json(folder / CERTIFICATE, certificate)
-    return certificate
+    return _certified(
+        folder,
+        _sizes(model)
+        | {
+            "layer_map": list(layer_map),
+            "tokenizer": tokenizer is not None,
+            "source_tensors": dict(source),
+            "tensors": digest_tensors(_stored(model)),
+            "logits": probe_logits(model),
+            "provenance": dict(provenance),
+            "way": "written from memory",
+        },
+    )
+
+
+def write_certified_copy(
+    plan: CopyPlan,
+    tokenizer: PreTrainedTokenizerBase | None,
+    folder: Path,
+    *,
+    layer_map: Sequence[int],
+    provenance: Mapping[str, Any],
+    max_shard_size: int | str = MAX_SHARD_SIZE,
+) -> dict[str, Any]:
+    """Copy a pruned checkpoint out of its source and certify it, and return the certificate.
+
+    The model was never in memory, so there are no logits to compare with: the fresh process compares every
+    tensor with its source, and its logits are recorded for later checks.
+
+    Args:
+        plan: what is copied.
+        tokenizer: saved beside it where there is one.
+        folder: an empty folder; the caller moves it to its place after success.
+        layer_map: old number of each layer, in new depth order.
+        provenance: where the model comes from, as JSON values.
+        max_shard_size: bytes of a file, at most.
+
+    Raises:
+        ValueError: a check failed in the fresh process; names the checks.
+    """
+    digests = write_copy(plan, folder, max_shard_size)
+    save_tokenizer(tokenizer, folder)
+    return _certified(
+        folder,
+        _sizes(plan.model)
+        | {
+            "layer_map": list(layer_map),
+            "tokenizer": tokenizer is not None,
+            "source_tensors": digests,
+            "tensors": digests,
+            "logits": None,
+            "provenance": dict(provenance),
+            "way": "copied tensor by tensor",
+        },
+    )
 
 
 def kept_source(state: Mapping[str, Tensor], path: str, kept: Sequence[int]) -> dict[str, str]:
@@ -97,28 +137,81 @@ def verify(folder: Path) -> list[Check]:
     """
     if not (folder / CERTIFICATE).is_file():
         raise FileNotFoundError(f"{folder} has no {CERTIFICATE}: it is not a checkpoint that avss wrote")
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-        return fresh.submit(inspect, folder).result()
+    return _in_fresh_process(inspect, folder)
 
 
 def inspect(folder: Path) -> list[Check]:
     """Return the checks of a certified checkpoint, made in this process."""
+    return inspect_with_logits(folder)[0]
+
+
+def inspect_with_logits(folder: Path) -> tuple[list[Check], list[float]]:
+    """Return the checks of a certified checkpoint, and its logits; none where it does not load."""
     promise = read_json(folder / CERTIFICATE)
+    checks, model = _file_checks(folder, promise)
+    if model is None:
+        return checks, []
+    logits = probe_logits(model)
+    return [*checks, *_model_checks(model, promise, logits), _tokenizer_check(folder, promise)], logits
+
+
+def _file_checks(folder: Path, promise: Mapping[str, Any]) -> tuple[list[Check], PreTrainedModel | None]:
+    """Return the checks of the files, and the model that they hold where it loads."""
     checks = [_no_code(folder), _configuration_check(folder, promise)]
     try:
         found = _digests(sorted(folder.glob("*.safetensors")))
     except SafetensorError as error:
-        return [*checks, Check("stored tensors", False, f"a file is damaged: {error}")]
+        return [*checks, Check("stored tensors", False, f"a file is damaged: {error}")], None
     checks.append(_tensor_check("stored tensors", promise["tensors"], found, exact=True))
     if not checks[-1].passed:
-        return checks
+        return checks, None
     checks.append(_tensor_check("tensors equal to the source", promise["source_tensors"], found, exact=False))
     try:
         model = load_model(str(folder), dtype=promise["dtype"])
     except (ValueError, LookupError, OSError) as error:
-        return [*checks, Check("loads with transformers", False, str(error))]
-    checks.append(Check("loads with transformers", True, "no missing and no unexpected tensor"))
-    return [*checks, *_model_checks(model, promise), _tokenizer_check(folder, promise)]
+        return [*checks, Check("loads with transformers", False, str(error))], None
+    return [*checks, Check("loads with transformers", True, "no missing and no unexpected tensor")], model
+
+
+def _sizes(model: PreTrainedModel) -> dict[str, Any]:
+    """Return what is promised of a model's size."""
+    return {
+        "parameters": parameter_count(model),
+        "bytes": parameter_bytes(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def _certified(folder: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the certificate of a checkpoint after a fresh process has checked it, and return it."""
+    promise = {**content, "configuration": digest_path(folder / "config.json")}
+    write_json(folder / CERTIFICATE, promise)
+    if promise["logits"] is None:
+        checks, promise["logits"] = _in_fresh_process(inspect_with_logits, folder)
+    else:
+        checks = verify(folder)
+    failed = [f"{check.name} ({check.detail})" for check in checks if not check.passed]
+    if failed:
+        raise ValueError(f"the checkpoint does not hold what it promises: {'; '.join(failed)}")
+    certificate = promise | {"checks": [asdict(check) for check in checks]}
+    write_json(folder / CERTIFICATE, certificate)
+    return certificate
+
+
+def _in_fresh_process(function: Callable[[Path], _Result], folder: Path) -> _Result:
+    """Return what a function says of a folder in a process that has seen nothing of it.
+
+    Raises:
+        ChildProcessError: the process was killed.
+    """
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+            return fresh.submit(function, folder).result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "the process that loads the checkpoint to check it was killed, most likely for memory: it needs "
+            "room for the whole model, in float32 at the end"
+        ) from error
 
 
 def probe_prompt(model: PreTrainedModel) -> Int[Tensor, "1 seq"]:
@@ -198,11 +291,21 @@ def _tensor_check(name: str, expected: Mapping[str, str], found: Mapping[str, st
     return Check(name, not wrong and not extra, detail)
 
 
-def _model_checks(model: PreTrainedModel, promise: Mapping[str, Any]) -> list[Check]:
-    """Check depth, size, logits, the cache and tied weights of a loaded model."""
-    logits, expected = torch.tensor(probe_logits(model)), torch.tensor(promise["logits"])
+def _logit_check(found: Sequence[float], promised: Sequence[float] | None, dtype: torch.dtype) -> Check:
+    """Check logits against those promised; before any were recorded they must be finite."""
+    logits = torch.tensor(found)
+    if promised is None:
+        detail = f"{len(found)} finite ones recorded; the model was not in memory when it was written"
+        return Check("logits", bool(logits.isfinite().all()), detail)
+    expected = torch.tensor(promised)
     distance = float((logits - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
-    tolerance = max(LOGIT_TOLERANCE, 4 * torch.finfo(model.dtype).eps)
+    tolerance = max(LOGIT_TOLERANCE, 4 * torch.finfo(dtype).eps)
+    return Check("logits", distance <= tolerance, f"largest relative difference {distance:.1e}")
+
+
+def _model_checks(model: PreTrainedModel, promise: Mapping[str, Any], logits: Sequence[float]) -> list[Check]:
+    """Check depth, size, logits, the cache and tied weights of a loaded model; it is float32 afterwards."""
+    logit_check = _logit_check(logits, promise["logits"], model.dtype)
     size = parameter_count(model), parameter_bytes(model)
     # In half precision a near tie of two tokens can fall either way, and would look like a broken cache.
     typed: Any = model
@@ -217,7 +320,7 @@ def _model_checks(model: PreTrainedModel, promise: Mapping[str, Any]) -> list[Ch
         Check(
             "parameters", size == (promise["parameters"], promise["bytes"]), f"{size[0]:,}, {size[1]:,} bytes"
         ),
-        Check("logits", distance <= tolerance, f"largest relative difference {distance:.1e}"),
+        logit_check,
         Check("cache", cached == uncached, f"{len(cached)} greedy tokens with and without the cache"),
         Check("tied weights", tied == wanted, f"tied {tied}, configuration says {wanted}"),
     ]
@@ -240,6 +343,28 @@ def layer_map(folder: Path, layers: int) -> list[int]:
     """Return the old number of each layer of a checkpoint; the identity where it was never pruned."""
     path = folder / CERTIFICATE
     return [int(layer) for layer in read_json(path)["layer_map"]] if path.is_file() else list(range(layers))
+
+
+def check_own_layers(removed: Sequence[int], numbers: Sequence[int]) -> list[int]:
+    """Return the numbers of layers to remove in depth order; they are the checkpoint's own.
+
+    Args:
+        removed: layers that shall go.
+        numbers: old number of each layer, as of `layer_map`.
+
+    Raises:
+        ValueError: the numbers do not fit; says what they are where the checkpoint was pruned before.
+    """
+    try:
+        return check_layers(removed, len(numbers))
+    except ValueError as error:
+        if list(numbers) == list(range(len(numbers))):
+            raise
+        raise ValueError(
+            f"{error}. The checkpoint was pruned before: its layers 0 to {len(numbers) - 1} were "
+            f"{', '.join(map(str, numbers))} in the dense model, the others are gone. Name layers by their "
+            "number in the checkpoint"
+        ) from error
 
 
 def block_path(model: PreTrainedModel) -> str:

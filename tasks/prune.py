@@ -1,16 +1,47 @@
 """Write the model without some layers, and prove that the checkpoint is what it says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 
 from avss_core.architectures import depth
-from avss_core.certificate import block_path, kept_source, write_certified
-from avss_core.digests import folder_written_whole
-from avss_core.models import has_tokenizer, load_model, load_tokenizer
-from avss_core.pruning import check_layers, kept_layers, parameter_count, prune
+from avss_core.certificate import (
+    block_path,
+    check_own_layers,
+    kept_source,
+    layer_map,
+    write_certified,
+    write_certified_copy,
+)
+from avss_core.checkpoints import plan_copy
+from avss_core.digests import folder_written_whole, write_text
+from avss_core.exports import mergekit_yaml, model_card, quantize_argument
+from avss_core.models import (
+    EMBEDDED,
+    base_model,
+    has_tokenizer,
+    load_config,
+    load_model,
+    load_tokenizer,
+    local_folder,
+)
+from avss_core.pruning import kept_layers, parameter_count, prune
+
+
+@dataclass(frozen=True)
+class _Pruning:
+    """Layers that go, and how the rest is written."""
+
+    removed: list[int]
+    numbers: list[int]
+    """What each layer of the source was called in the dense model."""
+    parameters: int
+    """Of the source."""
+    write: Callable[..., dict[str, Any]]
 
 
 @task(name="prune-model")
@@ -24,22 +55,58 @@ def prune_model(
     revision: str | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
-    """Write the pruned checkpoint with its certificate, and return the certificate."""
-    network = load_model(model, revision, dtype=dtype)
-    before = parameter_count(network)
-    layers = depth(network.config)
-    removed = check_layers(removed, layers)
-    kept = kept_layers(layers, removed)
+    """Write the pruned checkpoint with its certificate, card and exports, and return the certificate.
+
+    Layers are numbered as in the source. A local folder whose tensors have the wanted dtype is copied tensor
+    by tensor; any other model is loaded.
+    """
+    source = local_folder(model)
+    pruning = _copying(source, removed, dtype) if source else None
+    pruning = pruning or _loading(model, removed, dtype, revision)
     # A local folder may hold weights alone; the checkpoint then has no tokenizer either.
-    bare = Path(model).is_dir() and not has_tokenizer(Path(model))
-    tokenizer = None if bare else load_tokenizer(model, revision)
-    source = kept_source(network.state_dict(), block_path(network), kept)
+    tokenizer = None if source and not has_tokenizer(source) else load_tokenizer(model, revision)
+    known = {**provenance, "removed": pruning.removed, "dense_parameters": pruning.parameters}
+    if pruning.numbers != list(range(len(pruning.numbers))):
+        known["removed_dense"] = [pruning.numbers[layer] for layer in pruning.removed]
+    kept = kept_layers(len(pruning.numbers), pruning.removed)
     with folder_written_whole(folder, replace=replace) as part:
-        return write_certified(
-            prune(network, removed),
-            tokenizer,
-            part,
-            source=source,
-            layer_map=kept,
-            provenance={**provenance, "removed": removed, "dense_parameters": before},
+        certificate = pruning.write(
+            tokenizer=tokenizer,
+            folder=part,
+            layer_map=[pruning.numbers[layer] for layer in kept],
+            provenance=known,
         )
+        _write_exports(part, certificate, str(provenance.get("model", model)), kept)
+    return certificate
+
+
+def _copying(source: Path, removed: Sequence[int], dtype: str) -> _Pruning | None:
+    """Return how to prune a folder by copying; None where its tensors must be converted."""
+    numbers = layer_map(source, depth(load_config(str(source))))
+    chosen = check_own_layers(removed, numbers)
+    plan = plan_copy(source, chosen, dtype)
+    if plan is None:
+        return None
+    return _Pruning(chosen, numbers, plan.dense_parameters, partial(write_certified_copy, plan))
+
+
+def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | None) -> _Pruning:
+    """Return how to prune a model in memory."""
+    network = load_model(model, revision, dtype=dtype)
+    numbers = layer_map(Path(model), depth(network.config))
+    chosen = check_own_layers(removed, numbers)
+    digests = kept_source(network.state_dict(), block_path(network), kept_layers(len(numbers), chosen))
+    write = partial(write_certified, prune(network, chosen), source=digests)
+    return _Pruning(chosen, numbers, parameter_count(network), write)
+
+
+def _write_exports(folder: Path, certificate: Mapping[str, Any], model: str, kept: Sequence[int]) -> None:
+    """Write the choice of layers for other tools, and the card, beside a checkpoint."""
+    base, revision = base_model(model), certificate["provenance"].get("revision")
+    source = f"{base}@{revision}" if base and revision else base or model
+    write_text(folder / "mergekit.yaml", mergekit_yaml(source, kept, certificate["dtype"]))
+    removed = certificate["provenance"]["removed"]
+    write_text(folder / "llama-quantize.txt", quantize_argument(removed))
+    quantised = EMBEDDED[model].file if model in EMBEDDED else None
+    name = model if base else Path(model).name  # a card names no place on this machine
+    write_text(folder / "README.md", model_card(name, certificate, base, quantised))

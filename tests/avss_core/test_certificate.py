@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from avss_core.architectures import ARCHITECTURES
 from avss_core.certificate import (
     CERTIFICATE,
     block_path,
+    check_own_layers,
     greedy,
     inspect,
     kept_source,
@@ -294,6 +296,35 @@ def test_a_folder_without_a_certificate_is_refused(checkpoint: Path) -> None:
         verify(checkpoint)
     with pytest.raises(FileNotFoundError, match=r"nowhere has no certificate\.json"):
         verify(checkpoint / "nowhere")
+
+
+def test_a_killed_check_says_so(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(certificate, "ProcessPoolExecutor", killed)
+    with pytest.raises(ChildProcessError, match="check it was killed, most likely for memory"):
+        verify(written)
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ([4], "layer 4 does not exist: the model has layers 0 to 3. The checkpoint was pruned before: its "
+              "layers 0 to 3 were 0, 2, 3, 5 in the dense model, the others are gone"),
+        ([1, 1], "a layer is named twice in .*was pruned before"),
+        ([0, 1, 2, 3], "all 4 layers shall go; .*was pruned before"),
+    ],
+)  # fmt: skip
+def test_numbers_of_the_dense_model_are_explained(removed: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_own_layers(removed, [0, 2, 3, 5])
+
+
+def test_numbers_of_a_model_that_was_never_pruned_need_no_explanation() -> None:
+    with pytest.raises(ValueError, match=r"the model has layers 0 to 3$"):
+        check_own_layers([4], [0, 1, 2, 3])
+    assert check_own_layers([3, 1], [0, 2, 3, 5]) == [1, 3]
 
 
 @pytest.mark.usefixtures("here")

