@@ -6,8 +6,8 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.architectures import depth
-from avss_core.certificate import block_path, kept_source, write_certified
+from avss_core.architectures import block_path, depth
+from avss_core.certificate import kept_source, write_certified
 from avss_core.digests import folder_written_whole
 from avss_core.models import has_tokenizer, load_model, load_tokenizer
 from avss_core.pruning import check_layers, kept_layers, parameter_count, prune

@@ -31,9 +31,9 @@ def test_every_record_names_parts_that_the_family_has(tiny: Any, family: str) ->
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mistra1", r"model type 'mistra1' is not supported \(nearest: mistral\); known types: gpt2, "),
-        ("t5", r"model type 't5' is not supported; known types: gpt2, .*, qwen3\. Add a record"),
-        ("", r"model type '' is not supported; known types: gpt2, "),
+        ("mistra1", r"model type 'mistra1' is not supported \(nearest: mistral\); known types: bert, "),
+        ("t5", r"model type 't5' is not supported; known types: bert, .*, stablelm\. Add a record"),
+        ("", r"model type '' is not supported; known types: bert, "),
     ],
 )
 def test_an_unknown_family_is_named(name: str, message: str) -> None:
