@@ -28,9 +28,10 @@ def check_survivors(old: nn.Module, new: nn.Module, kept: Sequence[int]) -> None
         for path, source in sources[number].named_modules():
             name = _difference(source, parts.get(path), number, place)
             if name:
+                where = path or type(source).__name__
                 raise ValueError(
-                    f"layer {number} would be another one as layer {place}: {name} of "
-                    f"{path or type(source).__name__} depends on the layer's number; this model is refused"
+                    f"layer {number} would be another one as layer {place}: {name} of {where} "
+                    "depends on its number or on the depth; this model is refused"
                 )
 
 
@@ -39,7 +40,7 @@ def _difference(old: nn.Module, new: nn.Module | None, number: int, place: int) 
     if type(old) is not type(new) or new is None:
         return "the class"
     before, after = _settings(old), _settings(new)
-    for name in before.keys() | after.keys():
+    for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)
         if name in _INDEX and isinstance(was, int):
             was += place - number
