@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from avss_core.architectures import block_path, depth
 from avss_core.configuration import pruned_config
 from avss_core.ranking import rank
-from avss_core.survivors import check_survivors
+from avss_core.survivors import check_survivors, check_tensors
 
 
 def count_to_remove(layers: int, ratio: float) -> int:
@@ -132,6 +132,7 @@ def prune(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
         raise ValueError(f"pruning {config.model_type} left tensors without a place or a source: {problems}")
+    check_tensors(state, pruned.state_dict())
     check_survivors(model.get_submodule(path), pruned.get_submodule(path), kept)
     if getattr(model, "generation_config", None) is not None:  # encoders have none
         pruned.generation_config = copy.deepcopy(model.generation_config)

@@ -1,10 +1,10 @@
-"""Check that the layers that stay do what they did: what a family makes of a layer's number shows here."""
+"""Check that the layers that stay are and do what they were: what a family makes of a number shows here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _INDEX = ("layer_id", "layer_idx", "layer_index", "layer_number")
 _MODES = ("gradient_checkpointing", "training")
@@ -33,6 +33,31 @@ def check_survivors(old: nn.Module, new: nn.Module, kept: Sequence[int]) -> None
                     f"layer {number} would be another one as layer {place}: {name} of {where} "
                     "depends on its number or on the depth; this model is refused"
                 )
+
+
+def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Compare stored tensors; a family may declare some that a load leaves random without a word.
+
+    Args:
+        wanted: tensors of the dense model under their new names.
+        found: tensors of the pruned model.
+
+    Raises:
+        ValueError: a tensor is on one side alone, or its values or its dtype are others.
+    """
+    wrong = sorted(wanted.keys() ^ found.keys()) or [
+        name for name in wanted if _other(wanted[name], found[name])
+    ]
+    if wrong:
+        raise ValueError(f"these tensors of the pruned model are not those of the dense one: {wrong[:3]}")
+
+
+def _other(wanted: Tensor, found: Tensor) -> bool:
+    """Tell whether two tensors differ; those that share their memory are not read."""
+    if wanted.dtype != found.dtype or wanted.shape != found.shape:
+        return True
+    shared = wanted.data_ptr() == found.data_ptr() and wanted.stride() == found.stride()
+    return not shared and not torch.equal(wanted, found.to(wanted.device))
 
 
 def _difference(old: nn.Module, new: nn.Module | None, number: int, place: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from avss_core import certificate
 from avss_core.architectures import block_path
@@ -137,6 +137,15 @@ def test_half_precision_is_green_and_its_cache_is_compared_without_near_ties(
     write(tiny("qwen2").to(dtype), tmp_path / "model")
     assert failed(tmp_path / "model") == set()
     assert set(seen) == {torch.float32}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore:model type 'granite' is not in:UserWarning")
+def test_a_family_that_is_not_known_is_certified_too(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = AutoConfig.for_model("granite", vocab_size=260, num_hidden_layers=6, **sizes)
+    write(AutoModelForCausalLM.from_config(config).eval(), tmp_path / "model")
+    assert failed(tmp_path / "model") == set()
 
 
 def swap_layers(tensors: dict[str, torch.Tensor]) -> None:

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from avss_core.pruning import prune
-from avss_core.survivors import check_survivors
+from avss_core.survivors import check_survivors, check_tensors
 
 
 class Block(nn.Module):
@@ -53,6 +54,35 @@ def test_another_class_is_refused() -> None:
         ValueError, match="layer 1 would be another one as layer 0: the class of inner depends"
     ):
         check_survivors(OLD, nn.ModuleList([block]), [1])
+
+
+def test_tensors_are_compared_by_name_dtype_and_value() -> None:
+    one = {"a": torch.tensor([1.0, math.nan]), "b": torch.ones(2)}
+    check_tensors(one, dict(one))
+    check_tensors({"b": torch.ones(2)}, {"b": torch.ones(2)})
+    others = [
+        {"a": one["a"]},
+        one | {"c": one["b"]},
+        one | {"b": torch.zeros(2)},
+        one | {"b": one["b"].half()},
+    ]
+    for wrong in others:
+        with pytest.raises(
+            ValueError, match=r"of the pruned model are not those of the dense one: .'[bc]'.$"
+        ):
+            check_tensors(one, wrong)
+
+
+def test_a_tensor_that_a_family_lets_a_load_leave_random_is_missed(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny("llama", 3)
+    state = model.state_dict()
+    del state["model.layers.2.mlp.up_proj.weight"]
+    monkeypatch.setattr(model, "state_dict", lambda: state)
+    monkeypatch.setattr(type(model), "_keys_to_ignore_on_load_missing", ["up_proj"])
+    with pytest.raises(ValueError, match=r"not those of the dense one: .'model\.layers\.1\.mlp\.up_proj"):
+        prune(model, [1])
 
 
 @pytest.mark.filterwarnings("ignore:model type .* is not in:UserWarning")
