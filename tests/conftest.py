@@ -155,19 +155,21 @@ def checkpoint(tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what was checked of each family of models, where that was."""
     signs = {"passed": "+", "skipped": ".", "failed": "F", "error": "E"}
-    cells: dict[str, dict[str, str]] = {}
+    cells: dict[tuple[str, str], str] = {}
+    lines: dict[str, int] = {}
     for outcome, sign in signs.items():
         for report in terminalreporter.stats.get(outcome, []):
             module, _, name = report.nodeid.partition("::")
             if module.endswith("test_families.py") and "[" in name:
-                check, _, case = name.removeprefix("test_").rstrip("]").partition("[")
-                cells.setdefault(case, {})[check] = sign
+                check, _, case = name.removeprefix("test_").removesuffix("]").partition("[")
+                cells[case, check] = sign
+                lines[check] = report.location[1]
     if not cells:
         return
-    terminalreporter.section("families: + holds, . is not applicable")
-    checks = list(dict.fromkeys(check for row in cells.values() for check in row))
-    width = max(map(len, cells))
-    terminalreporter.line(" " * width + "  " + " ".join(checks))
-    for case in sorted(cells):
-        row = " ".join(cells[case].get(check, " ").center(len(check)) for check in checks)
-        terminalreporter.line(f"{case:{width}}  {row}".rstrip())
+    cases, checks = sorted({case for case, _ in cells}), sorted(lines, key=lines.__getitem__)
+    width = max(map(len, cases))
+    terminalreporter.section("families: + holds, . does not apply, F failed, E error")
+    terminalreporter.line(" ".join([" " * width, *checks]))
+    for case in cases:
+        marks = [cells.get((case, check), " ").center(len(check)) for check in checks]
+        terminalreporter.line(" ".join([case.ljust(width), *marks]).rstrip())
