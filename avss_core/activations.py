@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avss_core.architectures import architecture, blocks
+from avss_core.architectures import architecture_of, blocks
 from avss_core.batches import Batch
 
 SITES = ("output", "update", "attention", "mlp", "mlp_act")
@@ -36,13 +36,21 @@ def observed(model: nn.Module, visit: Visitor, sites: Sequence[str] = ()) -> Ite
     """Call `visit` for each block of each forward pass inside the context; remove every hook after it.
 
     Args:
-        model: a causal language model.
+        model: whose blocks are looked at.
         visit: told of each block when it has run.
         sites: those of `SITES` that will be read; hooks are placed for no others.
+
+    Raises:
+        LookupError: it is not known where a site is in a block of this model.
     """
     handles = []
-    config: Any = model.config
-    family = architecture(config)
+    family = architecture_of(model)
+    for site in sites:
+        if site in _INNER and not getattr(family, _INNER[site]):
+            raise LookupError(
+                f"site {site}: where it is in a block of this model is not known; "
+                "add a record to avss_core/families.py"
+            )
     try:
         for index, block in enumerate(blocks(model)):
             seen: dict[str, Tensor] = {}

@@ -1,96 +1,139 @@
-"""What each model family calls its parts: one record per family, looked up by `config.model_type`."""
+"""Find a model's blocks: by the record of its family, or by what the model itself shows."""
 
 import difflib
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from transformers import PretrainedConfig
 
+from avss_core.families import DECODERS, ENCODERS, LLAMA, Architecture
 
-@dataclass(frozen=True)
-class Architecture:
-    """Where a family keeps its blocks, and what it calls the parts that other modules touch."""
+ARCHITECTURES: Mapping[str, Architecture] = {**DECODERS, **ENCODERS}
 
-    blocks: str
-    """Dotted path of the list of blocks."""
-    depth: str
-    """Name of the configuration field that counts the blocks."""
-    linear: tuple[str, ...]
-    """Names of the linear maps inside a block, the targets of LoRA."""
-    attention: str = "self_attn"
-    """Path of the attention inside a block."""
-    mlp: str = "mlp"
-    """Path of the module inside a block whose output is that of the MLP."""
-    down: str = "mlp.down_proj"
-    """Path of the projection inside a block that reads the MLP's activations."""
-    fan_in_fan_out: bool = False
-    """True where weights are stored as (in, out), as in GPT-2's `Conv1D`."""
-
-
-_GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-_LLAMA = Architecture("model.layers", "num_hidden_layers", _GATED)
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    "gpt2": Architecture(
-        "transformer.h",
-        "n_layer",
-        ("c_attn", "c_proj", "c_fc"),
-        attention="attn",
-        down="mlp.c_proj",
-        fan_in_fan_out=True,
-    ),
-    "gpt_neox": Architecture(
-        "gpt_neox.layers",
-        "num_hidden_layers",
-        ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
-        attention="attention",
-        down="mlp.dense_4h_to_h",
-    ),
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "opt": Architecture(
-        "model.decoder.layers",
-        "num_hidden_layers",
-        ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
-        mlp="fc2",
-        down="fc2",
-    ),
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-}
+DEPTH_FIELDS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Names that configurations give to the number of blocks."""
 
 
 def architecture(config: PretrainedConfig) -> Architecture:
-    """Return the record of a model's family.
+    """Return the record of a known family.
 
     Raises:
         LookupError: the family is not in the table.
     """
     known = ARCHITECTURES.get(config.model_type)
     if known is None:
-        near = difflib.get_close_matches(config.model_type, ARCHITECTURES, n=1)
-        hint = f" (nearest: {near[0]})" if near else ""
-        raise LookupError(
-            f"model type {config.model_type!r} is not supported{hint}; known types: "
-            f"{', '.join(sorted(ARCHITECTURES))}. Add a record to avss_core/architectures.py."
-        )
+        raise LookupError(_unknown(config.model_type))
     return known
+
+
+def architecture_of(model: nn.Module) -> Architecture:
+    """Return the record of a model's family; one that is not in the table is read from the model.
+
+    Warns of what was assumed: that the one outermost list of modules as long as the configuration says holds
+    the blocks, and that their parts are called as in Llama where such parts are there.
+
+    Raises:
+        LookupError: the family is not in the table, and no list or more than one can be that of the blocks.
+    """
+    config: Any = model.config
+    if config.model_type in ARCHITECTURES:
+        return ARCHITECTURES[config.model_type]
+    field, base = depth_field(config), _base(model)
+    lists = _lists(model, int(getattr(config, field)))
+    if len(lists) != 1 or not next(iter(lists)).startswith(base):
+        found = ", ".join(lists) or "none"
+        raise LookupError(_unknown(config.model_type, f" (lists of {field} modules: {found})"))
+    ((path, found_blocks),) = lists.items()
+    parts = set.intersection(*({name for name, _ in block.named_modules()} for block in found_blocks))
+    assumed = {
+        name: getattr(LLAMA, name) for name in ("attention", "mlp", "down") if getattr(LLAMA, name) in parts
+    }
+    linear = {
+        name.rpartition(".")[2]
+        for block in found_blocks
+        for name, module in block.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    warnings.warn(
+        f"model type {config.model_type!r} is not in avss_core/families.py; assumed that {path} holds "
+        f"its blocks, {field} counts them, and their parts are {assumed or 'not known'}",
+        stacklevel=2,
+    )
+    return Architecture(
+        path.removeprefix(base),
+        field,
+        tuple(sorted(linear)),
+        **({"attention": "", "mlp": "", "down": ""} | assumed),
+    )
+
+
+def depth_field(config: PretrainedConfig) -> str:
+    """Return the name of the configuration field that counts the blocks.
+
+    Raises:
+        LookupError: the family is not in the table, and no field has a name of `DEPTH_FIELDS`.
+    """
+    if config.model_type in ARCHITECTURES:
+        return ARCHITECTURES[config.model_type].depth
+    values = config.to_dict()
+    for field in DEPTH_FIELDS:
+        if isinstance(values.get(field), int):
+            return field
+    raise LookupError(_unknown(config.model_type))
 
 
 def depth(config: PretrainedConfig) -> int:
     """Return the number of blocks."""
-    return int(getattr(config, architecture(config).depth))
+    return int(getattr(config, depth_field(config)))
+
+
+def block_path(model: nn.Module) -> str:
+    """Return the dotted path of a model's list of blocks."""
+    return _base(model) + architecture_of(model).blocks
 
 
 def blocks(model: nn.Module) -> nn.ModuleList:
     """Return the list of blocks, in depth order."""
     config: Any = model.config
-    found = model.get_submodule(architecture(config).blocks)
+    path = block_path(model)
+    found = model.get_submodule(path)
     if not isinstance(found, nn.ModuleList) or len(found) != depth(config):
         raise ValueError(
-            f"{architecture(config).blocks} of a {config.model_type} model holds {type(found).__name__}, "
+            f"{path} of a {config.model_type} model holds {type(found).__name__}, "
             f"expected a list of {depth(config)} blocks, as its configuration says"
         )
     return found
+
+
+def window(config: PretrainedConfig) -> int:
+    """Return the length of the attention window that some layers may have; 0 where the family has none."""
+    known = ARCHITECTURES.get(config.model_type, LLAMA)
+    return int(getattr(config, known.window, None) or 0)
+
+
+def _base(model: nn.Module) -> str:
+    """Return the path of the base model with a dot behind it; empty for a base model itself."""
+    prefix = str(getattr(model, "base_model_prefix", "model"))
+    return f"{prefix}." if prefix and hasattr(model, prefix) else ""
+
+
+def _lists(model: nn.Module, length: int) -> dict[str, nn.ModuleList]:
+    """Return the lists of so many modules by path, but those that are inside one of them."""
+    found: dict[str, nn.ModuleList] = {}
+    for path, module in model.named_modules():  # from the outside in
+        inner = any(path.startswith(f"{outer}.") for outer in found)
+        if isinstance(module, nn.ModuleList) and len(module) == length and not inner:
+            found[path] = module
+    return found
+
+
+def _unknown(model_type: str, detail: str = "") -> str:
+    """Return the message for a family that is not in the table."""
+    near = difflib.get_close_matches(model_type, ARCHITECTURES, n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    return (
+        f"model type {model_type!r} is not supported{hint}{detail}; known types: "
+        f"{', '.join(sorted(ARCHITECTURES))}. Add a record to avss_core/families.py."
+    )

@@ -7,10 +7,12 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from avss_core.architectures import architecture, depth
+from avss_core.architectures import ARCHITECTURES, block_path, depth
+from avss_core.configuration import pruned_config
 from avss_core.models import DTYPES, empty_model, load_config
-from avss_core.pruning import kept_layers, parameter_count, pruned_config, pruned_state
+from avss_core.pruning import kept_layers, parameter_count, pruned_state
 from avss_core.shards import MAX_SHARD_SIZE, Stored, digest_stored, stored_tensors, write_shards
+from avss_core.survivors import check_survivors
 
 _STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
@@ -30,7 +32,8 @@ def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | No
     """Return how to prune a checkpoint folder without loading it; None where its tensors must be converted.
 
     That is so where the source has another dtype, or holds tensors under other names or shapes than the
-    loaded model; `load_model` then knows what to do, or what to say.
+    loaded model, and where the family is not known or an encoder; `load_model` then knows what to do, or what
+    to say.
 
     Args:
         folder: a checkpoint; it is not changed.
@@ -44,7 +47,8 @@ def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | No
     """
     config = load_config(str(folder))
     stored = stored_tensors(folder)
-    if getattr(config, "quantization_config", None) is not None:
+    known = ARCHITECTURES.get(config.model_type)
+    if known is None or not known.causal or getattr(config, "quantization_config", None) is not None:
         return None
     dense = empty_model(config, dtype)
     named = _without_copies(_by_own_name(stored, dense), dense)
@@ -55,7 +59,9 @@ def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | No
         return None
     pruned = empty_model(pruned_config(config, removed), dtype)
     pruned.generation_config = _generation_config(folder)
-    state = pruned_state(named, architecture(config).blocks, kept_layers(depth(config), removed))
+    path, kept = block_path(dense), kept_layers(depth(config), removed)
+    check_survivors(dense.get_submodule(path), pruned.get_submodule(path), kept)
+    state = pruned_state(named, path, kept)
     wanted = _untied(pruned)
     if state.keys() != wanted.keys():
         odd = sorted(state.keys() ^ wanted.keys())

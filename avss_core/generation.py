@@ -166,6 +166,8 @@ def _shared(model: PreTrainedModel, encoded: Sequence[Sequence[int]], new_tokens
     """
     length = max(map(len, encoded)) + new_tokens
     slides = any(0 < layer.get_max_length() < length for layer in DynamicCache(config=model.config).layers)
+    # Those of GPT-Neo are masks in its layers, which the cache does not know of.
+    slides = slides or 0 < (getattr(model.config, "window_size", None) or 0) < length
     return 0 if slides else shared_prefix(encoded)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
@@ -21,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from avss_core.architectures import architecture
+from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth_field
 from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -48,7 +49,9 @@ EMBEDDED: Mapping[str, Embedded] = {
 def load_model(
     name: str, revision: str | None = None, *, dtype: str = "float32", device: str = "cpu"
 ) -> PreTrainedModel:
-    """Return a causal language model in evaluation mode.
+    """Return a causal language model, or an encoder as what it was saved as, in evaluation mode.
+
+    Warns where the family is not known, of what was assumed about it.
 
     Args:
         name: an entry of `EMBEDDED`, a checkpoint folder, or a Hub id.
@@ -62,12 +65,12 @@ def load_model(
         LookupError: the model family is not supported.
     """
     where, options = _source(name, revision)
-    load_config(name, revision)
+    config = load_config(name, revision)
     folder = local_folder(name)
     if folder is not None:
         stored_tensors(folder)  # its errors name the file, the library's do not
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = _loader(config).from_pretrained(
             where,
             dtype=DTYPES[dtype],
             output_loading_info=True,
@@ -84,6 +87,7 @@ def load_model(
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
         raise ValueError(f"{name} does not hold exactly the tensors of its architecture: {problems}")
+    blocks(model)  # of an unknown family they are looked for, which can fail
     try:
         ready: PreTrainedModel = model.to(device).eval()
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
@@ -93,7 +97,7 @@ def load_model(
 
 
 def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
-    """Return the configuration of a model of a known family.
+    """Return the configuration of a model that can be loaded.
 
     Raises:
         FileNotFoundError: there is no such model, or it cannot be reached.
@@ -109,12 +113,12 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
         raise FileNotFoundError(_not_found(name, revision, error)) from error
     except StrictDataclassError as error:
         raise ValueError(f"{name} is damaged: {error}") from error
-    architecture(config)
+    _loader(config)
     return config
 
 
 def empty_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
-    """Return the model of a configuration in names and shapes: its tensors take no memory."""
+    """Return the causal language model of a configuration in names and shapes: its tensors take no memory."""
     build: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
         model: PreTrainedModel = build(copy.deepcopy(config), dtype=DTYPES[dtype]).eval()
@@ -145,8 +149,9 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, error)) from error
-    # Without files some families come up with an empty vocabulary, which turns every text into nothing.
-    if not tokenizer("a", add_special_tokens=False).input_ids:
+    # Without files some families come up with an empty vocabulary, which turns every text into nothing or
+    # into unknown tokens.
+    if set(tokenizer("a", add_special_tokens=False).input_ids) <= {tokenizer.unk_token_id}:
         raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, "it has no vocabulary"))
     return tokenizer
 
@@ -178,6 +183,26 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> N
     if tokenizer is not None:
         with disk_errors():
             tokenizer.save_pretrained(folder)
+
+
+def _loader(config: PretrainedConfig) -> Any:
+    """Return the class that loads a model.
+
+    Raises:
+        LookupError: the family is not known and is no causal language model with a depth.
+    """
+    if config.model_type not in ARCHITECTURES:
+        if type(config) not in AutoModelForCausalLM._model_mapping:
+            architecture(config)  # raises
+        depth_field(config)
+        return AutoModelForCausalLM
+    if architecture(config).causal:
+        return AutoModelForCausalLM
+    # An encoder has a head for its task; loaded with another one, that would be random.
+    names = config.architectures or []
+    classes = [getattr(transformers, name, None) for name in names]
+    suitable = [found for found in classes if getattr(found, "config_class", None) is type(config)]
+    return suitable[0] if suitable else transformers.AutoModel
 
 
 def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
-from avss_core.architectures import architecture
+from avss_core.architectures import ARCHITECTURES, architecture
 from avss_core.generation import Progress, no_progress
 
 HEAD_WORDS = 1024
@@ -64,9 +64,8 @@ def language_modelling(
         progress: told of each finished batch's windows.
 
     Raises:
-        ValueError: there are fewer than two tokens, a window does not fit the model's context, or the loss is
-            not a finite number.
-        LookupError: the family is not in `ARCHITECTURES`.
+        ValueError: the model is an encoder, there are fewer than two tokens, a window does not fit the
+            model's context, or the loss is not a finite number.
     """
     batches = window_batches(model, ids, window, batch_size, context)
     return batches_loss(model, batches, text, context=context, progress=progress)
@@ -81,8 +80,10 @@ def window_batches(
     context. Those of a batch are of one length, `context` + `window` + 1 tokens but for the last.
 
     Raises:
-        ValueError: no token is left to predict, or a window does not fit the model's context.
+        ValueError: the model is an encoder, no token is left to predict, or a window does not fit the model's
+            context.
     """
+    _check_causal(model)
     if len(ids) < context + 2:
         raise ValueError(f"a text of {len(ids)} tokens has nothing to predict; give at least {context + 2}")
     room, longest = getattr(model.config, "max_position_embeddings", None), context + window
@@ -105,7 +106,6 @@ def batches_loss(
 
     Raises:
         ValueError: the loss is not a finite number.
-        LookupError: the family is not in `ARCHITECTURES`.
     """
     total, tokens, means = 0.0, 0, []
     for batch in batches:
@@ -126,22 +126,27 @@ def token_losses(
     """Return the loss of each token behind the context and the first, in nats, float64.
 
     Cross entropy of the float32 logits z, log(sum_w exp(z_w)) - z_target, with the sum over `words` entries
-    of the vocabulary at a time.
+    of the vocabulary at a time. The logits of a family that is not known may be more than its head's output,
+    so they are taken from the model, all at once.
 
     Raises:
-        LookupError: the family is not in `ARCHITECTURES`, so its logits may be more than its head's output.
+        ValueError: the model is an encoder, which predicts no next token.
     """
-    architecture(model.config)
+    _check_causal(model)
+    targets = batch[:, context + 1 :].flatten()
     whole: Any = model
-    head = whole.get_output_embeddings()
+    if model.config.model_type not in ARCHITECTURES:
+        logits = whole(batch[:, :-1], use_cache=False).logits[:, context:].flatten(0, 1)
+        return cross_entropy(logits.double(), targets, reduction="none").view(len(batch), -1)
+    head, cap = whole.get_output_embeddings(), getattr(model.config, "final_logit_softcapping", None)
     # The head costs as much as many a block, so it runs only where something is predicted.
     hidden = whole.base_model(batch[:, :-1], use_cache=False).last_hidden_state[:, context:].flatten(0, 1)
-    targets = batch[:, context + 1 :].flatten()
     right = torch.full(targets.shape, math.nan, device=hidden.device)
     log_sums = []
     for start in range(0, len(head.weight), words):
         part = slice(start, start + words)
-        logits = linear(hidden, head.weight[part], None if head.bias is None else head.bias[part]).float()
+        logits = linear(hidden, head.weight[part], None if head.bias is None else head.bias[part])
+        logits = (logits if cap is None else logits.div_(cap).tanh_().mul_(cap)).float()
         here = ((targets >= start) & (targets < start + words)).nonzero()[:, 0]
         right[here] = logits[here, targets[here] - start]
         highest = logits.amax(1, keepdim=True)
@@ -149,6 +154,13 @@ def token_losses(
         total = logits.sub_(highest).exp_().sum(1)
         log_sums.append(highest[:, 0].double() + total.double().log())
     return (torch.stack(log_sums).logsumexp(0) - right).view(len(batch), -1)
+
+
+def _check_causal(model: PreTrainedModel) -> None:
+    """Raise where the model does not predict the next token."""
+    name = model.config.model_type
+    if name in ARCHITECTURES and not architecture(model.config).causal:
+        raise ValueError(f"{name} is an encoder: it predicts no next token, so it has no such loss")
 
 
 def _equal_lengths(pieces: Sequence[list[int]], batch_size: int) -> list[list[list[int]]]:

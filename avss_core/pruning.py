@@ -11,25 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from avss_core.architectures import architecture, depth
+from avss_core.architectures import block_path, depth
+from avss_core.configuration import pruned_config
 from avss_core.ranking import rank
+from avss_core.survivors import check_survivors, check_tensors
 
 _Item = TypeVar("_Item")
-
-# Fields from which a family computes what a layer does by its index: removing layers would change the
-# survivors, so such a model is refused until its family has a rule.
-_INDEX_RULES = (
-    "decoder_sparse_step",
-    "first_k_dense_replace",
-    "full_attention_interval",
-    "num_kv_shared_layers",
-    "attn_layer_period",
-    "expert_layer_period",
-    "scale_attn_by_inverse_layer_idx",
-)
-
-# Lists of a configuration that are not one entry a layer, though they may happen to have that length.
-_OTHER_LISTS = ("architectures", "eos_token_id")
 
 
 def count_to_remove(layers: int, ratio: float) -> int:
@@ -103,32 +90,6 @@ def kept_layers(layers: int, removed: Sequence[int]) -> list[int]:
     return [layer for layer in range(layers) if layer not in set(removed)]
 
 
-def pruned_config(config: PretrainedConfig, removed: Sequence[int]) -> PretrainedConfig:
-    """Return the configuration of the model without some layers; per-layer lists are sliced by kept index.
-
-    Raises:
-        ValueError: a field ties the kind of a layer to its index; names the field.
-    """
-    for field in _INDEX_RULES:
-        if getattr(config, field, None) not in (None, 0):
-            raise ValueError(
-                f"{config.model_type}: the field {field} ties the kind of a layer to its index; "
-                "removing layers would change the layers that stay, so this model is refused"
-            )
-    layers = depth(config)
-    kept = kept_layers(layers, removed)
-    values: dict[str, Any] = config.to_dict()
-    for field, value in values.items():
-        if field not in _OTHER_LISTS and isinstance(value, list) and len(value) == layers:
-            values[field] = [value[layer] for layer in kept]
-    values[architecture(config).depth] = len(kept)
-    # The window rule of Qwen counts layers from the bottom; the explicit list of layer kinds stands for it.
-    if "max_window_layers" in values and values.get("layer_types"):
-        values["max_window_layers"] = len(kept)
-    values.pop("_name_or_path", None)
-    return type(config).from_dict(values)
-
-
 def pruned_state(state: Mapping[str, _Item], path: str, kept: Sequence[int]) -> dict[str, _Item]:
     """Return the tensors that stay, with blocks renumbered; nothing is copied.
 
@@ -153,13 +114,15 @@ def prune(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
     """Return a new model without some layers; it shares the kept tensors with the old one.
 
     Raises:
-        ValueError: the layer numbers do not fit the model, its configuration cannot follow, or a tensor of
-            the new model has no source.
+        ValueError: the layer numbers do not fit the model, its configuration cannot follow, a tensor of the
+            new model has no source, or a layer that stays would be of another kind than it was.
+        LookupError: the family is not known, and its list of blocks cannot be told.
     """
     config: PretrainedConfig = model.config
     removed = check_layers(removed, depth(config))
     kept = kept_layers(depth(config), removed)
-    state = pruned_state(model.state_dict(), architecture(config).blocks, kept)
+    path = block_path(model)
+    state = pruned_state(model.state_dict(), path, kept)
     loaded: Any = type(model).from_pretrained(
         None,
         config=pruned_config(config, removed),
@@ -171,7 +134,9 @@ def prune(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
         raise ValueError(f"pruning {config.model_type} left tensors without a place or a source: {problems}")
-    if model.generation_config is not None:
+    check_tensors(state, pruned.state_dict())
+    check_survivors(model.get_submodule(path), pruned.get_submodule(path), kept)
+    if getattr(model, "generation_config", None) is not None:  # encoders have none
         pruned.generation_config = copy.deepcopy(model.generation_config)
     result: PreTrainedModel = pruned.eval()
     return result

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.activations import Seen, observed
 from avss_core.answers import normalise
-from avss_core.architectures import architecture, depth
+from avss_core.architectures import architecture_of, depth
 from avss_core.batches import Batch, pad
 from avss_core.contrastive import info_nce, masked_mean, mean_log_likelihood, preference_loss
 from avss_core.samples import answer_tokens
@@ -120,7 +120,7 @@ def train_contrastive(
 
 def _with_adapters(model: PreTrainedModel, layers: Sequence[int], rank: int) -> Any:
     """Return a PEFT copy of the model with adapters on the chosen layers alone."""
-    family = architecture(model.config)
+    family = architecture_of(model)
     stack = family.blocks.rpartition(".")[2]
     config = LoraConfig(
         r=rank,

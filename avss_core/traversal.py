@@ -35,6 +35,8 @@ class LayerInputs:
     """The text that the ids encode, for the counts of words and bytes."""
     context: int = 0
     """Tokens of each window that are read and not predicted."""
+    tuples: bool = False
+    """True where the family's blocks return a tuple that starts with the hidden state."""
 
 
 @torch.inference_mode()
@@ -70,13 +72,16 @@ def layer_inputs(
     batches = window_batches(model, ids, window, batch_size, context)
     states: dict[int, list[Tensor]] = {layer: [] for layer in kept}
     # Copies of the blocks, so that the hooks are on no block that another thread may be running.
-    view = with_blocks(model, {layer: shallow_copy(full[layer]) for layer in kept})
+    copies = {layer: shallow_copy(full[layer]) for layer in kept}
+    kinds: set[bool] = set()
+    copies[kept[0]].register_forward_hook(lambda _block, _args, result: kinds.add(isinstance(result, tuple)))
+    view = with_blocks(model, copies)
     with observed(view, lambda index, seen: states[kept[index]].append(seen["input"])):
         for batch in batches:
             view.base_model(batch[:, :-1], use_cache=False)
             progress(len(batch))
     kept_states = {layer: tuple(found) for layer, found in states.items()}
-    return LayerInputs(tuple(batches), kept_states, tuple(removed), text, context)
+    return LayerInputs(tuple(batches), kept_states, tuple(removed), text, context, kinds == {True})
 
 
 def loss_without(
@@ -99,7 +104,7 @@ def loss_without(
     full = blocks(model)
     removed = check_layers([*inputs.removed, layer], len(full))
     behind = {later: full[later] for later in kept_layers(len(full), removed) if later > layer}
-    view = with_blocks(model, {layer: _Feed(inputs.states[layer]), **behind})
+    view = with_blocks(model, {layer: _Feed(inputs.states[layer], inputs.tuples), **behind})
     return batches_loss(view, inputs.batches, inputs.text, context=inputs.context, progress=progress)
 
 
@@ -186,10 +191,12 @@ class _Feed(nn.Module):
 
     attention_type = "full_attention"  # by which some versions of transformers 5 choose a block's mask
 
-    def __init__(self, states: Iterable[Float[Tensor, "_ _ hidden"]]) -> None:
+    def __init__(self, states: Iterable[Float[Tensor, "_ _ hidden"]], as_tuples: bool) -> None:
         super().__init__()
-        self.states = iter(states)
+        self.states, self.as_tuples = iter(states), as_tuples
 
-    def forward(self, *_args: Any, **_kwargs: Any) -> Float[Tensor, "batch seq hidden"]:
-        # Blocks return a tensor since transformers 5.
-        return next(self.states)
+    def forward(self, *_args: Any, **_kwargs: Any) -> Any:
+        # Most blocks return a tensor since transformers 5; of a tensor in a tuple's place, a model would take
+        # the first sample for all.
+        state = next(self.states)
+        return (state, None) if self.as_tuples else state

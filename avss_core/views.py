@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 from torch import nn
 from transformers import PreTrainedModel
 
-from avss_core.architectures import architecture, blocks
-from avss_core.pruning import check_layers, kept_layers, pruned_config
+from avss_core.architectures import block_path, blocks
+from avss_core.configuration import pruned_config
+from avss_core.pruning import check_layers, kept_layers
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -33,7 +34,7 @@ def with_blocks(model: PreTrainedModel, chosen: Mapping[int, nn.Module]) -> PreT
     shared. So several threads can use several views of one model at once.
 
     Args:
-        model: a causal language model; stays as it is.
+        model: stays as it is.
         chosen: layer number -> block that stands in its place and is treated as of its kind (full or sliding
             attention). They run in the order of the layer numbers; layers that are not named are left out.
 
@@ -45,7 +46,7 @@ def with_blocks(model: PreTrainedModel, chosen: Mapping[int, nn.Module]) -> PreT
     config._attn_implementation = model.config._attn_implementation  # a runtime choice, so not written out
     view = module = shallow_copy(model)
     view.config = config
-    *path, name = architecture(config).blocks.split(".")
+    *path, name = block_path(model).split(".")
     for step in path:
         child: Any = shallow_copy(module.get_submodule(step))
         child.config = config

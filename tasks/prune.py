@@ -8,9 +8,8 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.architectures import depth
+from avss_core.architectures import block_path, depth
 from avss_core.certificate import (
-    block_path,
     check_own_layers,
     kept_source,
     layer_map,

@@ -9,7 +9,13 @@ import torch
 from hypothesis import settings
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 # The same examples each time, and no time limit that a loaded machine could break.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)
@@ -35,24 +41,52 @@ SIZES: dict[str, Any] = {
     "eos_token_id": END_OF_TEXT,
     "pad_token_id": END_OF_TEXT,
 }
+FULL, SLID = "full_attention", "sliding_attention"
+# In no regular order, so that a list which is cut where it should be sliced shows.
+LAYER_TYPES = [FULL, SLID, SLID, FULL, SLID, FULL, FULL, SLID]
+NO_ROPE_LAYERS = [1, 1, 0, 1, 0, 0, 1, 1]
 GROUPED = {"intermediate_size": 64, "num_key_value_heads": 2}
 SLIDING = {**GROUPED, "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 3}
+GEMMA = {**GROUPED, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": WINDOW}
 FAMILIES: dict[str, dict[str, Any]] = {
+    "bert": {"intermediate_size": 64},
+    "distilbert": {"hidden_dim": 64},
+    "falcon": {"ffn_hidden_size": 64},
+    "gemma2": {**GEMMA, "final_logit_softcapping": 5.0},
+    "gemma3_text": GEMMA,
     "gpt2": {},
+    "gpt_neo": {"intermediate_size": 64, "window_size": WINDOW},
     "gpt_neox": {"intermediate_size": 64},
     "llama": GROUPED,
     "mistral": {**GROUPED, "sliding_window": WINDOW},
+    "olmo2": GROUPED,
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "phi3": {**GROUPED, "sliding_window": WINDOW},
     "qwen2": SLIDING,
     "qwen3": {**SLIDING, "head_dim": 8},
+    "smollm3": {**GROUPED, "use_sliding_window": True, "sliding_window": WINDOW},
+    "stablelm": {**GROUPED, "qk_layernorm": True, "use_qkv_bias": True},
 }
 
 
-def _build(family: str, layers: int = 6, **settings: Any) -> PreTrainedModel:
-    sizes = {**SIZES, **FAMILIES[family], "num_hidden_layers": layers, **settings}
+def _kinds(family: str, layers: int) -> dict[str, Any]:
+    if family == "gpt_neo":
+        return {"attention_types": [[["global" if k == FULL else "local" for k in LAYER_TYPES[:layers]], 1]]}
+    if family in {"gemma2", "gemma3_text", "smollm3"}:
+        no_rope = {"no_rope_layers": NO_ROPE_LAYERS[:layers]} if family == "smollm3" else {}
+        return {"layer_types": LAYER_TYPES[:layers], **no_rope}
+    return {}
+
+
+def _auto(family: str) -> Any:
+    return AutoModelForMaskedLM if family in {"bert", "distilbert"} else AutoModelForCausalLM
+
+
+def _build(family: str, layers: int = 6, *, auto: Any = None, **settings: Any) -> PreTrainedModel:
+    sizes = {**SIZES, **FAMILIES[family], **_kinds(family, layers), "num_hidden_layers": layers, **settings}
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **sizes))
+        model = (auto or _auto(family)).from_config(AutoConfig.for_model(family, **sizes))
         # No two layers share a tensor's value, norms and biases included: a mix-up of layers always shows.
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
@@ -71,7 +105,10 @@ def _untouched(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
 
 @pytest.fixture(scope="session")
 def tiny() -> TinyModel:
-    """A factory of random models in float32 and evaluation mode: `tiny(family, layers=6, **settings)`."""
+    """A factory of random models in float32 and evaluation mode: `tiny(family, layers=6, **settings)`.
+
+    With `auto=`, one of the library's Auto classes, the model has another head than for language modelling.
+    """
     return _build
 
 
@@ -113,3 +150,26 @@ def checkpoint(tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, 
     tiny_llama.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was checked of each family of models, where that was."""
+    signs = {"passed": "+", "skipped": ".", "failed": "F", "error": "E"}
+    cells: dict[tuple[str, str], str] = {}
+    lines: dict[str, int] = {}
+    for outcome, sign in signs.items():
+        for report in terminalreporter.stats.get(outcome, []):
+            module, _, name = report.nodeid.partition("::")
+            if module.endswith("test_families.py") and "[" in name:
+                check, _, case = name.removeprefix("test_").removesuffix("]").partition("[")
+                cells[case, check] = sign
+                lines[check] = report.location[1]
+    if not cells:
+        return
+    cases, checks = sorted({case for case, _ in cells}), sorted(lines, key=lines.__getitem__)
+    width = max(map(len, cases))
+    terminalreporter.section("families: + holds, . does not apply, F failed, E error")
+    terminalreporter.line(" ".join([" " * width, *checks]))
+    for case in cases:
+        marks = [cells.get((case, check), " ").center(len(check)) for check in checks]
+        terminalreporter.line(" ".join([case.ljust(width), *marks]).rstrip())

@@ -2,9 +2,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth
+from avss_core.activations import observed
+from avss_core.architectures import (
+    ARCHITECTURES,
+    architecture,
+    architecture_of,
+    block_path,
+    blocks,
+    depth,
+    depth_field,
+)
 
 
 @pytest.mark.parametrize("family", sorted(ARCHITECTURES))
@@ -31,9 +40,9 @@ def test_every_record_names_parts_that_the_family_has(tiny: Any, family: str) ->
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mistra1", r"model type 'mistra1' is not supported \(nearest: mistral\); known types: gpt2, "),
-        ("t5", r"model type 't5' is not supported; known types: gpt2, .*, qwen3\. Add a record"),
-        ("", r"model type '' is not supported; known types: gpt2, "),
+        ("mistra1", r"model type 'mistra1' is not supported \(nearest: mistral\); known types: bert, "),
+        ("t5", r"model type 't5' is not supported; known types: bert, .*, stablelm\. Add a record"),
+        ("", r"model type '' is not supported; known types: bert, "),
     ],
 )
 def test_an_unknown_family_is_named(name: str, message: str) -> None:
@@ -51,3 +60,83 @@ def test_a_list_of_blocks_of_another_length_than_configured_is_refused(tiny: Any
         ValueError, match=r"model\.layers of a llama model holds ModuleList, expected a list of 3"
     ):
         blocks(model)
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 64,
+    "pad_token_id": 0,
+}
+
+
+@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+@torch.inference_mode()
+def test_every_site_of_a_family_has_its_width(tiny: Any, family: str) -> None:
+    model: PreTrainedModel = tiny(family, 2)
+    widths: list[dict[str, int]] = []
+    with observed(
+        model,
+        lambda _, seen: widths.append({site: rows.shape[-1] for site, rows in seen.items()}),
+        ["attention", "mlp", "mlp_act"],
+    ):
+        model(torch.randint(0, 256, (2, 9)))
+    inner = 128 if family == "gpt2" else 64
+    assert widths == [{"attention": 32, "mlp": 32, "mlp_act": inner, "input": 32, "output": 32}] * 2
+
+
+@pytest.mark.parametrize(("family", "path"), [("bert", "encoder.layer"), ("llama", "layers"), ("gpt2", "h")])
+def test_the_base_model_alone_has_its_blocks_under_a_shorter_path(tiny: Any, family: str, path: str) -> None:
+    body, whole = tiny(family, 2, auto=AutoModel), tiny(family, 2)
+    assert block_path(body) == path
+    assert block_path(whole) == f"{whole.base_model_prefix}.{path}"
+    assert len(blocks(body)) == len(blocks(whole)) == 2
+
+
+def test_an_unknown_family_whose_blocks_can_be_told_works_with_a_warning() -> None:
+    config = AutoConfig.for_model(
+        "granite", num_hidden_layers=4, **SMALL
+    )  # four heads as well as four layers
+    model = AutoModelForCausalLM.from_config(config)
+    message = (
+        "'granite' is not in .*; assumed that model.layers holds its blocks, num_hidden_layers counts them, "
+        "and their parts are .*self_attn"
+    )
+    with pytest.warns(UserWarning, match=message):
+        record = architecture_of(model)
+    assert (record.blocks, record.depth, record.mlp) == ("layers", "num_hidden_layers", "mlp")
+    assert set(record.linear) == set(architecture(AutoConfig.for_model("llama")).linear)
+    with pytest.warns(UserWarning, match="granite"):
+        assert len(blocks(model)) == depth(config) == 4
+
+
+def test_a_site_that_is_not_known_is_refused_and_not_guessed() -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("bloom", n_layer=2, n_head=4, **SMALL))
+    assert depth_field(model.config) == "n_layer"
+    with (
+        pytest.warns(UserWarning, match="their parts are {'mlp': 'mlp'}"),
+        pytest.raises(LookupError, match="site mlp_act: where it is in a block of this model is not known"),
+        observed(model, lambda _index, _seen: None, ["mlp_act"]),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("other", "found"), [(None, "none"), (2, r"model\.layers, model\.others"), (3, "model.layers")]
+)
+def test_blocks_that_cannot_be_told_are_refused(tiny: Any, other: int | None, found: str) -> None:
+    model = tiny("llama", 2)
+    model.config.model_type = "strange"
+    if other is None:
+        del model.model.layers[0]
+    else:
+        model.model.others = torch.nn.ModuleList(torch.nn.Identity() for _ in range(other))
+    if other == 3:
+        with pytest.warns(UserWarning, match="'strange' is not in .*; assumed that model.layers holds"):
+            assert len(blocks(model)) == 2
+    else:
+        message = rf"'strange' is not supported \(lists of num_hidden_layers modules: {found}\); known types"
+        with pytest.raises(LookupError, match=message):
+            blocks(model)

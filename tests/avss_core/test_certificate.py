@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from avss_core import certificate
-from avss_core.architectures import ARCHITECTURES
+from avss_core.architectures import block_path
 from avss_core.certificate import (
     CERTIFICATE,
-    block_path,
     check_own_layers,
     greedy,
     inspect,
@@ -27,6 +26,7 @@ from avss_core.certificate import (
     write_certified,
 )
 from avss_core.digests import digest_tensors, read_json, write_json
+from avss_core.families import DECODERS
 from avss_core.pruning import kept_layers, parameter_bytes, parameter_count, prune
 
 REMOVED = [0, 2, 3]
@@ -115,7 +115,7 @@ def test_a_pruned_model_is_certified_by_a_fresh_process(
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("family", sorted(DECODERS))
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_family_is_green(tiny: Any, tmp_path: Path, family: str, tied: bool) -> None:
     write(tiny(family, tie_word_embeddings=tied), tmp_path / "model")
@@ -139,6 +139,15 @@ def test_half_precision_is_green_and_its_cache_is_compared_without_near_ties(
     write(tiny("qwen2").to(dtype), tmp_path / "model")
     assert failed(tmp_path / "model") == set()
     assert set(seen) == {torch.float32}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore:model type 'granite' is not in:UserWarning")
+def test_a_family_that_is_not_known_is_certified_too(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = AutoConfig.for_model("granite", vocab_size=260, num_hidden_layers=6, **sizes)
+    write(AutoModelForCausalLM.from_config(config).eval(), tmp_path / "model")
+    assert failed(tmp_path / "model") == set()
 
 
 def swap_layers(tensors: dict[str, torch.Tensor]) -> None:

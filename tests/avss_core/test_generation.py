@@ -425,7 +425,8 @@ def test_the_shared_prompt_is_left_out_only_where_a_window_would_slide(tiny, tok
     kept = []
     real = generation._prefix_cache
     monkeypatch.setattr(generation, "_prefix_cache", lambda m, ids: kept.append(len(ids)) or real(m, ids))
-    for window in (8, 128):
-        model = tiny("mistral", layers=1, sliding_window=window)
-        answer_questions(model, tokenizer, ["aaaaaaaab", "aaaaaaaaccc"], max_new_tokens=1)
-    assert kept == [0, 8]
+    for family, field in (("mistral", "sliding_window"), ("gpt_neo", "window_size")):
+        for window in (8, 128):
+            model = tiny(family, layers=1, **{field: window})
+            answer_questions(model, tokenizer, ["aaaaaaaab", "aaaaaaaaccc"], max_new_tokens=1)
+    assert kept == [0, 8, 0, 8]

@@ -7,9 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
-from avss_core.architectures import ARCHITECTURES
+from avss_core.families import DECODERS, ENCODERS
 from avss_core.models import (
     DTYPES,
     EMBEDDED,
@@ -85,7 +91,7 @@ def load_like(tokenizer: PreTrainedTokenizerFast, folder: Path) -> Any:
     return load_tokenizer(str(folder))
 
 
-@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("family", sorted(DECODERS))
 def test_a_folder_without_a_tokenizer_gives_none_and_not_an_empty_one(
     tiny: Any, tmp_path: Path, family: str
 ) -> None:
@@ -128,9 +134,9 @@ def test_a_missing_package_of_an_embedded_model_says_how_to_install_it(
 
 
 def test_an_unsupported_family_is_named_with_the_known_ones(checkpoint: Path) -> None:
-    configure(checkpoint, model_type="bloom")
+    configure(checkpoint, model_type="t5")
     with pytest.raises(
-        LookupError, match=r"model type 'bloom' is not supported; known types: gpt2, .* qwen3"
+        LookupError, match=r"model type 't5' is not supported; known types: bert, .* stablelm"
     ):
         load_model(str(checkpoint))
 
@@ -175,6 +181,31 @@ def test_a_configuration_of_another_model_is_refused(
 ) -> None:
     configure(checkpoint, **settings)
     with pytest.raises(ValueError, match=f"(?s){message}"):
+        load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("family", sorted(ENCODERS))
+@pytest.mark.parametrize("auto", [AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification])
+def test_an_encoder_is_loaded_with_the_head_that_it_was_saved_with(
+    tiny: Any, tmp_path: Path, family: str, auto: Any
+) -> None:
+    model = tiny(family, 2, auto=auto)
+    save_checkpoint(model, None, tmp_path)
+    loaded = load_model(str(tmp_path))
+    assert type(loaded) is type(model)
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    if auto is not AutoModel:
+        configure(tmp_path, architectures=["LlamaForCausalLM"])
+        with pytest.raises(ValueError, match="does not hold exactly the tensors of its architecture"):
+            load_model(str(tmp_path))
+
+
+def test_an_unknown_family_is_loaded_with_a_warning_and_its_tensors_must_fit(checkpoint: Path) -> None:
+    configure(checkpoint, model_type="granite", architectures=["GraniteForCausalLM"])
+    with pytest.warns(UserWarning, match="model type 'granite' is not in avss_core/families.py; assumed"):
+        assert load_model(str(checkpoint)).config.model_type == "granite"
+    configure(checkpoint, model_type="bloom")
+    with pytest.raises(ValueError, match="does not hold exactly the tensors of its architecture"):
         load_model(str(checkpoint))
 
 

@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from avss_core.architectures import ARCHITECTURES
+from avss_core.families import DECODERS, ENCODERS
 from avss_core.perplexity import HEAD_WORDS, LanguageModelling, language_modelling, token_losses
 
 TEXT = "The cat sat on the mat.\nIt was a café, wasn't it? 12 of them."
@@ -43,7 +44,7 @@ def losses_of_logits(model, batch):
     return cross_entropy(logits.double().transpose(1, 2), batch[:, 1:], reduction="none")
 
 
-@pytest.mark.parametrize("family", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("family", sorted(DECODERS))
 @pytest.mark.parametrize("tied", [True, False])
 @torch.inference_mode()
 def test_the_loss_in_parts_is_that_of_the_logits_of_a_whole_batch(family, tied, tiny):
@@ -93,11 +94,35 @@ def test_half_precision_logits_are_summed_in_float32(tiny):
     )
 
 
-def test_a_family_whose_logits_may_be_more_than_its_head_is_refused(tiny, monkeypatch):
-    model = tiny("llama", layers=1)
-    monkeypatch.setattr(type(model.config), "model_type", "gemma2")
-    with pytest.raises(LookupError, match="model type 'gemma2' is not supported"):
+@torch.inference_mode()
+def test_an_unknown_family_is_asked_for_its_logits_which_may_be_more_than_its_head_s_output():
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = AutoConfig.for_model("granite", vocab_size=260, num_hidden_layers=2, logits_scaling=3.0, **sizes)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
+    expected = losses_of_logits(model, batch)
+    torch.testing.assert_close(token_losses(model, batch), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(token_losses(model, batch, context=3), expected[:, 3:], rtol=1e-6, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_a_soft_cap_of_the_logits_counts(tiny):
+    model = tiny("gemma2", 2)
+    batch = torch.randint(0, 256, (2, 9), generator=torch.Generator().manual_seed(2))
+    expected = losses_of_logits(model, batch)
+    model.config.final_logit_softcapping = None
+    assert (losses_of_logits(model, batch) - expected).abs().max() > 0.1
+    torch.testing.assert_close(token_losses(model, batch), losses_of_logits(model, batch))
+
+
+@pytest.mark.parametrize("family", sorted(ENCODERS))
+def test_an_encoder_predicts_no_next_token(family, tiny):
+    model = tiny(family, 2)
+    message = f"{family} is an encoder: it predicts no next token"
+    with pytest.raises(ValueError, match=message):
         language_modelling(model, [1, 2, 4], "")
+    with pytest.raises(ValueError, match=message):
+        token_losses(model, torch.tensor([[1, 2, 4]]))
 
 
 def test_by_default_a_short_text_is_one_window(tiny_llama, tokenizer):

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from avss_core.architectures import ARCHITECTURES, blocks
+from avss_core.architectures import blocks
+from avss_core.families import DECODERS
 from avss_core.perplexity import LanguageModelling, language_modelling
 from avss_core.pruning import prune
 from avss_core.traversal import LayerInputs, greedy_order, layer_inputs, loss_without, traverse
@@ -23,7 +24,7 @@ IDS = torch.randint(0, 256, (3 * WINDOW + 10,), generator=torch.Generator().manu
 BATCHES = 3  # of two, one and the short one
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+@pytest.fixture(scope="module", params=sorted(DECODERS))
 def dense(request: pytest.FixtureRequest, tiny: Any) -> PreTrainedModel:
     """Six layers of each family, with kinds of layers in no regular order where the family has kinds."""
     kinds = {"layer_types": KINDS} if request.param in {"qwen2", "qwen3"} else {}

@@ -1,0 +1,96 @@
+"""What each model family calls its parts: one record per family, by the `model_type` of its configuration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Where a family keeps its blocks, and what it calls the parts that other modules touch."""
+
+    blocks: str
+    """Dotted path of the list of blocks, below the base model, which classes with a head wrap."""
+    depth: str
+    """Name of the configuration field that counts the blocks."""
+    linear: tuple[str, ...]
+    """Names of the linear maps inside a block, the targets of LoRA."""
+    attention: str = "self_attn"
+    """Path of the attention inside a block; empty where it is not known, as the next two."""
+    mlp: str = "mlp"
+    """Path of the module inside a block whose output is that of the MLP."""
+    down: str = "mlp.down_proj"
+    """Path of the projection inside a block that reads the MLP's activations."""
+    fan_in_fan_out: bool = False
+    """True where weights are stored as (in, out), as in GPT-2's `Conv1D`."""
+    window: str = "sliding_window"
+    """Name of the configuration field with the attention window's length, where the family has one."""
+    causal: bool = True
+    """False for encoders, which do not predict the next token."""
+
+
+_GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_FUSED = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
+LLAMA = Architecture("layers", "num_hidden_layers", _GATED)
+
+DECODERS: Mapping[str, Architecture] = {
+    "falcon": Architecture(
+        "h", "num_hidden_layers", _FUSED, attention="self_attention", down="mlp.dense_4h_to_h"
+    ),
+    "gemma2": LLAMA,
+    "gemma3_text": LLAMA,
+    "gpt2": Architecture(
+        "h",
+        "n_layer",
+        ("c_attn", "c_proj", "c_fc"),
+        attention="attn",
+        down="mlp.c_proj",
+        fan_in_fan_out=True,
+    ),
+    "gpt_neo": Architecture(
+        "h",
+        "num_layers",
+        ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj"),
+        attention="attn",
+        down="mlp.c_proj",
+        window="window_size",
+    ),
+    "gpt_neox": Architecture(
+        "layers", "num_hidden_layers", _FUSED, attention="attention", down="mlp.dense_4h_to_h"
+    ),
+    "llama": LLAMA,
+    "mistral": LLAMA,
+    "olmo2": LLAMA,
+    "opt": Architecture(
+        "decoder.layers",
+        "num_hidden_layers",
+        ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+        mlp="fc2",
+        down="fc2",
+    ),
+    "phi3": Architecture("layers", "num_hidden_layers", ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")),
+    "qwen2": LLAMA,
+    "qwen3": LLAMA,
+    "smollm3": LLAMA,
+    "stablelm": LLAMA,
+}
+
+ENCODERS: Mapping[str, Architecture] = {
+    "bert": Architecture(
+        "encoder.layer",
+        "num_hidden_layers",
+        ("query", "key", "value", "dense"),
+        attention="attention.output.dense",
+        mlp="output.dense",
+        down="output.dense",
+        causal=False,
+    ),
+    "distilbert": Architecture(
+        "transformer.layer",
+        "n_layers",
+        ("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"),
+        attention="attention",
+        mlp="ffn",
+        down="ffn.lin2",
+        causal=False,
+    ),
+}
