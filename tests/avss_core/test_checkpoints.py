@@ -10,6 +10,7 @@ from avss_core import certificate, checkpoints, models
 from avss_core.certificate import inspect, write_certified_copy
 from avss_core.checkpoints import plan_copy, write_copy
 from avss_core.digests import digest_path, read_json, write_json
+from avss_core.families import DECODERS
 from avss_core.models import DTYPES, load_model, save_checkpoint
 from avss_core.pruning import parameter_count, prune
 from avss_core.shards import SINGLE, stored_tensors
@@ -63,6 +64,7 @@ def test_every_file_is_that_of_the_pruned_model_in_memory(
         ("mistral", {}),
         ("qwen2", {"layer_types": ["full_attention"] * 4 + ["sliding_attention"] * 2}),
         ("qwen3", {"tie_word_embeddings": False}),
+        *((family, {}) for family in sorted(DECODERS.keys() - {"llama", "gpt2", "opt"})),
     ],
 )
 def test_other_families_and_heads_of_their_own(
