@@ -8,9 +8,9 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from avss_core.architectures import ARCHITECTURES, block_path, depth
-from avss_core.configuration import pruned_config
+from avss_core.configuration import kept_layers, pruned_config
 from avss_core.models import DTYPES, empty_model, load_config
-from avss_core.pruning import kept_layers, parameter_count, pruned_state
+from avss_core.pruning import parameter_count, pruned_state
 from avss_core.shards import MAX_SHARD_SIZE, Stored, digest_stored, stored_tensors, write_shards
 from avss_core.survivors import check_survivors
 

@@ -59,6 +59,11 @@ _EXPLICIT = {
 }
 
 
+def kept_layers(layers: int, removed: Sequence[int]) -> list[int]:
+    """Return the old numbers of the layers that stay; position i is the new number i."""
+    return [layer for layer in range(layers) if layer not in set(removed)]
+
+
 def pruned_config(config: PretrainedConfig, removed: Sequence[int]) -> PretrainedConfig:
     """Return the configuration of the model without some layers; per-layer lists are sliced by kept index.
 
@@ -68,7 +73,7 @@ def pruned_config(config: PretrainedConfig, removed: Sequence[int]) -> Pretraine
         ValueError: a field ties the kind of a layer to its index, or is a list too short; names the field.
     """
     layers = depth(config)
-    kept = [layer for layer in range(layers) if layer not in set(removed)]
+    kept = kept_layers(layers, removed)
     values: dict[str, Any] = config.to_dict()
     _check_rules(config.model_type, values, layers, _rewritten(config, values, kept))
     for field, value in values.items():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from avss_core.architectures import block_path, depth
-from avss_core.configuration import pruned_config
+from avss_core.configuration import kept_layers, pruned_config
 from avss_core.ranking import rank
 from avss_core.survivors import check_survivors, check_tensors
 
@@ -83,11 +83,6 @@ def known_layers(named: Sequence[int], layers: int) -> list[int]:
     if len(set(named)) < len(named):
         raise ValueError(f"a layer is named twice in {sorted(named)}")
     return sorted(named)
-
-
-def kept_layers(layers: int, removed: Sequence[int]) -> list[int]:
-    """Return the old numbers of the layers that stay; position i is the new number i."""
-    return [layer for layer in range(layers) if layer not in set(removed)]
 
 
 def pruned_state(state: Mapping[str, _Item], path: str, kept: Sequence[int]) -> dict[str, _Item]:

@@ -8,8 +8,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from avss_core.architectures import block_path, blocks
-from avss_core.configuration import pruned_config
-from avss_core.pruning import check_layers, kept_layers
+from avss_core.configuration import kept_layers, pruned_config
+from avss_core.pruning import check_layers
 
 Module = TypeVar("Module", bound=nn.Module)
 

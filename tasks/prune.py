@@ -17,6 +17,7 @@ from avss_core.certificate import (
     write_certified_copy,
 )
 from avss_core.checkpoints import plan_copy
+from avss_core.configuration import kept_layers
 from avss_core.digests import folder_written_whole, write_text
 from avss_core.exports import mergekit_yaml, model_card, quantize_argument
 from avss_core.models import (
@@ -28,7 +29,7 @@ from avss_core.models import (
     load_tokenizer,
     local_folder,
 )
-from avss_core.pruning import kept_layers, parameter_count, prune
+from avss_core.pruning import parameter_count, prune
 
 
 @dataclass(frozen=True)

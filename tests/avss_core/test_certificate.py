@@ -25,9 +25,10 @@ from avss_core.certificate import (
     verify,
     write_certified,
 )
+from avss_core.configuration import kept_layers
 from avss_core.digests import digest_tensors, read_json, write_json
 from avss_core.families import DECODERS
-from avss_core.pruning import kept_layers, parameter_bytes, parameter_count, prune
+from avss_core.pruning import parameter_bytes, parameter_count, prune
 
 REMOVED = [0, 2, 3]
 KEPT = [1, 4, 5]

@@ -15,9 +15,10 @@ from transformers import AutoModel, AutoModelForSequenceClassification, PreTrain
 from avss_core import certificate
 from avss_core.architectures import ARCHITECTURES, block_path, blocks, depth
 from avss_core.certificate import inspect, kept_source, layer_map, write_certified
+from avss_core.configuration import kept_layers
 from avss_core.digests import write_json
 from avss_core.families import DECODERS, ENCODERS
-from avss_core.pruning import kept_layers, parameter_bytes, parameter_count, prune
+from avss_core.pruning import parameter_bytes, parameter_count, prune
 from avss_core.views import without_layers
 
 DEPTH, REMOVED = 8, [1, 4, 6]

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel
 
 from avss_core.architectures import block_path, blocks, depth, depth_field
-from avss_core.configuration import pruned_config
+from avss_core.configuration import kept_layers, pruned_config
 from avss_core.families import DECODERS
 from avss_core.models import load_model
 from avss_core.pruning import (
@@ -19,7 +19,6 @@ from avss_core.pruning import (
     check_layers,
     choose_layers,
     count_to_remove,
-    kept_layers,
     parameter_bytes,
     parameter_count,
     prune,
