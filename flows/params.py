@@ -113,6 +113,15 @@ class Prune(Section):
     protect_last: Natural
 
 
+class Speed(Section):
+    """What is timed of the dense and the pruned model."""
+
+    prompt_tokens: Count
+    new_tokens: Count
+    batch_sizes: Annotated[list[Count], Field(min_length=1), Distinct]
+    rounds: Count
+
+
 class Evaluate(Section):
     """How models are compared."""
 
@@ -169,6 +178,7 @@ class Params(Section):
     collect: Collect
     score: ScoreSection
     prune: Prune
+    speed: Speed
     evaluate: Evaluate
     localize: Localize
     mitigate: Mitigate

@@ -16,10 +16,12 @@ from flows.prepare import prepare
 from flows.prune import prune
 from flows.report import report
 from flows.score import score
+from flows.speed import speed
 from tasks.tracking import pipeline_run
 
 STAGES: Mapping[str, Any] = {
-    stage.name: stage for stage in (prepare, collect, score, prune, evaluate, localize, mitigate, report)
+    stage.name: stage
+    for stage in (prepare, collect, score, prune, speed, evaluate, localize, mitigate, report)
 }
 """The stages of `dvc.yaml`, in the order in which they run."""
 

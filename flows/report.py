@@ -24,7 +24,7 @@ def render(params: Params, root: Path) -> None:
 
 def _inputs(params: Params, workspace: Workspace) -> dict[str, Any]:
     """Return where the results of the other stages lie, and where the page goes."""
-    stages = ["prepared", "dense", "statistics", "scores", "pruned"]
+    stages = ["prepared", "dense", "statistics", "scores", "pruned", "sizes"]
     stages += ["evaluation", "localization", "mitigated", "mitigation"]
     return {name: getattr(workspace, name) for name in stages} | {
         "parameters": params.flat(),

@@ -5,6 +5,7 @@ import sys
 
 from flows import ROOT
 from flows.errors import readable_errors
+from flows.workspace import Workspace
 
 _DVC = [sys.executable, "-m", "dvc"]
 
@@ -25,8 +26,22 @@ def repro(arguments: list[str]) -> int:
         code = subprocess.run([*_DVC, "repro", *arguments], cwd=ROOT, check=False).returncode
         if code:
             raise SystemExit(code)
+    for line in measured_speed(Workspace(ROOT)):
+        print(line)
     print("The report is reports/index.html; `make ui` shows the experiments.")
     return 0
+
+
+def measured_speed(workspace: Workspace) -> list[str]:
+    """Return what this machine's times say of the pruned checkpoint, nothing where they are of another."""
+    from avss_core.digests import digest_path, read_json
+    from tasks.speed import speed_lines
+
+    certificate = workspace.pruned / "certificate.json"
+    if not (workspace.times.is_file() and certificate.is_file()):
+        return []
+    record = read_json(workspace.times)
+    return speed_lines(record) if record["checkpoint"] == digest_path(certificate) else []
 
 
 def up_to_date() -> bool:

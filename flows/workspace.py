@@ -41,6 +41,16 @@ class Workspace:
         return self.root / "data" / "pruned"
 
     @property
+    def sizes(self) -> Path:
+        """Layers, parameters and bytes of the dense and the pruned model."""
+        return self.root / "data" / "sizes.json"
+
+    @property
+    def times(self) -> Path:
+        """Tokens a second and memory in use on this machine; no output that DVC compares."""
+        return self.root / "data" / "speed.json"
+
+    @property
     def evaluation(self) -> Path:
         """Figures and answers of the dense and the pruned model."""
         return self.root / "data" / "evaluation"

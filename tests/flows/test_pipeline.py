@@ -24,6 +24,10 @@ QUICK = {
     "score.resamples": 10,
     "score.compare": "[avss, avss_output, avss_authors, block_influence, last_n, random, traversal, greedy]",
     "score.random_draws": 2,
+    "speed.prompt_tokens": 64,
+    "speed.new_tokens": 4,
+    "speed.batch_sizes": "[1, 2]",
+    "speed.rounds": 2,
     "evaluate.shots": 1,
     "evaluate.limit": 4,
     "evaluate.max_new_tokens": 4,
@@ -149,6 +153,22 @@ def test_the_card_and_the_choice_for_other_tools_stand_beside_the_checkpoint(wor
     assert _json(folder / "certificate.json")["way"] == "copied tensor by tensor"
 
 
+def test_times_are_told_apart_from_what_must_repeat(workspace, monkeypatch):
+    from flows.repro import measured_speed
+    from flows.workspace import Workspace
+
+    sizes, times = (_json(workspace / f"data/{name}.json") for name in ("sizes", "speed"))
+    assert (sizes["dense"]["layers"], sizes["pruned"]["layers"]) == (6, 5)
+    assert sizes["pruned"]["cache_bytes_per_token"] * 6 == sizes["dense"]["cache_bytes_per_token"] * 5
+    assert times["ratios"]["pruned"]["decode"]["2"]["value"] > 0
+    (line,) = measured_speed(Workspace(workspace))
+    assert line.startswith("Speed of pruned over dense: prefill ")
+    # The times of another checkpoint are not passed off as this one's.
+    changed = times | {"checkpoint": "another"}
+    monkeypatch.setattr("avss_core.digests.read_json", lambda _path: changed)
+    assert measured_speed(Workspace(workspace)) == []
+
+
 def test_both_models_answer_the_same_questions(workspace):
     answers = _json(workspace / "data/evaluation/answers.json")
     for name, found in answers["dense"].items():
@@ -166,8 +186,9 @@ def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(work
     assert {int(name.split(".")[2]) for name in trained} == set(training["layers"])
 
 
-def test_history_has_one_parent_with_eight_finished_children(workspace):
+def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     from flows import ROOT as HOME
+    from flows.pipeline import STAGES
 
     client = MlflowClient(f"sqlite:///{HOME / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("avss")
@@ -175,7 +196,8 @@ def test_history_has_one_parent_with_eight_finished_children(workspace):
     parents = [run for run in runs if run.data.tags.get("avss.stage") == "pipeline"]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert [run.info.status for run in runs].count("RUNNING") == 0
-    assert len(children) == 8
+    assert {run.data.tags["avss.stage"] for run in children} == set(STAGES)
+    assert len(children) == len(STAGES)
     assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
     assert "dense.nq.accuracy" in parents[0].data.metrics
     report = next(run for run in children if run.data.tags["avss.stage"] == "report")

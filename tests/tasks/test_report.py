@@ -110,6 +110,9 @@ def records() -> Records:
                                                "sources": {"nq": [2]}}},
                         "dense": cost(3.0)},
         "pruned/certificate.json": certificate([0, 1, 3], 800, {"removed": REMOVED, "score": "avss"}),
+        "sizes.json": {
+            "dense": {"layers": 4, "parameters": 1000, "bytes": 4000, "cache_bytes_per_token": 64},
+            "pruned": {"layers": 3, "parameters": 800, "bytes": 3200, "cache_bytes_per_token": 48}},
         "evaluation/figures.json": {"dense": variant(0.5, 3.0), "pruned": variant(0.25, 3.75),
                                     "pruned_against_dense": changes(accuracy=entry(-0.25))},
         "localization.json": {"reading": "eavss_contrast", "reference": "a formula", "site": "update",
@@ -141,7 +144,8 @@ def render(
             write_json(tmp_path / file, record)
         folders = ("prepared", "dense", "pruned", "evaluation", "mitigated", "mitigation")
         paths = {folder: tmp_path / folder for folder in folders}
-        paths |= {file: tmp_path / f"{file}.json" for file in ("statistics", "scores", "localization")}
+        files = ("statistics", "scores", "sizes", "localization")
+        paths |= {file: tmp_path / f"{file}.json" for file in files}
         parameters = {"seed": 0, "model.name": "tiny", "collect.threshold": 1e-5, "collect.skip_first": True,
                       "score.resamples": 8,
                       "collect.relative_threshold": 0.1, "evaluate.max_new_tokens": 16, "prune.layers": None,
@@ -204,6 +208,14 @@ class Page(HTMLParser):
         found = [row for row in self.rows if [cell.strip() for cell in row[: len(start)]] == list(start)]
         assert len(found) == 1, (start, found)
         return [cell.strip() for cell in found[0]]
+
+
+def test_sizes_stand_on_the_page_and_times_do_not(render: Any, tmp_path: Path) -> None:
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    assert page.row("pruned", "3 75.0\u00a0%")[1:] == [
+        "3 75.0\u00a0%", "800 80.0\u00a0%", "3,200 80.0\u00a0%", "48 75.0\u00a0%"
+    ]  # fmt: skip
 
 
 def test_page_is_whole_and_stands_alone(render: Any, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Stage speed: the dense and the pruned model timed in turn.
+
+Only the sizes are an output that DVC compares: a time is another one in every run, and two forced runs must
+leave the same digests.
+"""
+
+from avss_core.digests import digest_path, write_json
+from flows.params import Params
+from flows.stage import stage
+from flows.workspace import Workspace
+from tasks.speed import model_size, speed_lines, speed_metrics, time_models
+from tasks.tracking import StageLog
+
+
+@stage("speed", ("model", "speed"))
+def speed(params: Params, workspace: Workspace) -> StageLog:
+    """Measure how much faster and smaller the pruned model is."""
+    options = params.speed
+    folders = {"dense": workspace.dense, "pruned": workspace.pruned}
+    times = time_models(
+        {name: str(folder) for name, folder in folders.items()},
+        dtype=params.model.dtype,
+        device=params.model.device,
+        prompt_tokens=options.prompt_tokens,
+        new_tokens=options.new_tokens,
+        batch_sizes=options.batch_sizes,
+        rounds=options.rounds,
+    )
+    sizes = {
+        name: model_size(folder, params.model.dtype)
+        | {"cache_bytes_per_token": times["models"][name]["cache_bytes"]}
+        for name, folder in folders.items()
+    }
+    write_json(workspace.times, {**times, "checkpoint": digest_path(workspace.pruned / "certificate.json")})
+    write_json(workspace.sizes, sizes)
+    print("\n".join(speed_lines(times)), flush=True)
+    return StageLog(
+        metrics=speed_metrics(times),
+        tables={"speed.json": times, "sizes.json": sizes},
+    )
