@@ -1,8 +1,7 @@
-"""A choice of layers as other tools take it, and the card of the checkpoint; nothing is written here."""
+"""A choice of layers as other tools take it; nothing is written here."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 
 def kept_ranges(kept: Sequence[int]) -> list[tuple[int, int]]:
@@ -29,7 +28,7 @@ def mergekit_yaml(source: str, kept: Sequence[int], dtype: str) -> str:
         # A JSON string is a YAML string, whatever stands in it.
         lines += [
             "  - sources:",
-            f"      - model: {_quoted(source)}",
+            f"      - model: {quoted(source)}",
             f"        layer_range: [{first}, {end}]",
         ]
     return "\n".join(lines) + "\n"
@@ -40,100 +39,6 @@ def quantize_argument(removed: Sequence[int]) -> str:
     return f"--prune-layers {','.join(map(str, sorted(removed)))}\n"
 
 
-def model_card(
-    name: str, certificate: Mapping[str, Any], base_model: str | None = None, quantised: str | None = None
-) -> str:
-    """Return the README of a pruned checkpoint.
-
-    Args:
-        name: what the source is called.
-        certificate: of the checkpoint.
-        base_model: Hub id of the source, where it has one.
-        quantised: file with quantised weights from which the source was read, where it was.
-    """
-    known = certificate["provenance"]
-    return "\n".join(
-        [
-            *_front_matter(base_model),
-            "",
-            f"# {name} without {_layers(known['removed'])}",
-            "",
-            *_table(certificate),
-            "",
-            "Layers are numbered from 0, as in the source. The checkpoint loads with `transformers` alone.",
-            "",
-            "## How it was checked",
-            "",
-            f"The checkpoint was {certificate['way']}; then a process that had seen nothing of it made these "
-            "checks. `avss verify DIR` repeats them from `certificate.json`.",
-            "",
-            *(
-                f"- {check['name']}: {'passed' if check['passed'] else 'failed'} ({check['detail']})"
-                for check in certificate["checks"]
-            ),
-            "",
-            "## Limits",
-            "",
-            "- The checks say that the file is what it claims to be, not how good the model is. Removing "
-            "layers costs quality: measure it on your own task before use.",
-            "- No training has followed the removal.",
-            *_quantised_limit(quantised),
-            "- The source's licence, intended use and biases hold for what is left of it.",
-            "",
-            "`mergekit.yaml` and `llama-quantize.txt` hold the same choice of layers for those tools.",
-            "",
-        ]
-    )
-
-
-def _front_matter(base_model: str | None) -> list[str]:
-    """Return the lines that the Hub reads."""
-    base = [f"base_model: {_quoted(base_model)}"] if base_model else []
-    return [
-        "---",
-        *base,
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "tags:",
-        "  - avss",
-        "  - layer-pruning",
-        "  - pruned",
-        "---",
-    ]
-
-
-def _quantised_limit(file: str | None) -> list[str]:
-    """Return the line that says what quantised weights mean for the result."""
-    if file is None:
-        return []
-    return [
-        f"- The weights were read from {file}, so they are rounded; a merge by mergekit starts from those of "
-        "the base model and differs."
-    ]
-
-
-def _table(certificate: Mapping[str, Any]) -> list[str]:
-    """Return the rows that say what was removed and what that made of the size."""
-    known = certificate["provenance"]
-    before, after = known["dense_parameters"], certificate["parameters"]
-    rows = {
-        "layers removed": ", ".join(map(str, known["removed"])),
-        "layers left": str(len(certificate["layer_map"])),
-        "chosen by": known.get("score", "unknown"),
-        "parameters before": f"{before:,}",
-        "parameters after": f"{after:,} ({after / before:.1%})",
-        "dtype": certificate["dtype"],
-    }
-    if "removed_dense" in known:
-        rows["their numbers in the dense model"] = ", ".join(map(str, known["removed_dense"]))
-    return ["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]
-
-
-def _layers(removed: Sequence[int]) -> str:
-    """Return a count of layers in words."""
-    return f"{len(removed)} layer{'s' if len(removed) > 1 else ''}"
-
-
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a text as a YAML string."""
     return json.dumps(text, ensure_ascii=False)

@@ -145,12 +145,17 @@ def prune_by_score(params: Params, out: Path) -> dict[str, Any]:
     Beside the certificate stand the layers about which other calibration text would choose otherwise.
     """
     found = _scores(params)
-    certificate = prune_layers(params, found["removed"], out, score=params.score.name)
+    certificate = prune_layers(params, found["removed"], out, score=params.score.name, scores=found["scores"])
     return certificate | {"undecided": list(found["stability"]["undecided"]) if found["stability"] else None}
 
 
 def prune_layers(
-    params: Params, removed: Sequence[int], out: Path, score: str = "explicit list"
+    params: Params,
+    removed: Sequence[int],
+    out: Path,
+    *,
+    score: str = "explicit list",
+    scores: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Write the checkpoint without some layers, and return its certificate."""
     certificate: dict[str, Any] = prune_model.fn(
@@ -160,6 +165,7 @@ def prune_layers(
         dtype=params.model.dtype,
         folder=out,
         provenance={"model": params.model.name, "revision": params.model.revision, "score": score},
+        scores=scores,
     )
     return certificate
 

@@ -4,6 +4,7 @@ from avss_core.digests import read_json
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
+from tasks.cards import calibration_loss
 from tasks.prune import prune_model
 from tasks.tracking import StageLog
 
@@ -13,6 +14,15 @@ def prune(params: Params, workspace: Workspace) -> StageLog:
     """Remove layers and prove the checkpoint by a fresh process."""
     scores = read_json(workspace.scores)
     card = read_json(workspace.dense / "model_card.json")
+    # An explicit list was not chosen by the scores; what the chosen layers cost is not what these cost.
+    scored = (
+        {}
+        if params.prune.layers
+        else {
+            "scores": scores["readings"][scores["chosen"]]["scores"],
+            "kept": [calibration_loss(scores)],
+        }
+    )
     certificate = prune_model(
         str(workspace.dense),
         scores["removed"],
@@ -25,6 +35,7 @@ def prune(params: Params, workspace: Workspace) -> StageLog:
             "score": "explicit list" if params.prune.layers else scores["chosen"],
         },
         replace=True,
+        **scored,
     )
     return StageLog(
         metrics={

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import task
 
 from avss_core.architectures import block_path, depth
+from avss_core.cards import Kept
 from avss_core.certificate import (
     check_own_layers,
     kept_source,
@@ -19,9 +20,8 @@ from avss_core.certificate import (
 from avss_core.checkpoints import plan_copy
 from avss_core.configuration import kept_layers
 from avss_core.digests import folder_written_whole, write_text
-from avss_core.exports import mergekit_yaml, model_card, quantize_argument
+from avss_core.exports import mergekit_yaml, quantize_argument
 from avss_core.models import (
-    EMBEDDED,
     base_model,
     has_tokenizer,
     load_config,
@@ -30,6 +30,7 @@ from avss_core.models import (
     local_folder,
 )
 from avss_core.pruning import parameter_count, prune
+from tasks.cards import card_of
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ def prune_model(
     provenance: Mapping[str, Any],
     revision: str | None = None,
     replace: bool = False,
+    scores: Sequence[float] = (),
+    kept: Sequence[Kept] = (),
 ) -> dict[str, Any]:
     """Write the pruned checkpoint with its certificate, card and exports, and return the certificate.
 
-    Layers are numbered as in the source. A local folder whose tensors have the wanted dtype is copied tensor
-    by tensor; any other model is loaded.
+    Layers are numbered as in the source; `scores` and what was `kept` go on the card. A local folder whose
+    tensors have the wanted dtype is copied tensor by tensor; any other model is loaded.
     """
     source = local_folder(model)
     pruning = _copying(source, removed, dtype) if source else None
@@ -68,15 +71,17 @@ def prune_model(
     known = {**provenance, "removed": pruning.removed, "dense_parameters": pruning.parameters}
     if pruning.numbers != list(range(len(pruning.numbers))):
         known["removed_dense"] = [pruning.numbers[layer] for layer in pruning.removed]
-    kept = kept_layers(len(pruning.numbers), pruning.removed)
+    stay = kept_layers(len(pruning.numbers), pruning.removed)
     with folder_written_whole(folder, replace=replace) as part:
         certificate = pruning.write(
             tokenizer=tokenizer,
             folder=part,
-            layer_map=[pruning.numbers[layer] for layer in kept],
+            layer_map=[pruning.numbers[layer] for layer in stay],
             provenance=known,
         )
-        _write_exports(part, certificate, str(provenance.get("model", model)), kept)
+        name = str(provenance.get("model", model))
+        _write_exports(part, certificate, name, stay)
+        write_text(part / "README.md", card_of(name, certificate, scores=scores, kept=kept))
     return certificate
 
 
@@ -101,12 +106,8 @@ def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | Non
 
 
 def _write_exports(folder: Path, certificate: Mapping[str, Any], model: str, kept: Sequence[int]) -> None:
-    """Write the choice of layers for other tools, and the card, beside a checkpoint."""
+    """Write the choice of layers for other tools beside a checkpoint."""
     base, revision = base_model(model), certificate["provenance"].get("revision")
     source = f"{base}@{revision}" if base and revision else base or model
     write_text(folder / "mergekit.yaml", mergekit_yaml(source, kept, certificate["dtype"]))
-    removed = certificate["provenance"]["removed"]
-    write_text(folder / "llama-quantize.txt", quantize_argument(removed))
-    quantised = EMBEDDED[model].file if model in EMBEDDED else None
-    name = model if base else Path(model).name  # a card names no place on this machine
-    write_text(folder / "README.md", model_card(name, certificate, base, quantised))
+    write_text(folder / "llama-quantize.txt", quantize_argument(certificate["provenance"]["removed"]))

@@ -13,6 +13,7 @@ from avss_core.activations import SITES
 from avss_core.answers import JUDGES
 from avss_core.digests import folder_written_whole, read_json, write_json, write_text
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
+from tasks.cards import card_of, evaluated
 from tasks.figures import write_figures
 from tasks.wording import (
     NAMES,
@@ -78,6 +79,7 @@ def write_report(
     with folder_written_whole(folder, replace=True) as part:
         write_text(part / "index.html", render_page(found, write_figures(found, part / "figures")))
         write_json(part / "summary.json", summary)
+        write_text(part / "model_card.md", _card(found))
     return summary, [*sorted((folder / "figures").glob("*.png")), folder / "index.html"]
 
 
@@ -86,6 +88,13 @@ def _record(stage: str, path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; the stage {stage} writes it: run that stage first")
     return read_json(path)
+
+
+def _card(found: Mapping[str, Any]) -> str:
+    """Return the card of the pruned checkpoint with all that the run measured of it."""
+    scores, known = found["scores"], found["pruned"]["provenance"]
+    values = scores["readings"][scores["chosen"]]["scores"] if known["score"] == scores["chosen"] else ()
+    return card_of(known["model"], found["pruned"], scores=values, kept=evaluated(found["evaluation"]))
 
 
 def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,8 +81,9 @@ def cost(nll: float) -> Records:
 
 def certificate(layer_map: list[int], parameters: int, provenance: Records) -> Records:
     check = {"name": "logits", "passed": True, "detail": "equal"}
+    known = {"model": "tiny", "dense_parameters": 1000, **provenance}
     return {"checks": [check], "layer_map": layer_map, "parameters": parameters, "bytes": 4 * parameters,
-            "provenance": provenance}  # fmt: skip
+            "way": "written", "dtype": "float32", "provenance": known}  # fmt: skip
 
 
 @pytest.fixture
@@ -218,6 +219,15 @@ def test_sizes_stand_on_the_page_and_times_do_not(render: Any, tmp_path: Path) -
     ]  # fmt: skip
 
 
+def test_the_card_holds_what_the_evaluation_measured(render: Any, tmp_path: Path) -> None:
+    render()
+    card = (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8")
+    assert "| nq, accuracy (n = 60, judge f1) | 0.500 | 0.250 | - |\n" in card
+    assert "| sentiment, accuracy (n = 40) | 0.500 | 0.250 | 50.0% |\n" in card
+    assert "| test text, nats a token (128 tokens) | 3.000 | 3.750 | 80.0% |\n" in card
+    assert "| 2 | 0.1 | removed |\n" in card
+
+
 def test_page_is_whole_and_stands_alone(render: Any, tmp_path: Path) -> None:
     render(draw=True)
     page = Page(tmp_path / "reports" / "index.html")
@@ -227,7 +237,7 @@ def test_page_is_whole_and_stands_alone(render: Any, tmp_path: Path) -> None:
     inside = [reference[1:] for reference in page.references if reference.startswith("#")]
     assert set(inside) <= set(page.ids)
     outside = {reference for reference in page.references if not reference.startswith("#")}
-    assert outside == {"summary.json", *(f"figures/{name}.png" for name in DRAWINGS)}
+    assert outside == {"summary.json", "model_card.md", *(f"figures/{name}.png" for name in DRAWINGS)}
     assert all((tmp_path / "reports" / reference).is_file() for reference in outside)
     assert "script" not in page.tags
     assert "url(http" not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
@@ -352,7 +362,11 @@ def test_an_existing_report_is_replaced(render: Any, tmp_path: Path) -> None:
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "old.txt").touch()
     render()
-    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["index.html", "summary.json"]
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [
+        "index.html",
+        "model_card.md",
+        "summary.json",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -382,7 +396,7 @@ def test_a_failed_check_is_shown(records: Records, render: Any, tmp_path: Path) 
 def test_an_explicit_list_is_not_taken_for_the_scores_choice(
     records: Records, render: Any, tmp_path: Path
 ) -> None:
-    records["pruned/certificate.json"]["provenance"] = {"removed": [1], "score": "explicit list"}
+    records["pruned/certificate.json"]["provenance"] |= {"removed": [1], "score": "explicit list"}
     render()
     page = Page(tmp_path / "reports" / "index.html")
     assert "Removing 1 of 4 layers (1), chosen by explicit list" in page.text
