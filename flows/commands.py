@@ -22,6 +22,7 @@ from flows.mitigate import training_settings
 from flows.params import Params
 from flows.removal import measure_removals, removal_tokens
 from flows.score import choice_of
+from flows.speed import timed
 from flows.workspace import Workspace
 from tasks.evaluate import compare_variants
 from tasks.mitigate import train_layers
@@ -168,6 +169,12 @@ def prune_layers(
         scores=scores,
     )
     return certificate
+
+
+@flow(name="speed-of-models", persist_result=False)
+def speed_of(params: Params, models: Sequence[str]) -> dict[str, Any]:
+    """Return tokens a second and peak memory of models, with the ratios to the first."""
+    return timed(params, {name: name for name in dict.fromkeys(models)})
 
 
 @flow(name="evaluate-model", persist_result=False)

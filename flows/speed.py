@@ -4,6 +4,9 @@ Only the sizes are an output that DVC compares: a time is another one in every r
 leave the same digests.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from avss_core.digests import digest_path, write_json
 from flows.params import Params
 from flows.stage import stage
@@ -15,17 +18,8 @@ from tasks.tracking import StageLog
 @stage("speed", ("model", "speed"))
 def speed(params: Params, workspace: Workspace) -> StageLog:
     """Measure how much faster and smaller the pruned model is."""
-    options = params.speed
     folders = {"dense": workspace.dense, "pruned": workspace.pruned}
-    times = time_models(
-        {name: str(folder) for name, folder in folders.items()},
-        dtype=params.model.dtype,
-        device=params.model.device,
-        prompt_tokens=options.prompt_tokens,
-        new_tokens=options.new_tokens,
-        batch_sizes=options.batch_sizes,
-        rounds=options.rounds,
-    )
+    times = timed(params, {name: str(folder) for name, folder in folders.items()})
     sizes = {
         name: model_size(folder, params.model.dtype)
         | {"cache_bytes_per_token": times["models"][name]["cache_bytes"]}
@@ -38,3 +32,19 @@ def speed(params: Params, workspace: Workspace) -> StageLog:
         metrics=speed_metrics(times),
         tables={"speed.json": times, "sizes.json": sizes},
     )
+
+
+def timed(params: Params, models: Mapping[str, str]) -> dict[str, Any]:
+    """Return tokens a second and peak memory of models, by name, and the ratios to the first."""
+    options = params.speed
+    found: dict[str, Any] = time_models(
+        models,
+        dtype=params.model.dtype,
+        device=params.model.device,
+        revision=params.model.revision,
+        prompt_tokens=options.prompt_tokens,
+        new_tokens=options.new_tokens,
+        batch_sizes=options.batch_sizes,
+        rounds=options.rounds,
+    )
+    return found

@@ -29,6 +29,20 @@ def show(found: Mapping[str, Any], rows: Sequence[Row], *, title: str, as_json: 
     Console().print(table)
 
 
+def speed_rows(found: Mapping[str, Any]) -> list[Row]:
+    """Return one row a model: tokens a second, how many times those of the first, and memory."""
+    rows = []
+    for name, times in found["models"].items():
+        ratios = found["ratios"].get(name)
+        row: dict[str, Any] = {"model": name, "prefill": round(times["prefill"], 1)}
+        row["prefill_ratio"] = round(ratios["prefill"]["value"], 3) if ratios else 1.0
+        for size, value in times["decode"].items():
+            row[f"decode_batch_{size}"] = round(value, 1)
+            row[f"decode_ratio_batch_{size}"] = round(ratios["decode"][size]["value"], 3) if ratios else 1.0
+        rows.append(row | {"peak_bytes": times["peak_bytes"], "cache_bytes_per_token": times["cache_bytes"]})
+    return rows
+
+
 def plain_cell(value: Any) -> str:
     """Return a value for another program: in full, and without the characters that part cells and lines."""
     if isinstance(value, bool):

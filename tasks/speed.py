@@ -20,14 +20,21 @@ def time_models(
     *,
     dtype: str,
     device: str,
+    revision: str | None = None,
     prompt_tokens: int,
     new_tokens: int,
     batch_sizes: Sequence[int],
     rounds: int,
 ) -> dict[str, Any]:
-    """Return tokens a second and peak memory of each model, and the ratios of the later ones to the first."""
+    """Return tokens a second and peak memory of each model, and the ratios of the later ones to the first.
+
+    `revision` is that of the first model.
+    """
     workload = Workload(prompt_tokens, new_tokens, tuple(batch_sizes), rounds)
-    loaders = {name: partial(load_model, place, dtype=dtype, device=device) for name, place in models.items()}
+    loaders = {
+        name: partial(load_model, place, revision if index == 0 else None, dtype=dtype, device=device)
+        for index, (name, place) in enumerate(models.items())
+    }
     with progress("speed", len(models) * (rounds + 1)) as advance:
         found = measure_speed(loaders, workload, device=device, progress=advance)
     base, *others = found

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "score", "prune", "evaluate", "localize", "mitigate", "verify", "report")
+COMMANDS = ("run", "score", "prune", "speed", "evaluate", "localize", "mitigate", "verify", "report")
 
 QUICK = {
     "collect.tokens": 512,
@@ -345,6 +345,17 @@ class TestOthers:
         assert json.loads(Path("new/pruned/certificate.json").read_text())["provenance"]["score"] == "avss"
         assert AutoModelForCausalLM.from_pretrained("new/pruned").config.num_hidden_layers == 4
         assert [path.name for path in Path("new").iterdir()] == ["pruned"]
+
+    def test_speed_compares_the_others_with_the_first(self, avss, model, pruned):
+        dense, shorter = avss("speed", model, pruned, *SETTINGS).rows
+        assert (dense["model"], shorter["model"]) == (str(model), str(pruned))
+        assert dense["decode_ratio_batch_8"] == "1.0"
+        assert float(shorter["decode_ratio_batch_8"]) > 0
+        assert int(shorter["cache_bytes_per_token"]) < int(dense["cache_bytes_per_token"])
+        assert float(dense["prefill"]) > float(dense["decode_batch_1"]) > 0
+
+    def test_speed_of_a_prompt_that_does_not_fit_names_the_setting(self, refused, model):
+        assert "lower speed.prompt_tokens" in refused("speed", model, "--set", "speed.prompt_tokens=5000")
 
     def test_evaluate_has_every_set_that_is_asked_for(self, avss, model, data):
         found = avss(
