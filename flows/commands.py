@@ -174,7 +174,7 @@ def prune_layers(
 @flow(name="speed-of-models", persist_result=False)
 def speed_of(params: Params, models: Sequence[str]) -> dict[str, Any]:
     """Return tokens a second and peak memory of models, with the ratios to the first."""
-    return timed(params, {name: name for name in dict.fromkeys(models)})
+    return timed(params, {name: name for name in dict.fromkeys(models)}, params.model.revision)
 
 
 @flow(name="evaluate-model", persist_result=False)

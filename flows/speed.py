@@ -34,14 +34,14 @@ def speed(params: Params, workspace: Workspace) -> StageLog:
     )
 
 
-def timed(params: Params, models: Mapping[str, str]) -> dict[str, Any]:
+def timed(params: Params, models: Mapping[str, str], revision: str | None = None) -> dict[str, Any]:
     """Return tokens a second and peak memory of models, by name, and the ratios to the first."""
     options = params.speed
     found: dict[str, Any] = time_models(
         models,
         dtype=params.model.dtype,
         device=params.model.device,
-        revision=params.model.revision,
+        revision=revision,
         prompt_tokens=options.prompt_tokens,
         new_tokens=options.new_tokens,
         batch_sizes=options.batch_sizes,

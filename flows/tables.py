@@ -31,7 +31,7 @@ def show(found: Mapping[str, Any], rows: Sequence[Row], *, title: str, as_json: 
 
 def speed_rows(found: Mapping[str, Any]) -> list[Row]:
     """Return one row a model: tokens a second, how many times those of the first, and memory."""
-    rows = []
+    rows: list[Row] = []
     for name, times in found["models"].items():
         ratios = found["ratios"].get(name)
         row: dict[str, Any] = {"model": name, "prefill": round(times["prefill"], 1)}
