@@ -4,11 +4,12 @@ Models are measured in turn, round by round, in one process, so that what slows 
 ratio is taken inside a round.
 """
 
+import ctypes
 import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +128,18 @@ def peak_memory(device: str = "cpu") -> Iterator[Callable[[], int | None]]:
         yield lambda: found[0]
         found[0] = torch.cuda.max_memory_allocated(device) - before
         return
+    _give_back_freed()
     can_tell = _reset_peak()
     before = psutil.Process().memory_info().rss
     yield lambda: found[0]
     if can_tell:
         found[0] = max(0, _peak_resident() - before)
+
+
+def _give_back_freed() -> None:
+    """Hand freed memory back to the system, where the C library can: else one model would use another's."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_peak() -> bool:
