@@ -1,29 +1,19 @@
-"""Whether confidence tells right from wrong: selective accuracy, calibration error and their intervals.
+"""Whether confidence tells right from wrong: selective accuracy, ranking and calibration error.
 
 Throughout, `confidence` is 0 to 1 and `correct` is 0 or 1, one of each for an answer. Any other value and
-columns of different length are a ValueError that names them; figures of no answers are nan.
+columns of different length are a ValueError that names them; figures of no answers are nan. A function that
+ends in `_rows` takes checked columns with a row for each group of answers, such as a resample.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, float64
+from scipy.stats import rankdata
 
-SMALL_N = 100
-"""Under this many answers the figures are mostly noise: a perfectly calibrated model's ECE is far from 0."""
-
-RESAMPLED_AT_ONCE = 2**20
-"""Values of a column that resamples hold at one time, so that memory does not grow with their number."""
-
-Column: TypeAlias = Sequence[float | int] | NDArray[Any] | Tensor
-"""One value a row."""
-
-_Values: TypeAlias = NDArray[np.float64]
+from avss_core.columns import Column, Values, answer_columns, figure
 
 
 @dataclass(frozen=True)
@@ -42,17 +32,17 @@ class Bin:
 def accuracy_at(confidence: Column, correct: Column, share: float = 0.5) -> float:
     """Return the accuracy of the most confident share of answers (0 to 1).
 
-    That share of n is rounded up, to at least one answer.
+    That share of n is rounded down, to at least one answer.
 
     Raises:
         ValueError: `share` is outside 0 to 1.
 
-    Source: Liu et al. 2024, arXiv 2310.19208 (LitCab, acc@q). Our reading: where answers tied in confidence
-    straddle the cut, the expectation over which of them are taken.
+    Source: Liu et al. 2024, arXiv 2310.19208 (LitCab, acc@q), whose script rounds down. Our reading: where
+    answers tied in confidence straddle the cut, the expectation over which of them are taken.
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}; expected a number from 0 to 1")
-    return _figure(partial(_accuracy_at, share=share), confidence, correct)
+    return figure(partial(accuracy_at_rows, share=share), confidence, correct)
 
 
 def coverage_at(confidence: Column, correct: Column, accuracy: float = 0.5) -> float:
@@ -68,7 +58,30 @@ def coverage_at(confidence: Column, correct: Column, accuracy: float = 0.5) -> f
     """
     if not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy is {accuracy}; expected a number from 0 to 1")
-    return _figure(partial(_coverage_at, accuracy=accuracy), confidence, correct)
+    return figure(partial(coverage_at_rows, accuracy=accuracy), confidence, correct)
+
+
+def accuracy_coverage_curve(confidence: Column, correct: Column) -> tuple[Values, Values]:
+    """Return the rising shares of answers taken, most confident first, and the accuracy among each (0 to 1).
+
+    One point for each distinct confidence, so that answers tied in it are taken all or none; the last point
+    is all answers. Both are empty without answers.
+
+    Source: El-Yaniv and Wiener 2010, JMLR 11 (the risk-coverage curve; accuracy is 1 - risk).
+    """
+    sure, right = answer_columns(confidence, correct)
+    taken, accuracy, whole = (column[0] for column in _selections(sure[None], right[None]))
+    return taken[whole] / max(1, sure.size), accuracy[whole]
+
+
+def auroc(confidence: Column, correct: Column) -> float:
+    """Return the chance that a correct answer is more confident than a wrong one, ties half (0 to 1).
+
+    0.5 tells nothing apart; nan where all answers are correct or all wrong.
+
+    Source: Hanley and McNeil 1982, Radiology 143 (the area under the ROC curve as Wilcoxon's statistic).
+    """
+    return figure(auroc_rows, confidence, correct)
 
 
 def reliability(confidence: Column, correct: Column, bins: int = 10) -> list[Bin]:
@@ -77,7 +90,7 @@ def reliability(confidence: Column, correct: Column, bins: int = 10) -> list[Bin
     Raises:
         ValueError: `bins` is under 1.
     """
-    sure, right = _columns(confidence, correct)
+    sure, right = answer_columns(confidence, correct)
     counts, *sums = (column[0] for column in _bin_sums(sure[None], right[None], bins))
     means = [np.divide(total, counts, where=counts > 0, out=np.full(bins, math.nan)) for total in sums]
     edges = _edges(bins)
@@ -98,7 +111,7 @@ def ece(confidence: Column, correct: Column, bins: int = 10) -> float:
     Source: Guo et al. 2017, arXiv 1706.04599, eq. 3. Our reading: a confidence on an inner edge counts in the
     bin above.
     """
-    return _figure(partial(_ece, bins=bins), confidence, correct)
+    return figure(partial(ece_rows, bins=bins), confidence, correct)
 
 
 def brier(confidence: Column, correct: Column) -> float:
@@ -106,110 +119,86 @@ def brier(confidence: Column, correct: Column) -> float:
 
     Source: Brier 1950, halved as is usual for two classes.
     """
-    return _figure(_brier, confidence, correct)
+    return figure(brier_rows, confidence, correct)
 
 
-def bootstrap_interval(
-    statistic: Callable[..., float], *columns: Column, seed: int, resamples: int = 1000, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the low and high end of the percentile bootstrap interval over rows, nan without rows.
+def brier_skill(confidence: Column, correct: Column) -> float:
+    """Return 1 - Brier / (p (1 - p)), with p the share of correct answers: 1 is perfect, 0 as good as p.
 
-    A resample takes the same rows of every column, so a difference of columns gets a paired interval; equal
-    seeds and row counts take the same rows. Resamples for which the statistic is nan are left out.
+    Below 0 the same confidence p for each answer would have been better. nan where all answers are correct or
+    all wrong.
 
-    Args:
-        statistic: called with an array for each column.
-        columns: equally many rows each, along the first axis.
-        seed: of the resampling.
-        resamples: how many, at least 1.
-        level: the coverage aimed at, between 0 and 1.
-
-    Raises:
-        ValueError: no column, columns of different length, `resamples` under 1, `level` not between 0 and 1.
-
-    Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
+    Source: Wilks 2011, "Statistical Methods in the Atmospheric Sciences", section 8.4.2. Our reading: p is
+    that of the evaluated answers themselves, which a forecast does not know; so the skill is on the low side.
     """
-    if resamples < 1 or not 0 < level < 1:
-        raise ValueError(f"resamples is {resamples}, level {level}; expected at least 1, and between 0 and 1")
-    arrays = [_array(column) for column in columns]
-    sizes = {len(array) for array in arrays}
-    if len(sizes) != 1:
-        raise ValueError(f"the columns have {sorted(sizes)} rows; expected one number for one column or more")
-    draws = (rows for block in _draws(sizes.pop(), seed, resamples) for rows in block)
-    return _interval(np.array([statistic(*(array[rows] for array in arrays)) for rows in draws]), level)
+    return figure(brier_skill_rows, confidence, correct)
 
 
-def summarise(confidence: Column, correct: Column, seed: int) -> dict[str, Any]:
-    """Return the figures of answers with their 95 % bootstrap intervals, ready for JSON.
-
-    Returns:
-        n; small_n (n is under `SMALL_N`); value, low and high of accuracy, accuracy_at_50, coverage_at_50,
-        ece and brier, None without answers.
-    """
-    sure, right = _columns(confidence, correct)
-    blocks = [
-        [figure(sure[rows], right[rows]) for figure in _FIGURES.values()]
-        for rows in _draws(sure.size, seed, resamples=1000)
-    ]
-    summary: dict[str, Any] = {"n": sure.size, "small_n": sure.size < SMALL_N}
-    for index, (name, figure) in enumerate(_FIGURES.items()):
-        low, high = _interval(np.concatenate([[], *(block[index] for block in blocks)]), level=0.95)
-        ends = {"value": _figure(figure, sure, right), "low": low, "high": high}
-        summary[name] = {end: None if math.isnan(value) else value for end, value in ends.items()}
-    return summary
-
-
-def _accuracy_at(sure: _Values, right: _Values, share: float) -> _Values:
+def accuracy_at_rows(sure: Values, right: Values, share: float) -> Values:
     """Return `accuracy_at` of each row of answers."""
     size = sure.shape[1]
-    taken = max(1, math.ceil(size * share))
-    # The product can round to just above a whole number: 100 * 0.07 is 7.000000000000001.
-    if taken > 1 and (taken - 1) / size >= share:
-        taken -= 1
+    taken = math.floor(size * share)
+    # The product can round to just under a whole number: 100 * 0.29 is 28.999999999999996.
+    if (taken + 1) / size <= share:
+        taken += 1
+    taken = max(1, taken)
     cut = np.partition(sure, size - taken)[:, [size - taken]]
     above, tied = sure > cut, sure == cut
     tied_accuracy = (right * tied).sum(1) / tied.sum(1)
-    result: _Values = ((right * above).sum(1) + (taken - above.sum(1)) * tied_accuracy) / taken
+    result: Values = ((right * above).sum(1) + (taken - above.sum(1)) * tied_accuracy) / taken
     return result
 
 
-def _coverage_at(sure: _Values, right: _Values, accuracy: float) -> _Values:
+def coverage_at_rows(sure: Values, right: Values, accuracy: float) -> Values:
     """Return `coverage_at` of each row of answers."""
-    size = sure.shape[1]
-    order = np.argsort(-sure, axis=1)
-    falling = np.take_along_axis(sure, order, axis=1)
-    last_of_tie = np.diff(falling, axis=1, append=-1.0) != 0
-    taken = np.arange(1, size + 1)
-    reached = np.take_along_axis(right, order, axis=1).cumsum(1) / taken >= accuracy
-    result: _Values = (taken * (last_of_tie & reached)).max(1) / size
+    taken, reached, whole = _selections(sure, right)
+    result: Values = (taken * (whole & (reached >= accuracy))).max(1) / sure.shape[1]
     return result
 
 
-def _ece(sure: _Values, right: _Values, bins: int) -> _Values:
+def auroc_rows(sure: Values, right: Values) -> Values:
+    """Return `auroc` of each row of answers."""
+    correct = right.sum(1)
+    pairs = correct * (sure.shape[1] - correct)
+    won = (rankdata(sure, axis=1) * right).sum(1) - correct * (correct + 1) / 2
+    result: Values = np.divide(won, pairs, where=pairs > 0, out=np.full(len(sure), math.nan))
+    return result
+
+
+def ece_rows(sure: Values, right: Values, bins: int) -> Values:
     """Return `ece` of each row of answers."""
     _, sure_sums, right_sums = _bin_sums(sure, right, bins)
     # A bin's count cancels: count / n * |y / count - c / count| = |y - c| / n.
-    result: _Values = np.abs(right_sums - sure_sums).sum(1) / sure.shape[1]
+    result: Values = np.abs(right_sums - sure_sums).sum(1) / sure.shape[1]
     return result
 
 
-def _brier(sure: _Values, right: _Values) -> _Values:
+def brier_rows(sure: Values, right: Values) -> Values:
     """Return `brier` of each row of answers."""
-    result: _Values = np.square(sure - right).mean(1)
+    result: Values = np.square(sure - right).mean(1)
     return result
 
 
-_FIGURES: Mapping[str, Callable[[_Values, _Values], _Values]] = {
-    "accuracy": partial(_accuracy_at, share=1.0),
-    "accuracy_at_50": partial(_accuracy_at, share=0.5),
-    "coverage_at_50": partial(_coverage_at, accuracy=0.5),
-    "ece": partial(_ece, bins=10),
-    "brier": _brier,
-}
-"""The figures of a summary; each takes checked columns, a row a resample, and returns one value a row."""
+def brier_skill_rows(sure: Values, right: Values) -> Values:
+    """Return `brier_skill` of each row of answers."""
+    share = right.mean(1)
+    spread = share * (1 - share)
+    ratio: Values = np.divide(
+        brier_rows(sure, right), spread, where=spread > 0, out=np.full(len(sure), math.nan)
+    )
+    return 1 - ratio
 
 
-def _bin_sums(sure: _Values, right: _Values, bins: int) -> list[_Values]:
+def _selections(sure: Values, right: Values) -> tuple[Values, Values, NDArray[np.bool_]]:
+    """Return, for each number of most confident answers: it, their accuracy, and whether no tie is split."""
+    order = np.argsort(-sure, axis=1)
+    falling = np.take_along_axis(sure, order, axis=1)
+    taken = np.broadcast_to(np.arange(1.0, sure.shape[1] + 1), sure.shape)
+    accuracy = np.take_along_axis(right, order, axis=1).cumsum(1) / taken
+    return taken, accuracy, np.diff(falling, axis=1, append=-1.0) != 0
+
+
+def _bin_sums(sure: Values, right: Values, bins: int) -> list[Values]:
     """Return the bins' counts, summed confidence and summed correctness, for each row of answers."""
     # One row of bins after another, so that a single count serves all rows.
     cells = np.searchsorted(_edges(bins)[1:-1], sure, side="right") + bins * np.arange(len(sure))[:, None]
@@ -218,58 +207,10 @@ def _bin_sums(sure: _Values, right: _Values, bins: int) -> list[_Values]:
     return [np.asarray(column, dtype=np.float64).reshape(len(sure), bins) for column in sums]
 
 
-def _edges(bins: int) -> _Values:
+def _edges(bins: int) -> Values:
     """Return the edges of equal bins on 0 to 1."""
     if bins < 1:
         raise ValueError(f"bins is {bins}; expected at least 1")
     # Quotients, not a sum of steps: an edge is then the same number as a confidence written 0.3.
-    result: _Values = np.arange(bins + 1) / bins
+    result: Values = np.arange(bins + 1) / bins
     return result
-
-
-def _figure(figure: Callable[[_Values, _Values], _Values], confidence: Column, correct: Column) -> float:
-    """Return a figure of one row of answers, nan without answers."""
-    sure, right = _columns(confidence, correct)
-    return float(figure(sure[None], right[None])[0]) if sure.size else math.nan
-
-
-def _draws(size: int, seed: int, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the rows of seeded resamples, a resample a row, in blocks; nothing without rows to draw from."""
-    generator = np.random.default_rng(seed)
-    step = max(1, RESAMPLED_AT_ONCE // max(1, size))
-    for start in range(0, resamples if size else 0, step):
-        yield generator.integers(size, size=(min(step, resamples - start), size))
-
-
-def _interval(values: _Values, level: float) -> tuple[float, float]:
-    """Return the central interval that holds `level` of the values, nan if none is a number."""
-    defined = values[~np.isnan(values)]
-    if defined.size == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _columns(confidence: Column, correct: Column) -> tuple[_Values, _Values]:
-    """Return both columns as float64, refusing what is no confidence or no verdict."""
-    sure, right = (np.asarray(_array(column), dtype=np.float64) for column in (confidence, correct))
-    if sure.ndim != 1 or sure.shape != right.shape:
-        raise ValueError(f"confidence has shape {sure.shape}, correct {right.shape}; expected one equal axis")
-    _require("confidence", sure, (sure >= 0) & (sure <= 1), "a number from 0 to 1")
-    _require("correct", right, (right == 0) | (right == 1), "0 or 1")
-    return sure, right
-
-
-def _require(name: str, column: _Values, valid: NDArray[np.bool_], expected: str) -> None:
-    """Refuse a column with a value that is not valid, by its index."""
-    if not valid.all():
-        index = int(valid.argmin())
-        raise ValueError(f"{name}[{index}] is {column[index]}; expected {expected}")
-
-
-def _array(column: Column) -> NDArray[Any]:
-    """Return a column as an array."""
-    if isinstance(column, Tensor):
-        # NumPy has no bfloat16, and takes no tensor on a device or in a graph.
-        return column.detach().to("cpu", dtype=float64).numpy()
-    return np.asarray(column)

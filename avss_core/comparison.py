@@ -1,11 +1,12 @@
-"""Compare two models on the same questions: paired differences with intervals, and retention."""
+"""Compare two models on the same questions: paired differences with intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from avss_core.calibration import accuracy_at, bootstrap_interval, brier, coverage_at, ece
+from avss_core.bootstrap import bootstrap_interval
+from avss_core.summary import changes
 
 Answered = Mapping[str, Any]
 """One answer: id, correct (0 or 1) and, for questions, confidence."""
@@ -38,11 +39,24 @@ def paired_difference(before: Sequence[Answered], after: Sequence[Answered], see
         seed: of the resampling.
 
     Returns:
-        n, for each of accuracy, accuracy_at_50, coverage_at_50, ece and brier the value, low and high of the
-        difference, and retention = accuracy after / before (None where nothing was right before).
+        n, for each figure of `summary.FIGURES` the value, low and high of the difference, and retention =
+        accuracy after / before (None where nothing was right before).
 
     Raises:
         ValueError: the questions are not the same; names one of them.
+    """
+    sides = paired(before, after)
+    sure, right = ([[row[field] for row in rows] for rows in sides] for field in ("confidence", "correct"))
+    found = changes((sure[0], right[0]), (sure[1], right[1]), seed)
+    base, kept = sum(right[0]), sum(right[1])
+    return {"n": len(sure[0]), **found, "retention": kept / base if base > 0 else None}
+
+
+def paired(before: Sequence[Answered], after: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]:
+    """Return both models' answers in the order of their ids, so that equal places hold the same question.
+
+    Raises:
+        ValueError: the questions are not the same, or there is none; names one of them.
     """
     first, second = ({row["id"]: row for row in rows} for rows in (before, after))
     odd = first.keys() ^ second.keys()
@@ -51,31 +65,4 @@ def paired_difference(before: Sequence[Answered], after: Sequence[Answered], see
             f"both models must answer the same questions; only one has {sorted(odd)[:1] or 'any'}"
         )
     ids = sorted(first)
-    columns = [
-        np.array([float(side[i][field]) for i in ids])
-        for side in (first, second)
-        for field in ("confidence", "correct")
-    ]
-    figures = {
-        "accuracy": _accuracy,
-        "accuracy_at_50": accuracy_at,
-        "coverage_at_50": coverage_at,
-        "ece": ece,
-        "brier": brier,
-    }
-    result: dict[str, Any] = {"n": len(ids)}
-    for name, figure in figures.items():
-
-        def change(sure_a: Any, right_a: Any, sure_b: Any, right_b: Any, figure: Any = figure) -> float:
-            return float(figure(sure_b, right_b) - figure(sure_a, right_a))
-
-        low, high = bootstrap_interval(change, *columns, seed=seed)
-        result[name] = {"value": change(*columns), "low": low, "high": high}
-    base = columns[1].mean()
-    result["retention"] = float(columns[3].mean() / base) if base > 0 else None
-    return result
-
-
-def _accuracy(_confidence: Any, correct: Any) -> float:
-    """Return the share of correct answers."""
-    return float(correct.mean())
+    return [first[i] for i in ids], [second[i] for i in ids]

@@ -53,6 +53,10 @@ def language_modelling(
 ) -> LanguageModelling:
     """Return the loss of a token stream in windows; each token is predicted at most once.
 
+    Without a context the windows are disjoint, and every token but the first is predicted. With one they are
+    strided: windows of `context` + `window` tokens move on by `window`, and of each the last `window` are
+    predicted.
+
     Args:
         model: a causal language model.
         ids: the token stream.

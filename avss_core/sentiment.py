@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scipy.special import expit
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.generation import Progress, continuation_log_likelihoods, no_progress
@@ -25,7 +26,37 @@ def predict_sentiment(
     batch_size: int = 32,
     progress: Progress = no_progress,
 ) -> list[int]:
-    """Return the more likely label of each text, by the mean log-probability of its label word's tokens.
+    """Return the more likely label of each text: 1 where `sentiment_probabilities` is over 0.5, else 0.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        demonstrations: (text, label), put in front of each review.
+        texts: what to classify.
+        batch_size: prompts a batch, two for each text.
+        progress: told of each finished batch's prompts.
+    """
+    positive = sentiment_probabilities(
+        model, tokenizer, demonstrations, texts, batch_size=batch_size, progress=progress
+    )
+    return [int(probability > 0.5) for probability in positive]
+
+
+def sentiment_probabilities(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrations: Sequence[tuple[str, int]],
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    progress: Progress = no_progress,
+) -> list[float]:
+    """Return the probability (0 to 1) that each text is positive, of the two labels alone.
+
+    p = exp(l+) / (exp(l+) + exp(l-)), with l the mean log-probability of a label word's tokens. The
+    confidence of a predicted label is max(p, 1 - p).
+
+    Our reading: the mean, not the sum, so that a label word of more tokens is at no disadvantage.
 
     Args:
         model: a causal language model.
@@ -39,7 +70,9 @@ def predict_sentiment(
     pairs = [(shots + sentiment_prompt(text), word) for text in texts for word in LABEL_WORDS]
     scores = continuation_log_likelihoods(model, tokenizer, pairs, batch_size=batch_size, progress=progress)
     means = [total / tokens for total, tokens in scores]
-    return [int(positive > negative) for negative, positive in zip(means[::2], means[1::2], strict=True)]
+    return [
+        float(expit(positive - negative)) for negative, positive in zip(means[::2], means[1::2], strict=True)
+    ]
 
 
 def balanced_demonstrations(rows: Sequence[dict[str, Any]], shots: int) -> list[tuple[str, int]]:

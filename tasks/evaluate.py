@@ -8,11 +8,11 @@ from prefect import task
 
 from avss_core.answers import default_judge, judge
 from avss_core.batches import token_stream
-from avss_core.calibration import summarise
 from avss_core.comparison import mean_with_interval, paired_difference
 from avss_core.generation import answer_questions, few_shot_prompt
 from avss_core.perplexity import language_modelling
 from avss_core.sentiment import balanced_demonstrations, predict_sentiment
+from avss_core.summary import summarise
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_documents, read_prepared

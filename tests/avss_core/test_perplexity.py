@@ -142,27 +142,39 @@ def even(tiny):
     return model
 
 
-@settings(deadline=None, max_examples=40)
-@given(length=st.integers(2, 40), window=st.integers(1, 45), batch_size=st.integers(1, 9))
-def test_every_token_but_the_first_is_predicted_once(length, window, batch_size, even):
+@settings(deadline=None, max_examples=60)
+@given(
+    length=st.integers(2, 40),
+    window=st.integers(1, 45),
+    context=st.integers(0, 20),
+    batch_size=st.integers(1, 9),
+)
+def test_every_token_behind_the_first_context_is_predicted_once(length, window, context, batch_size, even):
+    length += context
     places = [7 * place % 251 for place in range(length)]  # all different, so that one tells the next
     predicted: list[int] = []
     done: list[int] = []
 
     def watch(_module, args):
-        predicted.extend((args[0] + 7).remainder(251).flatten().tolist())
+        predicted.extend((args[0][:, context:] + 7).remainder(251).flatten().tolist())
 
     handle = even.model.embed_tokens.register_forward_pre_hook(watch)
     try:
         found = language_modelling(
-            even, places, "a b", window=window, batch_size=batch_size, progress=done.append
+            even,
+            places,
+            "a b",
+            window=window,
+            context=context,
+            batch_size=batch_size,
+            progress=done.append,
         )
     finally:
         handle.remove()
-    assert sorted(predicted) == sorted(places[1:])
-    assert found.tokens == length - 1
-    assert found.nll == pytest.approx((length - 1) * math.log(260))
-    assert sum(done) == len(found.window_means) == math.ceil((length - 1) / window)
+    assert sorted(predicted) == sorted(places[context + 1 :])
+    assert found.tokens == length - 1 - context
+    assert found.nll == pytest.approx(found.tokens * math.log(260))
+    assert sum(done) == len(found.window_means) == math.ceil(found.tokens / window)
 
 
 @pytest.mark.parametrize("context", [1, 7, 30])

@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from avss_core import sentiment
-from avss_core.sentiment import LABEL_WORDS, balanced_demonstrations, predict_sentiment, sentiment_prompt
+from avss_core.sentiment import (
+    LABEL_WORDS,
+    balanced_demonstrations,
+    predict_sentiment,
+    sentiment_probabilities,
+    sentiment_prompt,
+)
 
 TEXTS = [
     "good",
@@ -59,6 +65,26 @@ def test_the_more_likely_label_wins(demonstrations, shots, words, tiny_model, to
     assert predict_sentiment(tiny_model, tokenizer, demonstrations, TEXTS, batch_size=3) == expected
 
 
+@pytest.mark.parametrize("words", [LABEL_WORDS, UNEQUAL_WORDS])
+def test_probabilities_are_the_softmax_over_both_labels(words, tiny_model, tokenizer, monkeypatch):
+    monkeypatch.setattr(sentiment, "LABEL_WORDS", words)
+    found = sentiment_probabilities(tiny_model, tokenizer, [], TEXTS)
+    for text, probability in zip(TEXTS, found, strict=True):
+        means = [naive_mean(tiny_model, tokenizer, sentiment_prompt(text), word) for word in words]
+        expected = torch.tensor(means, dtype=torch.float64).softmax(0)[1]
+        assert probability == pytest.approx(float(expected), abs=1e-5)
+    labels = predict_sentiment(tiny_model, tokenizer, [], TEXTS)
+    assert [int(probability > 0.5) for probability in found] == labels
+
+
+def test_a_model_without_preference_finds_both_labels_equally_likely(tiny, tokenizer):
+    model = tiny("llama", layers=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert sentiment_probabilities(model, tokenizer, [], ["good", "bad"]) == [0.5, 0.5]
+
+
 def test_the_labels_of_these_tests_differ(tiny_model, tokenizer):
     assert set(naive_labels(tiny_model, tokenizer, "", UNEQUAL_WORDS)) == {0, 1}
 
@@ -73,6 +99,7 @@ def test_a_tie_is_negative(tiny, tokenizer):
 
 def test_no_text_has_no_label(tiny_llama, tokenizer):
     assert predict_sentiment(tiny_llama, tokenizer, [("ok", 1)], []) == []
+    assert sentiment_probabilities(tiny_llama, tokenizer, [("ok", 1)], []) == []
 
 
 def test_progress_counts_two_prompts_a_text(tiny_llama, tokenizer):

@@ -1,0 +1,61 @@
+"""Answers read out at each layer: what the model would say if it ended there."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from avss_core.architectures import architecture_of, blocks
+from avss_core.generation import Answer, Progress, answer_questions, no_progress
+from avss_core.pruning import known_layers
+from avss_core.views import with_blocks
+
+
+def answers_by_layer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    layers: Sequence[int] | None = None,
+    max_new_tokens: int = 16,
+    batch_size: int = 32,
+    progress: Progress = no_progress,
+) -> dict[int, list[Answer]]:
+    """Return the greedy answers to the prompts by layer, in depth order.
+
+    The answers of layer l are those of the model that ends behind block l: blocks 0 to l, then the final norm
+    and the head. Those of the last layer are the model's own. Time: a layer costs about its share of the
+    blocks, and early ones seldom end an answer before `max_new_tokens`.
+
+    Args:
+        model: a causal language model; stays as it is.
+        tokenizer: its tokenizer.
+        prompts: whole prompts, demonstrations included.
+        layers: where to read out; None for every layer.
+        max_new_tokens: longest answer.
+        batch_size: prompts a batch.
+        progress: told of each finished batch's prompts, in each layer's turn.
+
+    Raises:
+        ValueError: the model is an encoder, a layer does not exist or is named twice, the configuration ties
+            the kind of a layer to the depth, or as `answer_questions`.
+
+    Source: nostalgebraist 2020, "interpreting GPT: the logit lens" (final norm and head on a hidden state).
+    Our reading: each layer reads on from the tokens of its own answer, not from those of the last layer.
+    """
+    if not architecture_of(model).causal:
+        raise ValueError(f"{model.config.model_type} is an encoder: it writes no answer to read out")
+    full = blocks(model)
+    chosen = range(len(full)) if layers is None else known_layers(layers, len(full))
+    # The leading blocks keep their numbers, so a view of them alone can use a cache.
+    views = {layer: with_blocks(model, dict(enumerate(full[: layer + 1]))) for layer in chosen}
+    return {
+        layer: answer_questions(
+            view,
+            tokenizer,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        for layer, view in views.items()
+    }
