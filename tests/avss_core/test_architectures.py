@@ -97,18 +97,18 @@ def test_the_base_model_alone_has_its_blocks_under_a_shorter_path(tiny: Any, fam
 
 def test_an_unknown_family_whose_blocks_can_be_told_works_with_a_warning() -> None:
     config = AutoConfig.for_model(
-        "granite", num_hidden_layers=4, **SMALL
+        "helium", num_hidden_layers=4, **SMALL
     )  # four heads as well as four layers
     model = AutoModelForCausalLM.from_config(config)
     message = (
-        "'granite' is not in .*; assumed that model.layers holds its blocks, num_hidden_layers counts them, "
+        "'helium' is not in .*; assumed that model.layers holds its blocks, num_hidden_layers counts them, "
         "and their parts are .*self_attn"
     )
     with pytest.warns(UserWarning, match=message):
         record = architecture_of(model)
     assert (record.blocks, record.depth, record.mlp) == ("layers", "num_hidden_layers", "mlp")
     assert set(record.linear) == set(architecture(AutoConfig.for_model("llama")).linear)
-    with pytest.warns(UserWarning, match="granite"):
+    with pytest.warns(UserWarning, match="helium"):
         assert len(blocks(model)) == depth(config) == 4
 
 

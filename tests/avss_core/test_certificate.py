@@ -143,10 +143,10 @@ def test_half_precision_is_green_and_its_cache_is_compared_without_near_ties(
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.filterwarnings("ignore:model type 'granite' is not in:UserWarning")
+@pytest.mark.filterwarnings("ignore:model type 'helium' is not in:UserWarning")
 def test_a_family_that_is_not_known_is_certified_too(tmp_path: Path) -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = AutoConfig.for_model("granite", vocab_size=260, num_hidden_layers=6, **sizes)
+    config = AutoConfig.for_model("helium", vocab_size=260, num_hidden_layers=6, **sizes)
     write(AutoModelForCausalLM.from_config(config).eval(), tmp_path / "model")
     assert failed(tmp_path / "model") == set()
 

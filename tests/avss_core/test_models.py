@@ -201,9 +201,9 @@ def test_an_encoder_is_loaded_with_the_head_that_it_was_saved_with(
 
 
 def test_an_unknown_family_is_loaded_with_a_warning_and_its_tensors_must_fit(checkpoint: Path) -> None:
-    configure(checkpoint, model_type="granite", architectures=["GraniteForCausalLM"])
-    with pytest.warns(UserWarning, match="model type 'granite' is not in avss_core/families.py; assumed"):
-        assert load_model(str(checkpoint)).config.model_type == "granite"
+    configure(checkpoint, model_type="helium", architectures=["HeliumForCausalLM"])
+    with pytest.warns(UserWarning, match="model type 'helium' is not in avss_core/families.py; assumed"):
+        assert load_model(str(checkpoint)).config.model_type == "helium"
     configure(checkpoint, model_type="bloom")
     with pytest.raises(ValueError, match="does not hold exactly the tensors of its architecture"):
         load_model(str(checkpoint))
