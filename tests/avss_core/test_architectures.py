@@ -41,7 +41,7 @@ def test_every_record_names_parts_that_the_family_has(tiny: Any, family: str) ->
     ("name", "message"),
     [
         ("mistra1", r"model type 'mistra1' is not supported \(nearest: mistral\); known types: bert, "),
-        ("t5", r"model type 't5' is not supported; known types: bert, .*, stablelm\. Add a record"),
+        ("t5", r"model type 't5' is not supported; known types: bert, .*, starcoder2\. Add a record"),
         ("", r"model type '' is not supported; known types: bert, "),
     ],
 )
@@ -96,9 +96,7 @@ def test_the_base_model_alone_has_its_blocks_under_a_shorter_path(tiny: Any, fam
 
 
 def test_an_unknown_family_whose_blocks_can_be_told_works_with_a_warning() -> None:
-    config = AutoConfig.for_model(
-        "helium", num_hidden_layers=4, **SMALL
-    )  # four heads as well as four layers
+    config = AutoConfig.for_model("helium", num_hidden_layers=4, **SMALL)  # four heads as well as four layers
     model = AutoModelForCausalLM.from_config(config)
     message = (
         "'helium' is not in .*; assumed that model.layers holds its blocks, num_hidden_layers counts them, "

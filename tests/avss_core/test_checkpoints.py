@@ -6,12 +6,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core import certificate, checkpoints, models
+from avss_core import certificate, checkpoints, checks, models
 from avss_core.certificate import inspect, write_certified_copy
 from avss_core.checkpoints import plan_copy, write_copy
 from avss_core.digests import digest_path, read_json, write_json
 from avss_core.families import DECODERS
 from avss_core.models import DTYPES, load_model, save_checkpoint
+from avss_core.probe import probe_logits
 from avss_core.pruning import parameter_count, prune
 from avss_core.shards import SINGLE, stored_tensors
 
@@ -194,7 +195,7 @@ class TestCertificate:
         folder.mkdir()
         # What is green below was seen by another process: this one cannot load a model.
         with monkeypatch.context() as blind:
-            blind.setattr(certificate, "load_model", None)
+            blind.setattr(checks, "load_model", None)
             found = self.write(checkpoint, folder, tokenizer)
         assert found["way"] == "copied tensor by tensor"
         assert all(check["passed"] for check in found["checks"])
@@ -203,7 +204,7 @@ class TestCertificate:
         assert read_json(folder / "certificate.json") == found
         pruned = prune(load_model(str(checkpoint)), REMOVED)
         assert found["parameters"] == parameter_count(pruned)
-        assert found["logits"] == pytest.approx(certificate.probe_logits(pruned), abs=1e-5)
+        assert found["logits"] == pytest.approx(probe_logits(pruned), abs=1e-5)
         assert found["source_tensors"] == found["tensors"]
         again = {check.name: check for check in inspect(folder)}
         assert all(check.passed for check in again.values())
@@ -225,6 +226,25 @@ class TestCertificate:
         (tmp_path / "copy" / "certificate.json").unlink()
         assert contents(tmp_path / "copy") == contents(tmp_path / "memory")
         assert (tmp_path / "copy" / "chat_template.jinja").is_file()
+
+    @pytest.mark.usefixtures("here")
+    def test_a_model_too_large_to_load_is_certified_without_its_logits(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        plan = plan_copy(checkpoint, REMOVED, "float32")
+        assert plan is not None
+        with monkeypatch.context() as blind:
+            blind.setattr(checks, "load_model", None)
+            found = write_certified_copy(plan, None, folder, layer_map=KEPT, provenance={}, logits=False)
+        assert found["left_out"] == ["logits", "cache"]
+        assert found["logits"] is None
+        assert not {"logits", "cache"} & {check["name"] for check in found["checks"]}
+        assert all(check["passed"] for check in found["checks"])
+        later = {check.name: check for check in inspect(folder)}
+        assert all(check.passed for check in later.values())
+        assert "not in memory when it was written" in later["logits"].detail
 
     @pytest.mark.usefixtures("here")
     def test_a_later_change_is_red(self, checkpoint: Path, tmp_path: Path) -> None:

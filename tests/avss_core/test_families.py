@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
-from avss_core import certificate
+from avss_core import certificate, checks
 from avss_core.architectures import ARCHITECTURES, block_path, blocks, depth
-from avss_core.certificate import inspect, kept_source, layer_map, write_certified
+from avss_core.certificate import inspect, kept_source, write_certified
 from avss_core.configuration import kept_layers
 from avss_core.digests import write_json
 from avss_core.families import DECODERS, ENCODERS
+from avss_core.numbering import layer_map
 from avss_core.pruning import parameter_bytes, parameter_count, prune
 from avss_core.views import without_layers
 
@@ -227,7 +228,7 @@ def test_certificate(template: Path) -> None:
 
 
 def test_broken_index(dense: PreTrainedModel, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = certificate.load_model
+    load = checks.load_model
     only(dense, causal=True)
     for numbers in (KEPT, [0, 1, 2, 3, 3]):  # not renumbered; two layers of one number
 
@@ -236,7 +237,7 @@ def test_broken_index(dense: PreTrainedModel, written: Path, monkeypatch: pytest
             renumbered(model, numbers)
             return model
 
-        monkeypatch.setattr(certificate, "load_model", stale)
+        monkeypatch.setattr(checks, "load_model", stale)
         assert failed(written) == {"cache"}
 
 
@@ -254,7 +255,7 @@ def test_broken_lists(dense: PreTrainedModel, template: Path, tmp_path: Path) ->
 
 
 def test_broken_tie(dense: PreTrainedModel, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = certificate.load_model
+    load = checks.load_model
     only(dense, head=True)
 
     def untied(name: str, **options: Any) -> Any:
@@ -264,7 +265,7 @@ def test_broken_tie(dense: PreTrainedModel, written: Path, monkeypatch: pytest.M
         return model
 
     with monkeypatch.context() as patch:
-        patch.setattr(certificate, "load_model", untied)
+        patch.setattr(checks, "load_model", untied)
         assert failed(written) == {"parameters", "tied weights"}
     configure(written, tie_word_embeddings=False)
     assert failed(written) == {"configuration", "loads with transformers"}
