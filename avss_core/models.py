@@ -1,16 +1,11 @@
 """Load models and tokenizers: the embedded default, a folder, a GGUF file, or any Hub id; no pickles."""
 
 import copy
-import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,7 +16,8 @@ from transformers import (
 )
 
 from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth_field
-from avss_core.locations import EMBEDDED, gguf_file, local_folder, source
+from avss_core.locations import gguf_file, local_folder, source
+from avss_core.refusals import damage, not_found, refuse_code
 from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -51,7 +47,7 @@ def load_model(
     if folder is not None:
         stored_tensors(folder)  # its errors name the file, the library's do not
     try:
-        with _damage(name):
+        with damage(name):
             loaded: Any = _loader(config).from_pretrained(
                 where,
                 dtype=DTYPES[dtype],
@@ -62,7 +58,7 @@ def load_model(
                 **options,
             )
     except OSError as error:
-        raise FileNotFoundError(_not_found(name, revision, error)) from error
+        raise FileNotFoundError(not_found(name, revision, error)) from error
     model, loading = loaded
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
@@ -86,12 +82,12 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
     """
     where, options = source(name, revision)
     try:
-        with _damage(name):
+        with damage(name):
             if gguf_file(name) is None:
-                _refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
+                refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
             config: PretrainedConfig = AutoConfig.from_pretrained(where, **_plain(options))
     except OSError as error:
-        raise FileNotFoundError(_not_found(name, revision, error)) from error
+        raise FileNotFoundError(not_found(name, revision, error)) from error
     _loader(config)
     return config
 
@@ -113,14 +109,14 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     """
     where, options = source(name, revision)
     try:
-        with _damage(name):
+        with damage(name):
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, error)) from error
+        raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, error)) from error
     # Without files some families come up with an empty vocabulary, which turns every text into nothing or
     # into unknown tokens.
     if set(tokenizer("a", add_special_tokens=False).input_ids) <= {tokenizer.unk_token_id}:
-        raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, "it has no vocabulary"))
+        raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, "it has no vocabulary"))
     return tokenizer
 
 
@@ -173,43 +169,6 @@ def _loader(config: PretrainedConfig) -> Any:
     return suitable[0] if suitable else transformers.AutoModel
 
 
-@contextmanager
-def _damage(name: str) -> Iterator[None]:
-    """Turn what libraries raise about a damaged file into an error that names the model.
-
-    Raises:
-        ValueError: a file cannot be read.
-    """
-    known: tuple[type[Exception], ...] = (SafetensorError, StrictDataclassError)
-    verdict = "is damaged"
-    if gguf_file(name):  # whose reader does not tell a damaged file from one of another kind
-        known, verdict = (ValueError, KeyError, IndexError, struct.error), "cannot be read"
-    try:
-        yield
-    except known as error:
-        raise ValueError(f"{name} {verdict}: {error}") from error
-
-
-def _refuse_code(name: str, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError where a configuration names code of its own, which is never run."""
-    if settings.get("auto_map"):
-        raise ValueError(
-            f"{name} needs remote code (auto_map in config.json: {', '.join(sorted(settings['auto_map']))}), "
-            f"which is never run. If the class of transformers for {settings.get('model_type')!r} fits the "
-            "weights, remove auto_map from a copy of the checkpoint and give that folder."
-        )
-
-
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that a tokenizer or configuration takes."""
     return {key: value for key, value in options.items() if key != "quantization_config"}
-
-
-def _not_found(name: str, revision: str | None, error: Exception | str) -> str:
-    """Return the message for a model that cannot be loaded."""
-    at = f" at revision {revision}" if revision else ""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :.")
-    return (
-        f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights and a "
-        f"tokenizer, a GGUF file, a Hub id that this machine can reach, or one of: {', '.join(EMBEDDED)}."
-    )

@@ -53,6 +53,35 @@ def test_an_unknown_family_is_named(name: str, message: str) -> None:
             look(config)
 
 
+@pytest.mark.parametrize(
+    ("family", "fields", "text"),
+    [
+        ("gemma3", "text_config, vision_config", "gemma3_text"),
+        ("gemma3n", "text_config", "gemma3n_text"),
+        ("llava", "text_config, vision_config", "llama"),
+        ("mistral3", "text_config, vision_config", "mistral"),
+        ("qwen2_vl", "text_config", "qwen2_vl_text"),
+        ("qwen2_5_vl", "text_config", "qwen2_5_vl_text"),
+        ("mllama", "text_config, vision_config", "mllama_text_model"),
+        ("fuyu", "text_config", "persimmon"),  # which has a depth of its own besides
+    ],
+)
+def test_several_models_in_one_are_refused_with_their_fields(family: str, fields: str, text: str) -> None:
+    config = AutoConfig.for_model(family)
+    message = (
+        f"model type '{family}' is not supported: it is several models in one, each with layers of its own "
+        rf"\(fields {fields}.*\); save its language model alone, as {text}, and give that"
+    )
+    for look in (architecture, depth, depth_field):
+        with pytest.raises(LookupError, match=message):
+            look(config)
+
+
+def test_a_part_without_layers_is_no_model() -> None:
+    config = AutoConfig.for_model("mpt", n_layers=3)  # attn_config holds settings of the attention
+    assert depth(config) == 3
+
+
 def test_a_list_of_blocks_of_another_length_than_configured_is_refused(tiny: Any) -> None:
     model = tiny("llama", 3)
     del model.model.layers[1]

@@ -1,3 +1,7 @@
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from avss_core import certificate, checkpoints, checks, models
 from avss_core.certificate import inspect, write_certified_copy
 from avss_core.checkpoints import plan_copy, write_copy
-from avss_core.digests import digest_path, read_json, write_json
+from avss_core.digests import digest_path, folder_written_whole, read_json, write_json
 from avss_core.families import DECODERS
 from avss_core.models import DTYPES, load_model, save_checkpoint
 from avss_core.probe import probe_logits
@@ -171,6 +175,56 @@ def test_a_tensor_without_a_place_is_an_error(checkpoint: Path, monkeypatch: pyt
     monkeypatch.setattr(checkpoints, "pruned_state", lambda state, path, kept: {"model.norm.weight": 1})
     with pytest.raises(ValueError, match=r"pruning llama leaves tensors without a place .*embed_tokens"):
         plan_copy(checkpoint, REMOVED, "float32")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a small file system: `disk("64k")`, or read-only with `disk("64k", "ro")`."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(size: str, mode: str = "rw") -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size},{mode}", "tmpfs", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        return place
+
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    yield mount
+    subprocess.run(["umount", str(place)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("way", ["copied", "in_memory"])
+class TestDisk:
+    def fill(self, way: str, source: Path, place: Path) -> None:
+        with folder_written_whole(place / "a" / "new") as part:
+            if way == "copied":
+                copied(source, part / "model", "float32")
+            else:
+                save_checkpoint(prune(load_model(str(source)), REMOVED), None, part / "model")
+
+    @pytest.mark.parametrize("size", ["4k", "16k", "100k"])
+    def test_a_full_disk_leaves_nothing(
+        self, checkpoint: Path, disk: Callable[..., Path], way: str, size: str
+    ) -> None:
+        before, place = digest_path(checkpoint), disk(size)
+        with pytest.raises(OSError, match=f"cannot write {place}/a/new: No space left on device; free some"):
+            self.fill(way, checkpoint, place)
+        assert list(place.iterdir()) == []
+        assert digest_path(checkpoint) == before
+
+    def test_a_read_only_disk_is_named(self, checkpoint: Path, disk: Callable[..., Path], way: str) -> None:
+        before, place = digest_path(checkpoint), disk("4m", "ro")
+        with pytest.raises(PermissionError, match=f"cannot write {place}/a/new: Read-only file system; make"):
+            self.fill(way, checkpoint, place)
+        assert digest_path(checkpoint) == before
+
+    def test_a_disk_with_room_is_written(self, checkpoint: Path, disk: Callable[..., Path], way: str) -> None:
+        place = disk("4m")
+        self.fill(way, checkpoint, place)
+        assert (place / "a" / "new" / "model" / SINGLE).is_file()
 
 
 class TestCertificate:

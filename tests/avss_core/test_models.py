@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -137,6 +138,16 @@ def test_an_unsupported_family_is_named_with_the_known_ones(checkpoint: Path) ->
         LookupError, match=r"model type 't5' is not supported; known types: bert, .* starcoder2"
     ):
         load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("family", ["gemma3", "llava", "mistral3", "qwen2_vl"])
+def test_a_model_of_images_and_text_is_refused_before_its_weights_are_read(
+    tmp_path: Path, family: str
+) -> None:
+    AutoConfig.for_model(family).save_pretrained(tmp_path)  # there are no weights to read
+    for load in (load_config, load_model):
+        with pytest.raises(LookupError, match=rf"'{family}' is not supported: .*\(fields text_config"):
+            load(str(tmp_path))
 
 
 def test_a_folder_without_a_configuration_is_named(tmp_path: Path) -> None:
