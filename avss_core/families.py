@@ -35,9 +35,9 @@ FUSED_GATE = Architecture(
     "layers", "num_hidden_layers", ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj")
 )
 
+# Their logits are what the head puts out, but for `final_logit_softcapping`; families that scale them
+# otherwise (Cohere, Granite) are left to what is done for those that are not known.
 DECODERS: Mapping[str, Architecture] = {
-    "cohere": LLAMA,
-    "cohere2": LLAMA,
     "falcon": Architecture(
         "h", "num_hidden_layers", _FUSED, attention="self_attention", down="mlp.dense_4h_to_h"
     ),
@@ -65,7 +65,6 @@ DECODERS: Mapping[str, Architecture] = {
     "gpt_neox": Architecture(
         "layers", "num_hidden_layers", _FUSED, attention="attention", down="mlp.dense_4h_to_h"
     ),
-    "granite": LLAMA,
     "llama": LLAMA,
     "mistral": LLAMA,
     "olmo": LLAMA,

@@ -50,8 +50,6 @@ SLIDING = {**GROUPED, "use_sliding_window": True, "sliding_window": WINDOW, "max
 GEMMA = {**GROUPED, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": WINDOW}
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": {"intermediate_size": 64},
-    "cohere": GROUPED,
-    "cohere2": {**GROUPED, "sliding_window": WINDOW},
     "distilbert": {"hidden_dim": 64},
     "falcon": {"ffn_hidden_size": 64},
     "gemma": {**GROUPED, "head_dim": 8},
@@ -62,7 +60,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt2": {},
     "gpt_neo": {"intermediate_size": 64, "window_size": WINDOW},
     "gpt_neox": {"intermediate_size": 64},
-    "granite": {**GROUPED, "logits_scaling": 2.0, "residual_multiplier": 0.5},
     "llama": GROUPED,
     "mistral": {**GROUPED, "sliding_window": WINDOW},
     "olmo": {**GROUPED, "clip_qkv": 8.0},
@@ -82,7 +79,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 def _kinds(family: str, layers: int) -> dict[str, Any]:
     if family == "gpt_neo":
         return {"attention_types": [[["global" if k == FULL else "local" for k in LAYER_TYPES[:layers]], 1]]}
-    if family in {"cohere2", "gemma2", "gemma3_text", "olmo3", "smollm3"}:
+    if family in {"gemma2", "gemma3_text", "olmo3", "smollm3"}:
         no_rope = {"no_rope_layers": NO_ROPE_LAYERS[:layers]} if family == "smollm3" else {}
         return {"layer_types": LAYER_TYPES[:layers], **no_rope}
     return {}

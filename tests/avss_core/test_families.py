@@ -31,7 +31,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "falcon-alibi": {"alibi": True, "bias": True},
     "falcon-grouped": {"new_decoder_architecture": True, "num_kv_heads": 2},
     "falcon-serial": {"parallel_attn": False, "multi_query": False},
-    "cohere-normed": {"use_qk_norm": True},
     "gemma3_text-capped": {"final_logit_softcapping": 5.0},
     "phi-normed": {"qk_layernorm": True},
     "stablelm-parallel": {"use_parallel_residual": True},
@@ -44,7 +43,6 @@ CASES = [
 # What writes into the residual stream: zero, and the block adds nothing.
 OUTWARD = {"c_proj", "dense", "dense_4h_to_h", "down_proj", "fc2", "o_proj", "out_proj"}
 LISTS = {
-    "cohere2": ("layer_types",),
     "gemma2": ("layer_types",),
     "gemma3_text": ("layer_types",),
     "gpt_neo": ("attention_layers",),

@@ -31,7 +31,7 @@ REMOVED = [0, 2, 3, 7]
 KEPT = [1, 4, 5, 6]
 FULL, SLIDING = "full_attention", "sliding_attention"
 LAYER_TYPES = [FULL, SLIDING, SLIDING, FULL, SLIDING, FULL, FULL, SLIDING]
-MIXED = {"cohere2", "gemma2", "gemma3_text", "olmo3", "qwen2", "qwen3", "smollm3"}
+MIXED = {"gemma2", "gemma3_text", "olmo3", "qwen2", "qwen3", "smollm3"}
 KEPT_TYPES = [
     SLIDING,
     SLIDING,
