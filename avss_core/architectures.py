@@ -24,7 +24,7 @@ def architecture(config: PretrainedConfig) -> Architecture:
     """
     known = ARCHITECTURES.get(config.model_type)
     if known is None:
-        raise LookupError(_unknown(config.model_type))
+        raise LookupError(_unknown(config))
     return known
 
 
@@ -44,7 +44,7 @@ def architecture_of(model: nn.Module) -> Architecture:
     lists = _lists(model, int(getattr(config, field)))
     if len(lists) != 1 or not next(iter(lists)).startswith(base):
         found = ", ".join(lists) or "none"
-        raise LookupError(_unknown(config.model_type, f" (lists of {field} modules: {found})"))
+        raise LookupError(_unknown(config, f" (lists of {field} modules: {found})"))
     ((path, found_blocks),) = lists.items()
     parts = set.intersection(*({name for name, _ in block.named_modules()} for block in found_blocks))
     assumed = {
@@ -73,15 +73,16 @@ def depth_field(config: PretrainedConfig) -> str:
     """Return the name of the configuration field that counts the blocks.
 
     Raises:
-        LookupError: the family is not in the table, and no field has a name of `DEPTH_FIELDS`.
+        LookupError: the family is not in the table, and no field has a name of `DEPTH_FIELDS` or there are
+            several models in one, each with a depth of its own.
     """
     if config.model_type in ARCHITECTURES:
         return ARCHITECTURES[config.model_type].depth
-    values = config.to_dict()
+    values = {} if _parts(config) else config.to_dict()
     for field in DEPTH_FIELDS:
         if isinstance(values.get(field), int):
             return field
-    raise LookupError(_unknown(config.model_type))
+    raise LookupError(_unknown(config))
 
 
 def depth(config: PretrainedConfig) -> int:
@@ -129,8 +130,26 @@ def _lists(model: nn.Module, length: int) -> dict[str, nn.ModuleList]:
     return found
 
 
-def _unknown(model_type: str, detail: str = "") -> str:
+def _parts(config: PretrainedConfig) -> dict[str, PretrainedConfig]:
+    """Return the configurations with a depth of their own inside a configuration, by field."""
+    inside = {name: part for name, part in vars(config).items() if isinstance(part, PretrainedConfig)}
+    return {
+        name: part
+        for name, part in inside.items()
+        if _parts(part) or any(isinstance(part.to_dict().get(field), int) for field in DEPTH_FIELDS)
+    }
+
+
+def _unknown(config: PretrainedConfig, detail: str = "") -> str:
     """Return the message for a family that is not in the table."""
+    model_type, parts = config.model_type, _parts(config)
+    if parts:
+        text = parts.get("text_config")
+        hint = f"; save its language model alone, as {text.model_type}, and give that" if text else ""
+        return (
+            f"model type {model_type!r} is not supported: it is several models in one, each with layers of "
+            f"its own (fields {', '.join(sorted(parts))}){hint}"
+        )
     near = difflib.get_close_matches(model_type, ARCHITECTURES, n=1)
     hint = f" (nearest: {near[0]})" if near else ""
     return (

@@ -31,13 +31,21 @@ class Architecture:
 _GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _FUSED = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 LLAMA = Architecture("layers", "num_hidden_layers", _GATED)
+FUSED_GATE = Architecture(
+    "layers", "num_hidden_layers", ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj")
+)
 
+# Their logits are what the head puts out, but for `final_logit_softcapping`; families that scale them
+# otherwise (Cohere, Granite) are left to what is done for those that are not known.
 DECODERS: Mapping[str, Architecture] = {
     "falcon": Architecture(
         "h", "num_hidden_layers", _FUSED, attention="self_attention", down="mlp.dense_4h_to_h"
     ),
+    "gemma": LLAMA,
     "gemma2": LLAMA,
     "gemma3_text": LLAMA,
+    "glm": FUSED_GATE,
+    "glm4": FUSED_GATE,
     "gpt2": Architecture(
         "h",
         "n_layer",
@@ -59,7 +67,9 @@ DECODERS: Mapping[str, Architecture] = {
     ),
     "llama": LLAMA,
     "mistral": LLAMA,
+    "olmo": LLAMA,
     "olmo2": LLAMA,
+    "olmo3": LLAMA,
     "opt": Architecture(
         "decoder.layers",
         "num_hidden_layers",
@@ -67,11 +77,20 @@ DECODERS: Mapping[str, Architecture] = {
         mlp="fc2",
         down="fc2",
     ),
+    "phi": Architecture(
+        "layers", "num_hidden_layers", ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"), down="mlp.fc2"
+    ),
     "phi3": Architecture("layers", "num_hidden_layers", ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")),
     "qwen2": LLAMA,
     "qwen3": LLAMA,
     "smollm3": LLAMA,
     "stablelm": LLAMA,
+    "starcoder2": Architecture(
+        "layers",
+        "num_hidden_layers",
+        ("q_proj", "k_proj", "v_proj", "o_proj", "c_fc", "c_proj"),
+        down="mlp.c_proj",
+    ),
 }
 
 ENCODERS: Mapping[str, Architecture] = {

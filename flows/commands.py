@@ -10,8 +10,8 @@ from prefect import flow
 from transformers import AutoConfig
 
 from avss_core.architectures import depth
-from avss_core.certificate import layer_map
 from avss_core.models import has_tokenizer
+from avss_core.numbering import layer_map
 from avss_core.pruning import known_layers
 from avss_core.scores import SCORES
 from flows import ROOT, SAMPLE

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.cards import Kept, model_card
-from avss_core.models import EMBEDDED, base_model
+from avss_core.locations import base_model, gguf_file
 
 
 def card_of(
@@ -13,9 +13,8 @@ def card_of(
 ) -> str:
     """Return the card of a checkpoint that was made of a model, which is a name, a Hub id or a folder."""
     base = base_model(model)
-    quantised = EMBEDDED[model].file if model in EMBEDDED else None
     name = model if base else Path(model).name  # a card names no place on this machine
-    return model_card(name, certificate, base, quantised, scores=scores, kept=kept)
+    return model_card(name, certificate, base, gguf_file(model), scores=scores, kept=kept)
 
 
 def calibration_loss(scores: Mapping[str, Any]) -> Kept:

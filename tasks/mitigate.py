@@ -8,8 +8,9 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from avss_core.architectures import block_path, depth
-from avss_core.certificate import layer_map, write_certified
+from avss_core.certificate import write_certified
 from avss_core.digests import digest_json, digest_tensors, folder_written_whole
+from avss_core.numbering import layer_map
 from avss_core.training import Epoch, Pair, Settings, history_records, train_contrastive
 from tasks.loaded import model_at
 from tasks.progress import progress

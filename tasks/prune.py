@@ -10,25 +10,14 @@ from prefect import task
 
 from avss_core.architectures import block_path, depth
 from avss_core.cards import Kept
-from avss_core.certificate import (
-    check_own_layers,
-    kept_source,
-    layer_map,
-    write_certified,
-    write_certified_copy,
-)
+from avss_core.certificate import kept_source, write_certified, write_certified_copy
 from avss_core.checkpoints import plan_copy
 from avss_core.configuration import kept_layers
 from avss_core.digests import folder_written_whole, write_text
 from avss_core.exports import mergekit_yaml, quantize_argument
-from avss_core.models import (
-    base_model,
-    has_tokenizer,
-    load_config,
-    load_model,
-    load_tokenizer,
-    local_folder,
-)
+from avss_core.locations import base_model, gguf_file, local_folder
+from avss_core.models import has_tokenizer, load_config, load_model, load_tokenizer
+from avss_core.numbering import check_own_layers, layer_map
 from avss_core.pruning import parameter_count, prune
 from tasks.cards import card_of
 
@@ -109,5 +98,6 @@ def _write_exports(folder: Path, certificate: Mapping[str, Any], model: str, kep
     """Write the choice of layers for other tools beside a checkpoint."""
     base, revision = base_model(model), certificate["provenance"].get("revision")
     source = f"{base}@{revision}" if base and revision else base or model
-    write_text(folder / "mergekit.yaml", mergekit_yaml(source, kept, certificate["dtype"]))
+    if base or gguf_file(model) is None:  # mergekit reads no GGUF file
+        write_text(folder / "mergekit.yaml", mergekit_yaml(source, kept, certificate["dtype"]))
     write_text(folder / "llama-quantize.txt", quantize_argument(certificate["provenance"]["removed"]))

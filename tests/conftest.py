@@ -52,27 +52,34 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "bert": {"intermediate_size": 64},
     "distilbert": {"hidden_dim": 64},
     "falcon": {"ffn_hidden_size": 64},
+    "gemma": {**GROUPED, "head_dim": 8},
     "gemma2": {**GEMMA, "final_logit_softcapping": 5.0},
     "gemma3_text": GEMMA,
+    "glm": {**GROUPED, "head_dim": 8, "attention_bias": True},
+    "glm4": {**GROUPED, "head_dim": 8, "attention_bias": True},
     "gpt2": {},
     "gpt_neo": {"intermediate_size": 64, "window_size": WINDOW},
     "gpt_neox": {"intermediate_size": 64},
     "llama": GROUPED,
     "mistral": {**GROUPED, "sliding_window": WINDOW},
+    "olmo": {**GROUPED, "clip_qkv": 8.0},
     "olmo2": GROUPED,
+    "olmo3": {**GROUPED, "sliding_window": WINDOW},
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "phi": GROUPED,
     "phi3": {**GROUPED, "sliding_window": WINDOW},
     "qwen2": SLIDING,
     "qwen3": {**SLIDING, "head_dim": 8},
     "smollm3": {**GROUPED, "use_sliding_window": True, "sliding_window": WINDOW},
     "stablelm": {**GROUPED, "qk_layernorm": True, "use_qkv_bias": True},
+    "starcoder2": {**GROUPED, "sliding_window": WINDOW},
 }
 
 
 def _kinds(family: str, layers: int) -> dict[str, Any]:
     if family == "gpt_neo":
         return {"attention_types": [[["global" if k == FULL else "local" for k in LAYER_TYPES[:layers]], 1]]}
-    if family in {"gemma2", "gemma3_text", "smollm3"}:
+    if family in {"gemma2", "gemma3_text", "olmo3", "smollm3"}:
         no_rope = {"no_rope_layers": NO_ROPE_LAYERS[:layers]} if family == "smollm3" else {}
         return {"layer_types": LAYER_TYPES[:layers], **no_rope}
     return {}

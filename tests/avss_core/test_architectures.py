@@ -41,7 +41,7 @@ def test_every_record_names_parts_that_the_family_has(tiny: Any, family: str) ->
     ("name", "message"),
     [
         ("mistra1", r"model type 'mistra1' is not supported \(nearest: mistral\); known types: bert, "),
-        ("t5", r"model type 't5' is not supported; known types: bert, .*, stablelm\. Add a record"),
+        ("t5", r"model type 't5' is not supported; known types: bert, .*, starcoder2\. Add a record"),
         ("", r"model type '' is not supported; known types: bert, "),
     ],
 )
@@ -51,6 +51,35 @@ def test_an_unknown_family_is_named(name: str, message: str) -> None:
     for look in (architecture, depth):
         with pytest.raises(LookupError, match=message):
             look(config)
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "text"),
+    [
+        ("gemma3", "text_config, vision_config", "gemma3_text"),
+        ("gemma3n", "text_config", "gemma3n_text"),
+        ("llava", "text_config, vision_config", "llama"),
+        ("mistral3", "text_config, vision_config", "mistral"),
+        ("qwen2_vl", "text_config", "qwen2_vl_text"),
+        ("qwen2_5_vl", "text_config", "qwen2_5_vl_text"),
+        ("mllama", "text_config, vision_config", "mllama_text_model"),
+        ("fuyu", "text_config", "persimmon"),  # which has a depth of its own besides
+    ],
+)
+def test_several_models_in_one_are_refused_with_their_fields(family: str, fields: str, text: str) -> None:
+    config = AutoConfig.for_model(family)
+    message = (
+        f"model type '{family}' is not supported: it is several models in one, each with layers of its own "
+        rf"\(fields {fields}.*\); save its language model alone, as {text}, and give that"
+    )
+    for look in (architecture, depth, depth_field):
+        with pytest.raises(LookupError, match=message):
+            look(config)
+
+
+def test_a_part_without_layers_is_no_model() -> None:
+    config = AutoConfig.for_model("mpt", n_layers=3)  # attn_config holds settings of the attention
+    assert depth(config) == 3
 
 
 def test_a_list_of_blocks_of_another_length_than_configured_is_refused(tiny: Any) -> None:
@@ -96,19 +125,17 @@ def test_the_base_model_alone_has_its_blocks_under_a_shorter_path(tiny: Any, fam
 
 
 def test_an_unknown_family_whose_blocks_can_be_told_works_with_a_warning() -> None:
-    config = AutoConfig.for_model(
-        "granite", num_hidden_layers=4, **SMALL
-    )  # four heads as well as four layers
+    config = AutoConfig.for_model("helium", num_hidden_layers=4, **SMALL)  # four heads as well as four layers
     model = AutoModelForCausalLM.from_config(config)
     message = (
-        "'granite' is not in .*; assumed that model.layers holds its blocks, num_hidden_layers counts them, "
+        "'helium' is not in .*; assumed that model.layers holds its blocks, num_hidden_layers counts them, "
         "and their parts are .*self_attn"
     )
     with pytest.warns(UserWarning, match=message):
         record = architecture_of(model)
     assert (record.blocks, record.depth, record.mlp) == ("layers", "num_hidden_layers", "mlp")
     assert set(record.linear) == set(architecture(AutoConfig.for_model("llama")).linear)
-    with pytest.warns(UserWarning, match="granite"):
+    with pytest.warns(UserWarning, match="helium"):
         assert len(blocks(model)) == depth(config) == 4
 
 

@@ -9,25 +9,29 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
-from avss_core import certificate
-from avss_core.architectures import block_path
+from avss_core import certificate, checks, file_checks
+from avss_core.architectures import block_path, blocks
 from avss_core.certificate import (
     CERTIFICATE,
-    check_own_layers,
-    greedy,
     inspect,
     kept_source,
-    layer_map,
-    probe_logits,
-    probe_prompt,
     verify,
     write_certified,
 )
-from avss_core.configuration import kept_layers
+from avss_core.checks import NEED_WEIGHTS
 from avss_core.digests import digest_tensors, read_json, write_json
 from avss_core.families import DECODERS
+from avss_core.numbering import layer_map
+from avss_core.probe import Continuation, greedy
 from avss_core.pruning import parameter_bytes, parameter_count, prune
 
 REMOVED = [0, 2, 3]
@@ -104,7 +108,7 @@ def test_a_pruned_model_is_certified_by_a_fresh_process(
 ) -> None:
     folder = tmp_path / "model"
     # Blind this process to every tensor: what is green below was seen by another.
-    monkeypatch.setattr(certificate, "_digests", lambda files: {})
+    monkeypatch.setattr(file_checks, "_digests", lambda files: {})
     found = write(tiny_llama, folder, tokenizer)
     assert failed(folder) == {"stored tensors"}
     assert [(check["name"], check["passed"]) for check in found["checks"]] == [(name, True) for name in GREEN]
@@ -113,6 +117,7 @@ def test_a_pruned_model_is_certified_by_a_fresh_process(
     pruned = prune(tiny_llama, REMOVED)
     assert (found["parameters"], found["bytes"]) == (parameter_count(pruned), parameter_bytes(pruned))
     assert layer_map(folder, 3) == KEPT
+    assert found["left_out"] == []
 
 
 @pytest.mark.usefixtures("here")
@@ -130,23 +135,25 @@ def test_every_family_is_green(tiny: Any, tmp_path: Path, family: str, tied: boo
 def test_half_precision_is_green_and_its_cache_is_compared_without_near_ties(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
-    seen: list[torch.dtype] = []
+    seen: list[tuple[torch.dtype, set[torch.dtype]]] = []
 
-    def watched(model: PreTrainedModel, cached: bool) -> list[int]:
-        seen.append(model.dtype)
+    def watched(model: PreTrainedModel, cached: bool) -> Continuation:
+        seen.append((model.dtype, {tensor.dtype for tensor in blocks(model).parameters()}))
         return greedy(model, cached=cached)
 
-    monkeypatch.setattr(certificate, "greedy", watched)
+    monkeypatch.setattr(checks, "greedy", watched)
     write(tiny("qwen2").to(dtype), tmp_path / "model")
     assert failed(tmp_path / "model") == set()
-    assert set(seen) == {torch.float32}
+    # What is outside the blocks is in float32; a block is while it runs, so that memory stays what it was.
+    assert all(found == (torch.float32, {dtype}) for found in seen)
+    assert len(seen) == 4
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.filterwarnings("ignore:model type 'granite' is not in:UserWarning")
+@pytest.mark.filterwarnings("ignore:model type 'helium' is not in:UserWarning")
 def test_a_family_that_is_not_known_is_certified_too(tmp_path: Path) -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
-    config = AutoConfig.for_model("granite", vocab_size=260, num_hidden_layers=6, **sizes)
+    config = AutoConfig.for_model("helium", vocab_size=260, num_hidden_layers=6, head_dim=8, **sizes)
     write(AutoModelForCausalLM.from_config(config).eval(), tmp_path / "model")
     assert failed(tmp_path / "model") == set()
 
@@ -239,19 +246,22 @@ def test_other_logits_than_promised_are_red(written: Path) -> None:
 
 
 def test_a_cache_that_changes_the_tokens_is_red(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificate, "greedy", lambda model, cached: [1, 2] if cached else [1, 3])
-    assert failed(written) == {"cache"}
+    for tokens, nudge in (([1, 3], 0.0), ([1, 2], 0.01)):
+        logits = torch.tensor([[2.0, -4.0]])
+        found = {True: Continuation([1, 2], logits), False: Continuation(tokens, logits + nudge * 4)}
+        monkeypatch.setattr(checks, "greedy", lambda model, cached, found=found: found[cached])
+        assert failed(written) == {"cache"}
 
 
 def test_a_head_that_is_not_tied_as_configured_is_red(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = certificate.load_model
+    load = checks.load_model
 
     def untied(name: str, dtype: str) -> Any:
         model: Any = load(name, dtype=dtype)
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
         return model
 
-    monkeypatch.setattr(certificate, "load_model", untied)
+    monkeypatch.setattr(checks, "load_model", untied)
     assert failed(written) == {"parameters", "tied weights"}
 
 
@@ -301,6 +311,49 @@ def test_a_file_that_is_gone_is_red(written: Path) -> None:
     assert failed(written) == {"configuration", "stored tensors"}
 
 
+def test_what_needs_the_weights_in_memory_can_be_left_out(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "load_model", None)
+    found = inspect(written, logits=False)
+    assert [check.name for check in found] == [name for name in GREEN if name not in NEED_WEIGHTS]
+    assert all(check.passed for check in found)
+    assert next(check.detail for check in found if check.name == "loads with transformers").endswith(
+        "not loaded"
+    )
+    edit_json(written / CERTIFICATE, lambda promise: promise | {"parameters": 1})
+    edit_json(written / "config.json", lambda config: config | {"tie_word_embeddings": False})
+    names = {check.name for check in inspect(written, logits=False) if not check.passed}
+    assert names == {"configuration", "loads with transformers"}
+    edit_json(written / "config.json", lambda config: config | {"tie_word_embeddings": True})
+    names = {check.name for check in inspect(written, logits=False) if not check.passed}
+    assert names == {"parameters"}
+
+
+@pytest.mark.parametrize("settings", [{"num_hidden_layers": 2}, {"hidden_size": 48}, {"layer_types": [FULL]}])
+def test_a_configuration_of_another_model_is_red_without_the_weights(
+    written: Path, settings: dict[str, Any]
+) -> None:
+    edit_json(written / "config.json", lambda config: config | settings)
+    names = {check.name for check in inspect(written, logits=False) if not check.passed}
+    assert names == {"configuration", "loads with transformers"}
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_an_encoder_can_be_checked_without_its_weights(tiny: Any, tmp_path: Path, family: str) -> None:
+    for kind in (None, AutoModel, AutoModelForSequenceClassification):
+        folder = tmp_path / str(kind)
+        write(tiny(family, auto=kind), folder)
+        assert all(check.passed for check in inspect(folder, logits=False))
+
+
+def test_a_fresh_process_can_leave_the_weights_out(written: Path) -> None:
+    assert [check.name for check in verify(written, logits=False) if check.passed] == [
+        name for name in GREEN if name not in NEED_WEIGHTS
+    ]
+
+
 def test_a_folder_without_a_certificate_is_refused(checkpoint: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"checkpoint has no certificate\.json"):
         verify(checkpoint)
@@ -315,26 +368,6 @@ def test_a_killed_check_says_so(written: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(certificate, "ProcessPoolExecutor", killed)
     with pytest.raises(ChildProcessError, match="check it was killed, most likely for memory"):
         verify(written)
-
-
-@pytest.mark.parametrize(
-    ("removed", "message"),
-    [
-        ([4], "layer 4 does not exist: the model has layers 0 to 3. The checkpoint was pruned before: its "
-              "layers 0 to 3 were 0, 2, 3, 5 in the dense model, the others are gone"),
-        ([1, 1], "a layer is named twice in .*was pruned before"),
-        ([0, 1, 2, 3], "all 4 layers shall go; .*was pruned before"),
-    ],
-)  # fmt: skip
-def test_numbers_of_the_dense_model_are_explained(removed: list[int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_own_layers(removed, [0, 2, 3, 5])
-
-
-def test_numbers_of_a_model_that_was_never_pruned_need_no_explanation() -> None:
-    with pytest.raises(ValueError, match=r"the model has layers 0 to 3$"):
-        check_own_layers([4], [0, 1, 2, 3])
-    assert check_own_layers([3, 1], [0, 2, 3, 5]) == [1, 3]
 
 
 @pytest.mark.usefixtures("here")
@@ -370,47 +403,6 @@ def test_sources_stand_under_their_new_names(tiny_gpt2: PreTrainedModel) -> None
     assert source["transformer.h.1.mlp.c_fc.weight"] == old
     assert not any(name.startswith("transformer.h.3.") for name in source)
     assert source["transformer.wte.weight"] == digest_tensors(state)["transformer.wte.weight"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "length"),
-    [
-        ({}, 48),
-        ({"max_position_embeddings": 40}, 32),
-        ({"max_position_embeddings": 9}, 2),
-        ({"sliding_window": 60, "max_position_embeddings": 512}, 76),
-        ({"sliding_window": 60, "max_position_embeddings": 64}, 56),
-        ({"sliding_window": 4096, "max_position_embeddings": 8192}, 48),
-    ],
-)
-def test_the_probe_is_longer_than_a_window_and_fits(tiny: Any, settings: dict[str, int], length: int) -> None:
-    model = tiny("mistral", 1, **({"sliding_window": None} | settings))
-    prompt = probe_prompt(model)
-    assert prompt.shape == (1, length)
-    assert int(prompt.max()) < 260
-    assert torch.equal(prompt, probe_prompt(model))
-
-
-def test_probe_logits_are_those_of_the_last_position(tiny_model: PreTrainedModel) -> None:
-    with torch.inference_mode():
-        expected = tiny_model(probe_prompt(tiny_model)).logits[0, -1].tolist()
-    assert probe_logits(tiny_model) == pytest.approx(expected, abs=1e-5)
-
-
-def test_greedy_is_the_library_s_greedy_generation(tiny_model: PreTrainedModel) -> None:
-    any_model: Any = tiny_model
-    prompt = probe_prompt(tiny_model)
-    expected = any_model.generate(
-        prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=8, min_new_tokens=8,
-        suppress_tokens=[],
-    )  # fmt: skip
-    for cached in (True, False):
-        assert greedy(tiny_model, cached=cached) == expected[0, prompt.shape[1] :].tolist()
-
-
-def test_a_model_that_was_never_pruned_has_the_identity_as_its_map(checkpoint: Path) -> None:
-    assert layer_map(checkpoint, 4) == [0, 1, 2, 3]
-    assert kept_layers(4, []) == [0, 1, 2, 3]
 
 
 def test_the_certificate_is_plain_json_with_sorted_keys(written: Path) -> None:

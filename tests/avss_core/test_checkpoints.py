@@ -1,3 +1,7 @@
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -6,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core import certificate, checkpoints, models
+from avss_core import certificate, checkpoints, checks, models
 from avss_core.certificate import inspect, write_certified_copy
 from avss_core.checkpoints import plan_copy, write_copy
-from avss_core.digests import digest_path, read_json, write_json
+from avss_core.digests import digest_path, folder_written_whole, read_json, write_json
 from avss_core.families import DECODERS
 from avss_core.models import DTYPES, load_model, save_checkpoint
+from avss_core.probe import probe_logits
 from avss_core.pruning import parameter_count, prune
 from avss_core.shards import SINGLE, stored_tensors
 
@@ -172,6 +177,56 @@ def test_a_tensor_without_a_place_is_an_error(checkpoint: Path, monkeypatch: pyt
         plan_copy(checkpoint, REMOVED, "float32")
 
 
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a small file system: `disk("64k")`, or read-only with `disk("64k", "ro")`."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(size: str, mode: str = "rw") -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size},{mode}", "tmpfs", str(place)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        return place
+
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    yield mount
+    subprocess.run(["umount", str(place)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("way", ["copied", "in_memory"])
+class TestDisk:
+    def fill(self, way: str, source: Path, place: Path) -> None:
+        with folder_written_whole(place / "a" / "new") as part:
+            if way == "copied":
+                copied(source, part / "model", "float32")
+            else:
+                save_checkpoint(prune(load_model(str(source)), REMOVED), None, part / "model")
+
+    @pytest.mark.parametrize("size", ["4k", "16k", "100k"])
+    def test_a_full_disk_leaves_nothing(
+        self, checkpoint: Path, disk: Callable[..., Path], way: str, size: str
+    ) -> None:
+        before, place = digest_path(checkpoint), disk(size)
+        with pytest.raises(OSError, match=f"cannot write {place}/a/new: No space left on device; free some"):
+            self.fill(way, checkpoint, place)
+        assert list(place.iterdir()) == []
+        assert digest_path(checkpoint) == before
+
+    def test_a_read_only_disk_is_named(self, checkpoint: Path, disk: Callable[..., Path], way: str) -> None:
+        before, place = digest_path(checkpoint), disk("4m", "ro")
+        with pytest.raises(PermissionError, match=f"cannot write {place}/a/new: Read-only file system; make"):
+            self.fill(way, checkpoint, place)
+        assert digest_path(checkpoint) == before
+
+    def test_a_disk_with_room_is_written(self, checkpoint: Path, disk: Callable[..., Path], way: str) -> None:
+        place = disk("4m")
+        self.fill(way, checkpoint, place)
+        assert (place / "a" / "new" / "model" / SINGLE).is_file()
+
+
 class TestCertificate:
     def write(
         self, source: Path, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None
@@ -194,7 +249,7 @@ class TestCertificate:
         folder.mkdir()
         # What is green below was seen by another process: this one cannot load a model.
         with monkeypatch.context() as blind:
-            blind.setattr(certificate, "load_model", None)
+            blind.setattr(checks, "load_model", None)
             found = self.write(checkpoint, folder, tokenizer)
         assert found["way"] == "copied tensor by tensor"
         assert all(check["passed"] for check in found["checks"])
@@ -203,7 +258,7 @@ class TestCertificate:
         assert read_json(folder / "certificate.json") == found
         pruned = prune(load_model(str(checkpoint)), REMOVED)
         assert found["parameters"] == parameter_count(pruned)
-        assert found["logits"] == pytest.approx(certificate.probe_logits(pruned), abs=1e-5)
+        assert found["logits"] == pytest.approx(probe_logits(pruned), abs=1e-5)
         assert found["source_tensors"] == found["tensors"]
         again = {check.name: check for check in inspect(folder)}
         assert all(check.passed for check in again.values())
@@ -225,6 +280,25 @@ class TestCertificate:
         (tmp_path / "copy" / "certificate.json").unlink()
         assert contents(tmp_path / "copy") == contents(tmp_path / "memory")
         assert (tmp_path / "copy" / "chat_template.jinja").is_file()
+
+    @pytest.mark.usefixtures("here")
+    def test_a_model_too_large_to_load_is_certified_without_its_logits(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "model"
+        folder.mkdir()
+        plan = plan_copy(checkpoint, REMOVED, "float32")
+        assert plan is not None
+        with monkeypatch.context() as blind:
+            blind.setattr(checks, "load_model", None)
+            found = write_certified_copy(plan, None, folder, layer_map=KEPT, provenance={}, logits=False)
+        assert found["left_out"] == ["logits", "cache"]
+        assert found["logits"] is None
+        assert not {"logits", "cache"} & {check["name"] for check in found["checks"]}
+        assert all(check["passed"] for check in found["checks"])
+        later = {check.name: check for check in inspect(folder)}
+        assert all(check.passed for check in later.values())
+        assert "not in memory when it was written" in later["logits"].detail
 
     @pytest.mark.usefixtures("here")
     def test_a_later_change_is_red(self, checkpoint: Path, tmp_path: Path) -> None:

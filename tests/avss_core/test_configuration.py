@@ -36,6 +36,15 @@ DEEPSEEK = {
 }
 
 
+LINEAR = {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "shared_expert_intermediate_size": 16,
+}
+
+
 def random_model(family: str, **settings: Any) -> PreTrainedModel:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
@@ -61,6 +70,21 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
             {"decoder_sparse_step": 1, "mlp_only_layers": [0, 1, 2]},
         ),
         ("qwen3_moe", {"num_experts": 4, "mlp_only_layers": [1, 4, 5]}, {"mlp_only_layers": [3]}),
+        # Windows from layer 3 on: kept are 0 and 2 without one, 3, 5 and 7 with one.
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 3},
+            {
+                "max_window_layers": 5,
+                "layer_types": ["full_attention"] * 2 + ["sliding_attention"] * 3,
+            },
+        ),
+        # Full attention in 3 and 7; the rule itself would give it to the new layer 3 alone.
+        (
+            "qwen3_next",
+            {"num_experts": 4, "full_attention_interval": 4, **LINEAR},
+            {"layer_types": [f"{kind}_attention" for kind in ("linear", "linear", "full", "linear", "full")]},
+        ),
         # Windows in 0, 1, 2, 4, 5 and 6, as three of four; the rule itself would give others of five layers.
         (
             "cohere2",
@@ -95,6 +119,10 @@ def test_a_rule_that_can_say_the_same_of_the_kept_layers_is_rewritten(
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
         ("llama", {"sliding_window_pattern": 4}, "sliding_window_pattern"),
         ("llama", {"moe_layer_freq": 2}, "moe_layer_freq"),
+        ("llama", {"max_window_layers": 3}, "max_window_layers"),
+        ("llama", {"full_attention_interval": 4}, "full_attention_interval"),
+        ("llama", {"first_k_dense_replace": 1}, "first_k_dense_replace"),
+        ("llama", {"decoder_sparse_step": 2}, "decoder_sparse_step"),
     ],
 )
 def test_a_rule_that_cannot_follow_is_refused_with_its_field(
@@ -130,7 +158,7 @@ def test_a_depth_that_an_older_version_of_the_family_left_follows() -> None:
     assert (found.num_hidden_layers, found.n_layer) == (3, 3)
 
 
-@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "gpt_neo", "qwen2", "qwen3", "smollm3"])
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "gpt_neo", "olmo3", "qwen2", "qwen3", "smollm3"])
 @pytest.mark.parametrize("kind", ["full", "sliding"])
 def test_layers_of_one_kind_alone_can_stay(tiny: Any, tmp_path: Any, family: str, kind: str) -> None:
     full, sliding = [0, 3, 5], [1, 2, 4]

@@ -38,6 +38,24 @@ def test_mergekit_gets_a_slice_for_each_run_of_kept_layers() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "model"),
+    [
+        ("org/model@v1.2", "org/model@v1.2"),
+        ("gpt2@abc", "gpt2@abc"),
+        ("/models/plain", "/models/plain"),
+        # mergekit would take these for a revision, an adapter, and neither.
+        ("/models/me@home", {"model": {"path": "/models/me@home"}}),
+        ("../a+b", {"model": {"path": "../a+b"}}),
+        ("/x@y/z@w", {"model": {"path": "/x@y/z@w"}}),
+        ('/a"@b', {"model": {"path": '/a"@b'}}),
+    ],
+)
+def test_a_path_is_not_read_as_a_revision_or_an_adapter(source: str, model: object) -> None:
+    found = YAML(typ="safe").load(mergekit_yaml(source, [0], "float32"))
+    assert found["slices"][0]["sources"][0]["model"] == model
+
+
 @pytest.mark.parametrize("name", ["my: model #1", 'quo"ted', "back\\slash", "- x", "Zwölf", "yes", "{}"])
 def test_any_name_survives_yaml(name: str) -> None:
     yaml = YAML(typ="safe")

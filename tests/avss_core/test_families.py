@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
-from avss_core import certificate
+from avss_core import certificate, checks
 from avss_core.architectures import ARCHITECTURES, block_path, blocks, depth
-from avss_core.certificate import inspect, kept_source, layer_map, write_certified
+from avss_core.certificate import inspect, kept_source, write_certified
 from avss_core.configuration import kept_layers
 from avss_core.digests import write_json
 from avss_core.families import DECODERS, ENCODERS
+from avss_core.numbering import layer_map
 from avss_core.pruning import parameter_bytes, parameter_count, prune
 from avss_core.views import without_layers
 
@@ -31,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "falcon-grouped": {"new_decoder_architecture": True, "num_kv_heads": 2},
     "falcon-serial": {"parallel_attn": False, "multi_query": False},
     "gemma3_text-capped": {"final_logit_softcapping": 5.0},
+    "phi-normed": {"qk_layernorm": True},
     "stablelm-parallel": {"use_parallel_residual": True},
 }
 CASES = [
@@ -44,6 +46,7 @@ LISTS = {
     "gemma2": ("layer_types",),
     "gemma3_text": ("layer_types",),
     "gpt_neo": ("attention_layers",),
+    "olmo3": ("layer_types",),
     "qwen2": ("layer_types",),
     "qwen3": ("layer_types",),
     "smollm3": ("layer_types", "no_rope_layers"),
@@ -223,7 +226,7 @@ def test_certificate(template: Path) -> None:
 
 
 def test_broken_index(dense: PreTrainedModel, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = certificate.load_model
+    load = checks.load_model
     only(dense, causal=True)
     for numbers in (KEPT, [0, 1, 2, 3, 3]):  # not renumbered; two layers of one number
 
@@ -232,7 +235,7 @@ def test_broken_index(dense: PreTrainedModel, written: Path, monkeypatch: pytest
             renumbered(model, numbers)
             return model
 
-        monkeypatch.setattr(certificate, "load_model", stale)
+        monkeypatch.setattr(checks, "load_model", stale)
         assert failed(written) == {"cache"}
 
 
@@ -250,7 +253,7 @@ def test_broken_lists(dense: PreTrainedModel, template: Path, tmp_path: Path) ->
 
 
 def test_broken_tie(dense: PreTrainedModel, written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = certificate.load_model
+    load = checks.load_model
     only(dense, head=True)
 
     def untied(name: str, **options: Any) -> Any:
@@ -260,7 +263,7 @@ def test_broken_tie(dense: PreTrainedModel, written: Path, monkeypatch: pytest.M
         return model
 
     with monkeypatch.context() as patch:
-        patch.setattr(certificate, "load_model", untied)
+        patch.setattr(checks, "load_model", untied)
         assert failed(written) == {"parameters", "tied weights"}
     configure(written, tie_word_embeddings=False)
     assert failed(written) == {"configuration", "loads with transformers"}

@@ -659,6 +659,12 @@ def test_verify_passes_what_was_written(avss, pruned):
     }
 
 
+def test_verify_without_logits_leaves_out_what_needs_the_model(avss, pruned):
+    names = {check["name"] for check in avss("verify", pruned, "--json").json["checks"]}
+    kept = {check["name"] for check in avss("verify", pruned, "--no-logits", "--json").json["checks"]}
+    assert names - kept == {"logits", "cache"}
+
+
 def test_verify_fails_what_was_tampered_with(avss, pruned):
     weights = pruned / "model.safetensors"
     whole = weights.read_bytes()

@@ -1,0 +1,48 @@
+"""Why a model cannot be loaded: errors that name the model, and what to do."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+
+from avss_core.locations import EMBEDDED, gguf_file
+
+
+@contextmanager
+def damage(name: str) -> Iterator[None]:
+    """Turn what libraries raise about a damaged file into an error that names the model.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    known: tuple[type[Exception], ...] = (SafetensorError, StrictDataclassError)
+    verdict = "is damaged"
+    if gguf_file(name):  # whose reader does not tell a damaged file from one of another kind
+        known, verdict = (ValueError, KeyError, IndexError, struct.error), "cannot be read"
+    try:
+        yield
+    except known as error:
+        raise ValueError(f"{name} {verdict}: {error}") from error
+
+
+def refuse_code(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError where a configuration names code of its own, which is never run."""
+    if settings.get("auto_map"):
+        raise ValueError(
+            f"{name} needs remote code (auto_map in config.json: {', '.join(sorted(settings['auto_map']))}), "
+            f"which is never run. If the class of transformers for {settings.get('model_type')!r} fits the "
+            "weights, remove auto_map from a copy of the checkpoint and give that folder."
+        )
+
+
+def not_found(name: str, revision: str | None, error: Exception | str) -> str:
+    """Return the message for a model that cannot be loaded."""
+    at = f" at revision {revision}" if revision else ""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :.")
+    return (
+        f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights and a "
+        f"tokenizer, a GGUF file, a Hub id that this machine can reach, or one of: {', '.join(EMBEDDED)}."
+    )
