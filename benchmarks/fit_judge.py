@@ -31,10 +31,10 @@ COMMAND = "python benchmarks/fit_judge.py --data ../shared/data/judge"
 THRESHOLDS = np.arange(30, 61, 2) / 100
 FOLDS = 4
 TREES = {
-    "n_estimators": 300,
-    "learning_rate": 0.04,
-    "max_depth": 3,
-    "min_samples_leaf": 20,
+    "n_estimators": 200,
+    "learning_rate": 0.05,
+    "max_depth": 4,
+    "min_samples_leaf": 15,
     "subsample": 0.5,
     "max_features": 0.2,
     "random_state": 0,
