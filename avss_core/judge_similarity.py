@@ -98,7 +98,6 @@ def _matched(answer: Vectors, gold: Vectors) -> tuple[float, float, float]:
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-9)
 
 
-@torch.inference_mode()
 def _encoded(texts: Sequence[Text]) -> Iterator[tuple[Text, tuple[Vectors, Vectors]]]:
     """Yield each text with its unit vector, of all tokens, and the unit vectors of the tokens that count."""
     tokenizer, encoder = _encoder()
@@ -114,7 +113,8 @@ def _encoded(texts: Sequence[Text]) -> Iterator[tuple[Text, tuple[Vectors, Vecto
         )
         starts = tokens.pop("offset_mapping")[..., 0]
         special = tokens.pop("special_tokens_mask").bool()
-        states = encoder(**tokens).last_hidden_state.float()
+        with torch.inference_mode():
+            states = encoder(**tokens).last_hidden_state
         mask = tokens["attention_mask"]
         whole = torch.nn.functional.normalize((states * mask[..., None]).sum(1), dim=-1).numpy()
         counts = (starts >= torch.tensor([[len(before)] for before, _ in batch])) & ~special & mask.bool()

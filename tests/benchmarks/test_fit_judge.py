@@ -41,12 +41,10 @@ def test_a_plain_rule_is_found_in_models_and_questions_left_out() -> None:
 
 def test_no_fit_sees_a_verdict_on_what_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     table = made_up(90)
-    before = left_out(table)
-    for model in ("one", "two", "three"):
-        own = table.models == model
-        turned = Table(table.columns, table.correct ^ own, table.sets, table.models, table.questions)
-        for old, new in zip(before, left_out(turned), strict=True):
-            assert (old[own] == new[own]).all()
+    own = table.models == "two"
+    turned = Table(table.columns, table.correct ^ own, table.sets, table.models, table.questions)
+    for old, new in zip(left_out(table), left_out(turned), strict=True):
+        assert (old[own] == new[own]).all()
 
 
 def test_agreement_by_hand() -> None:
