@@ -1,18 +1,4 @@
-"""Offline judges of short answers: one table, one record a judge. Add a judge by adding a function and a row.
-
-Agreement with GPT-4's verdicts (Cohen's kappa) on the answers of llama-7b, by `benchmarks/judges.py`:
-
-| judge    |   nq | sciq | triviaqa | truthfulqa | wikiqa |
-| -------- | ---- | ---- | -------- | ---------- | ------ |
-| exact    | .550 | .503 |     .310 |       .102 |   .000 |
-| contains | .562 | .566 |     .390 |       .196 |  -.008 |
-| f1       | .752 | .611 |     .462 |       .323 |   .328 |
-| rouge_l  | .737 | .594 |     .450 |       .269 |   .268 |
-
-So shared words tell little where answers are sentences (TruthfulQA, WikiQA): there the judge is weak.
-Thresholds and default judges were chosen on the answers of gpt2-xl and gpt-j-6b: there the mean kappa of the
-five sets moves by less than .02 for a threshold from 0.45 to 0.65 and falls above, for both scores, so each
-has the round value, one half.
+"""Normalise short answers and score how an answer's words agree with those of its gold answers.
 
 An answer without a word is wrong, a gold answer without one never matches, and one string in place of the
 sequence of gold answers is a TypeError.
@@ -20,32 +6,12 @@ sequence of gold answers is a TypeError.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cache
 from itertools import dropwhile
 from typing import Any
 
-from avss_core.registry import lookup
-
-F1_CORRECT = 0.5
-"""Token F1 from which an answer counts as correct."""
-
-ROUGE_L_CORRECT = 0.5
-"""ROUGE-L F-measure from which an answer counts as correct."""
-
 _ARTICLES = frozenset({"a", "an", "the"})
-
-
-@dataclass(frozen=True)
-class Judge:
-    """One way to tell whether an answer is correct, without a model."""
-
-    name: str
-    verdict: Callable[[str, Sequence[str]], bool]
-    """Takes an answer and its gold answers, any of which may match."""
-    reference: str
-    """Definition and source."""
 
 
 def normalise(text: str) -> str:
@@ -96,51 +62,6 @@ def rouge_l(answer: str, golds: Sequence[str]) -> float:
     """
     scores = (_rouge().score(gold, answer)["rougeL"].fmeasure for gold in _aliases(golds))
     return max(map(float, scores), default=0.0)
-
-
-def judge(name: str) -> Judge:
-    """Return the record of a judge.
-
-    Raises:
-        LookupError: no judge has that name; near matches are given.
-    """
-    return lookup(JUDGES, name, "judge")
-
-
-def default_judge(set_name: str) -> str:
-    """Return the name of the judge of a question set, `contains` for a set without measured verdicts."""
-    return DEFAULT_JUDGE.get(set_name, "contains")
-
-
-def _f1_verdict(answer: str, golds: Sequence[str]) -> bool:
-    """Return whether the token F1 reaches its threshold."""
-    return f1(answer, golds) >= F1_CORRECT
-
-
-def _rouge_l_verdict(answer: str, golds: Sequence[str]) -> bool:
-    """Return whether ROUGE-L reaches its threshold."""
-    # The package rounds precision and recall before their mean, so that a true half can come out just below.
-    return round(rouge_l(answer, golds), 9) >= ROUGE_L_CORRECT
-
-
-JUDGES: Mapping[str, Judge] = {
-    record.name: record
-    for record in (
-        Judge("exact", exact_match, "normalised answer = a normalised gold answer; 1606.05250"),
-        Judge("contains", contains, "a normalised gold answer is in the normalised answer, as whole tokens"),
-        Judge("f1", _f1_verdict, f"token F1 >= {F1_CORRECT}; 1606.05250"),
-        Judge("rouge_l", _rouge_l_verdict, f"ROUGE-L F-measure >= {ROUGE_L_CORRECT}; Lin 2004"),
-    )
-}
-
-DEFAULT_JUDGE: Mapping[str, str] = {
-    "nq": "f1",
-    "sciq": "f1",
-    "triviaqa": "f1",
-    "truthfulqa": "rouge_l",
-    "wikiqa": "f1",
-}
-"""The judge of each set that agrees best with GPT-4 on the models that thresholds were chosen on."""
 
 
 class _Words:

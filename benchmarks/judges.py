@@ -1,7 +1,7 @@
 """Measure how far the offline judges agree with GPT-4's verdicts: `python benchmarks/judges.py --data DIR`.
 
 DIR holds a file SET.MODEL.jsonl for each set and model, whose rows have an answer, a gold (aliases joined by
-"; ") and gpt4_correct.
+"; ") and gpt4_correct. The fitted judges saw these answers: `benchmarks/fit_judge.py` measures them.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from avss_core.answers import DEFAULT_JUDGE, JUDGES, f1, rouge_l
+from avss_core.answers import f1, rouge_l
+from avss_core.judges import DEFAULT_JUDGE, JUDGES
 
 CHOSEN_ON = ("gpt2-xl", "gpt-j-6b")
 HELD_OUT = ("llama-7b-hf",)
@@ -37,10 +38,12 @@ def kappa(rows: Rows, verdicts: list[bool]) -> float:
 def print_agreement(title: str, rows: dict[str, Rows]) -> None:
     """Print kappa, judge by set, the default judge of each set marked."""
     print(f"\n{title}\n{'judge':<12}" + "".join(f"{name:>12}" for name in rows))
-    for judge in JUDGES.values():
+    for judge in (record for record in JUDGES.values() if not record.name.startswith("fitted")):
         cells = []
         for name, members in rows.items():
-            value = kappa(members, [judge.verdict(row["answer"], row["gold"]) for row in members])
+            value = kappa(
+                members, judge.verdicts([(row["question"], row["answer"], row["gold"]) for row in members])
+            )
             cells.append(f"{value:.3f}{'*' if DEFAULT_JUDGE[name] == judge.name else ' '}")
         print(f"{judge.name:<12}" + "".join(f"{cell:>12}" for cell in cells))
     print(f"{'rows':<12}" + "".join(f"{len(members):>11} " for members in rows.values()))

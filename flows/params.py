@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from avss_core.answers import JUDGES
+from avss_core.judges import JUDGES
 from avss_core.localization import READINGS
 from avss_core.scores import SCORES
 

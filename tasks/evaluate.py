@@ -6,10 +6,10 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.answers import default_judge, judge
 from avss_core.batches import token_stream
 from avss_core.comparison import mean_with_interval, paired_difference
 from avss_core.generation import answer_questions, few_shot_prompt
+from avss_core.judges import default_judge, judge
 from avss_core.perplexity import language_modelling
 from avss_core.sentiment import balanced_demonstrations, predict_sentiment
 from avss_core.summary import summarise
@@ -39,8 +39,7 @@ def answer_set(
     """
     network, tokenizer = model_at(model, dtype, device)
     name = questions.parent.name
-    verdict = judge(default_judge(name) if judge_name == "default" else judge_name)
-    exact = judge("exact")
+    judged_by = judge(default_judge(name) if judge_name == "default" else judge_name)
     shown = [(row["question"], row["answers"][0]) for path in demonstrations for row in read_prepared(path)]
     rows = read_prepared(questions)[:limit]
     prompts = [few_shot_prompt(shown[:shots], row["question"]) for row in rows]
@@ -53,18 +52,23 @@ def answer_set(
             batch_size=batch_size,
             progress=advance,
         )
+    judged = [
+        (row["question"], answer.text, row["answers"]) for row, answer in zip(rows, answers, strict=True)
+    ]
     return {
-        "judge": verdict.name,
+        "judge": judged_by.name,
         "shots": min(shots, len(shown)),
         "answers": [
             {
                 "id": row["id"],
                 "answer": answer.text,
                 "confidence": answer.confidence,
-                "correct": verdict.verdict(answer.text, row["answers"]),
-                "exact": exact.verdict(answer.text, row["answers"]),
+                "correct": correct,
+                "exact": exact,
             }
-            for row, answer in zip(rows, answers, strict=True)
+            for row, answer, correct, exact in zip(
+                rows, answers, judged_by.verdicts(judged), judge("exact").verdicts(judged), strict=True
+            )
         ],
     }
 

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from prefect import task
 
 from avss_core.activations import SITES
-from avss_core.answers import JUDGES
 from avss_core.digests import folder_written_whole, read_json, write_json, write_text
+from avss_core.judges import JUDGES
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
 from tasks.figures import write_figures

@@ -72,11 +72,13 @@ def _import_graph() -> grimp.ImportGraph:
 
 
 def _source_digest(module: str) -> str:
-    """Return the digest of a module's source file."""
+    """Return the digest of a module's source file and of the data of the same name beside it."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise LookupError(f"the module {module} has no source file to take a fingerprint of")
-    return digest_path(Path(spec.origin))
+    source = Path(spec.origin)
+    data = source.with_suffix(".json")
+    return digest_json([digest_path(source), *([digest_path(data)] if data.exists() else [])])
 
 
 @functools.lru_cache(maxsize=256)

@@ -237,7 +237,7 @@ def test_an_unknown_reading_has_a_near_match(refused, reading):
 
 
 def test_every_registered_name_is_accepted(load):
-    from avss_core.answers import JUDGES
+    from avss_core.judges import JUDGES
     from avss_core.localization import READINGS
     from avss_core.scores import SCORES
 

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import GradientBoostingClassifier
+
+from avss_core import fitted_judge
+from avss_core.fitted_judge import FILE, Fit, feature_table, fitted_verdicts, read_fits
+from avss_core.judge_features import features
+from avss_core.judge_similarity import SIMILARITIES
+from benchmarks.fit_judge import TREES, Fitted, as_json, as_record
+
+SETS = {"nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"}
+
+
+def test_a_tree_by_hand() -> None:
+    tree = ["f1", 0.5, -2.0, ["golds", 1.0, 1.0, 3.0]]
+    fit = Fit(("golds", "f1"), start=0.5, trees=[tree, 0.25], threshold=0.5, kappa={})
+    columns = np.array([[1.0, 0.5], [1.0, 0.6], [2.0, 0.6]])
+    assert fit.probabilities(columns) == pytest.approx(1 / (1 + np.exp(-np.array([-1.25, 1.75, 3.75]))))
+
+
+def test_probabilities_from_json_are_the_library_s(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0)
+    columns = np.round(numbers.normal(size=(400, 4)), 5)
+    correct = columns[:, 0] + columns[:, 1] * columns[:, 2] > 0.5
+    trees = GradientBoostingClassifier(**TREES).fit(columns, correct)
+    record = as_record(Fitted(trees, 0.4), ["a", "b", "c", "d"], {"kept": {}})
+    path = tmp_path / "judge.json"
+    path.write_text(as_json({"mine": record}, 400), encoding="utf-8")
+    fit = read_fits(path)["mine"]
+    fresh = np.round(numbers.normal(size=(500, 4)), 5)
+    for rows in (columns, fresh):
+        np.testing.assert_allclose(fit.probabilities(rows), trees.predict_proba(rows)[:, 1], atol=1e-4)
+    assert fit.threshold == 0.4
+
+
+def test_rules_come_before_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitted_judge, "read_fits", lambda path: {"fitted": None})
+    rows = [("Who?", "", ["Ann"]), ("Who?", "?!", ["Ann"]), ("Who?", "the ann", ["Ann"]), ("Who?", "x", [""])]
+    assert fitted_verdicts("fitted", [*rows, ("Who?", "x", [])]) == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "golds", "expected"),
+    [
+        ("in which year did it end", "1945", ["one thousand, nine hundred and forty-five"], True),
+        ("who wrote the opera fidelio", "Ludwig van Beethoven", ["Beethoven"], True),
+        ("who wrote the opera fidelio", "Wolfgang Amadeus Mozart", ["Beethoven"], False),
+        ("what is the capital of france", "Lyon", ["Paris"], False),
+    ],
+)
+def test_plain_cases(question: str, answer: str, golds: list[str], expected: bool) -> None:
+    assert fitted_verdicts("fitted_lexical", [(question, answer, golds)]) == [expected]
+
+
+def test_the_shipped_file_says_what_it_is() -> None:
+    stored = json.loads(FILE.read_text(encoding="utf-8"))
+    assert stored["command"].startswith("python benchmarks/fit_judge.py")
+    assert stored["rows"] == 10989
+    assert FILE.stat().st_size < 700_000
+    lexical = tuple(features("who", "Paris", ["Paris"]))
+    fits = read_fits(FILE)
+    assert fits["fitted_lexical"].features == lexical
+    assert fits["fitted"].features == (*lexical, *SIMILARITIES)
+    for fit in fits.values():
+        assert 0.3 <= fit.threshold <= 0.6
+        for protocol in fit.kappa.values():
+            assert set(protocol) == SETS
+            assert all(
+                {"gpt2-xl", "gpt-j-6b", "llama-7b-hf", "mean"} <= set(found) for found in protocol.values()
+            )
+
+
+def test_lexical_features_need_no_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitted_judge, "similarities", None)
+    table = feature_table([("who", "Ann Lee", ["Ann"])], ["f1", "recall"])
+    assert table.tolist() == [[0.66667, 1.0]]
