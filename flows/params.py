@@ -169,6 +169,12 @@ class Mitigate(Section):
     patience: Count
 
 
+class Gates(Section):
+    """What fails a run."""
+
+    min_retention: Share | None
+
+
 class Params(Section):
     """All parameters, one section a stage."""
 
@@ -182,6 +188,7 @@ class Params(Section):
     evaluate: Evaluate
     localize: Localize
     mitigate: Mitigate
+    gates: Gates
 
     @field_validator("score")
     @classmethod

@@ -9,6 +9,7 @@ from prefect import flow
 from flows import ROOT
 from flows.collect import collect
 from flows.evaluate import evaluate
+from flows.gate import gate
 from flows.localize import localize
 from flows.mitigate import mitigate
 from flows.params import Params
@@ -21,7 +22,7 @@ from tasks.tracking import pipeline_run
 
 STAGES: Mapping[str, Any] = {
     stage.name: stage
-    for stage in (prepare, collect, score, prune, speed, evaluate, localize, mitigate, report)
+    for stage in (prepare, collect, score, prune, speed, evaluate, localize, mitigate, report, gate)
 }
 """The stages of `dvc.yaml`, in the order in which they run."""
 

@@ -71,6 +71,11 @@ class Workspace:
         return self.root / "data" / "mitigation"
 
     @property
+    def gates(self) -> Path:
+        """What the last word on the run was."""
+        return self.root / "data" / "gates.json"
+
+    @property
     def reports(self) -> Path:
         """What a person reads."""
         return self.root / "reports"
