@@ -22,6 +22,7 @@ def evaluate_checkpoint(params: Params, prepared: Path, model: Path) -> tuple[di
             max_new_tokens=options.max_new_tokens,
             batch_size=options.batch_size,
             judge_name=options.judge,
+            chat=options.chat,
         )
         for name in params.data.sets
     }

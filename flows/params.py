@@ -118,6 +118,7 @@ class Evaluate(Section):
 
     shots: Natural
     limit: Count | None
+    chat: bool
     max_new_tokens: Count
     batch_size: Count
     judge: str

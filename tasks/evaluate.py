@@ -10,13 +10,19 @@ from avss_core.answers import default_judge, judge
 from avss_core.batches import token_stream
 from avss_core.calibration import summarise
 from avss_core.comparison import mean_with_interval, paired_difference
-from avss_core.generation import answer_questions, few_shot_prompt
+from avss_core.demonstrations import demonstrations_for, fitted_prompt
+from avss_core.generation import answer_questions
+from avss_core.likelihood import gold_nll, preference_margin
 from avss_core.perplexity import language_modelling
 from avss_core.sentiment import balanced_demonstrations, predict_sentiment
+from avss_core.shared_prompt import context_length
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_documents, read_prepared
 from tasks.units import unit
+
+SCORED_ANSWERS = 4
+"""Accepted answers, and as many wrong ones, of a question whose likelihood is measured: its first."""
 
 
 @unit("answer-set")
@@ -32,10 +38,12 @@ def answer_set(
     max_new_tokens: int,
     batch_size: int,
     judge_name: str,
+    chat: bool,
 ) -> dict[str, Any]:
-    """Return every answer to a set's test questions with confidence and verdicts.
+    """Return every answer to a set's test questions with confidence, verdicts and scores of given answers.
 
-    The demonstrations are the first rows of the given files, the same for every model.
+    The demonstrations are the first rows of the given files, the same for every model, without one that asks
+    the question itself; those that a model's context has no room for are counted as dropped.
     """
     network, tokenizer = model_at(model, dtype, device)
     name = questions.parent.name
@@ -43,12 +51,26 @@ def answer_set(
     exact = judge("exact")
     shown = [(row["question"], row["answers"][0]) for path in demonstrations for row in read_prepared(path)]
     rows = read_prepared(questions)[:limit]
-    prompts = [few_shot_prompt(shown[:shots], row["question"]) for row in rows]
+    context = context_length(network)
+    prompts = [
+        fitted_prompt(
+            tokenizer,
+            demonstrations_for(row["question"], shown, shots),
+            row["question"],
+            room=None if context is None else context - max_new_tokens,
+            chat=chat,
+            name=row["id"],
+        )
+        for row in rows
+    ]
+    accepted, wrong = ([_scored(row[field]) for row in rows] for field in ("answers", "wrong_answers"))
+    space = "" if chat else " "
     with progress(f"questions of {name}", len(rows)) as advance:
         answers = answer_questions(
             network,
             tokenizer,
-            prompts,
+            [prompt.text for prompt in prompts],
+            given=[[space + text for text in [*a, *w]] for a, w in zip(accepted, wrong, strict=True)],
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
             progress=advance,
@@ -56,6 +78,7 @@ def answer_set(
     return {
         "judge": verdict.name,
         "shots": min(shots, len(shown)),
+        "dropped_demonstrations": sum(prompt.dropped for prompt in prompts),
         "answers": [
             {
                 "id": row["id"],
@@ -63,8 +86,10 @@ def answer_set(
                 "confidence": answer.confidence,
                 "correct": verdict.verdict(answer.text, row["answers"]),
                 "exact": exact.verdict(answer.text, row["answers"]),
+                "dropped_demonstrations": prompt.dropped,
+                **_likelihoods(answer.given, len(truths)),
             }
-            for row, answer in zip(rows, answers, strict=True)
+            for row, prompt, truths, answer in zip(rows, prompts, accepted, answers, strict=True)
         ],
     }
 
@@ -142,13 +167,40 @@ def compare_variants(before: Mapping[str, Any], after: Mapping[str, Any], *, see
     }
 
 
+def _scored(texts: Sequence[str]) -> list[str]:
+    """Return the answers whose likelihood is measured."""
+    return [text.strip() for text in texts if text.strip()][:SCORED_ANSWERS]
+
+
+def _likelihoods(given: Sequence[float | None], truths: int) -> dict[str, Any]:
+    """Return the figures of scored answers, of which the first `truths` are accepted ones."""
+    accepted, wrong = (
+        [score for score in part if score is not None] for part in (given[:truths], given[truths:])
+    )
+    margin = preference_margin(accepted, wrong)
+    return {
+        "gold_nll": gold_nll(accepted),
+        "preference_margin": margin,
+        "preference": None if margin is None else margin > 0,
+    }
+
+
+def _mean_where_known(values: Sequence[float | None], seed: int) -> dict[str, Any]:
+    """Return the mean of the values that are there with its interval, and their number."""
+    known = [value for value in values if value is not None]
+    return {"n": len(known), **mean_with_interval(known, seed)}
+
+
 def _set_figures(found: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return the figures of one set's answers."""
     rows = found["answers"]
     return {
         **summarise([row["confidence"] for row in rows], [row["correct"] for row in rows], seed),
         "exact_match": mean_with_interval([row["exact"] for row in rows], seed),
+        "gold_nll": _mean_where_known([row["gold_nll"] for row in rows], seed),
+        "preference_accuracy": _mean_where_known([row["preference"] for row in rows], seed),
         "answered": mean_with_interval([bool(row["answer"]) for row in rows], seed)["value"],
         "judge": found["judge"],
         "shots": found["shots"],
+        "dropped_demonstrations": found["dropped_demonstrations"],
     }

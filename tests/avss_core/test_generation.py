@@ -10,15 +10,11 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from avss_core import generation
-from avss_core.generation import (
-    Answer,
-    answer_questions,
-    continuation_log_likelihoods,
-    few_shot_prompt,
-    question_prompt,
-    shared_prefix,
-)
+from avss_core import shared_prompt
+from avss_core.generation import Answer, answer_questions
+from avss_core.likelihood import continuation_log_likelihoods
+from avss_core.prompts import few_shot_prompt, question_prompt
+from avss_core.shared_prompt import shared_prefix
 
 END = "<|endoftext|>"
 FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3")
@@ -423,8 +419,8 @@ def test_shared_prefix_equals_a_loop(sequences, keep):
 
 def test_the_shared_prompt_is_left_out_only_where_a_window_would_slide(tiny, tokenizer, monkeypatch):
     kept = []
-    real = generation._prefix_cache
-    monkeypatch.setattr(generation, "_prefix_cache", lambda m, ids: kept.append(len(ids)) or real(m, ids))
+    real = shared_prompt._run
+    monkeypatch.setattr(shared_prompt, "_run", lambda m, ids: kept.append(len(ids)) or real(m, ids))
     for family, field in (("mistral", "sliding_window"), ("gpt_neo", "window_size")):
         for window in (8, 128):
             model = tiny(family, layers=1, **{field: window})
