@@ -71,8 +71,8 @@ def added_tokens(
 ) -> list[list[int]]:
     """Return the token ids that each given text adds to a prompt.
 
-    None where it is too long for the model's context, or where its start and the prompt's end are one token,
-    so that the prompt cannot be read first: `score_the_rest` tells these apart.
+    No ids where it is too long for the model's context, or where its start and the prompt's end are one
+    token, so that the prompt cannot be read first: `score_the_rest` tells these apart.
 
     Raises:
         ValueError: a given text adds no token.
@@ -117,10 +117,13 @@ def given_scores(
         given: for each row the token ids of its continuations, of which rows may have different numbers; one
             without a token scores nan.
     """
-    scores: list[list[float]] = [[0.0] * len(own) for own in given]
+    scores = [[math.nan] * len(own) for own in given]
     # The shortest of each row go together, then the next, so that little is padded.
-    orders = [sorted(range(len(own)), key=[len(ids) for ids in own].__getitem__) for own in given]
-    for turn in range(max(map(len, given), default=0)):
+    orders = [
+        sorted(filter(own.__getitem__, range(len(own))), key=[len(ids) for ids in own].__getitem__)
+        for own in given
+    ]
+    for turn in range(max(map(len, orders))):
         places = [order[turn] if turn < len(order) else None for order in orders]
         ids = [[] if at is None else list(own[at]) for at, own in zip(places, given, strict=True)]
         means = _means(rows, last, ids)

@@ -1,9 +1,9 @@
-"""Compare few-shot answering with lm-evaluation-harness: `python benchmarks/answers.py --data DIR --model DIR`.
+"""Compare answering with lm-evaluation-harness: `python benchmarks/answers.py --data DIR --model DIR`.
 
-DIR of the data holds train.jsonl and test.jsonl of one question set, such as nq; the model is a checkpoint
-folder. Both sides get the same prompts, greedy, in float32, in one process and in turn, part by part, so that a
-load on the machine falls on both. Where answers differ, the smaller gap between the two likeliest tokens' logits
-on the way tells whether rounding can have decided. Needs `pip install -c constraints.txt -e '.[benchmark]'`.
+The data folder holds train.jsonl and test.jsonl of one question set, such as nq; the model is a checkpoint
+folder. Both sides get the same prompts, greedy, in float32, in one process and in turn, part by part, so that
+a load on the machine falls on both. Where answers differ, the gap between the two likeliest tokens' logits
+where they part tells whether rounding decided. Needs `pip install -c constraints.txt -e '.[benchmark]'`.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--model", required=True, help="checkpoint folder")
     parser.add_argument("--limit", type=int, default=500, help="test questions")
-    parser.add_argument("--batch-size", type=int, default=32, help="our batch size; the harness has 16")
+    parser.add_argument("--batch-size", type=int, default=64, help="ours; the harness has 16")
     parser.add_argument("--part", type=int, default=100, help="questions that a side answers in one turn")
     options = parser.parse_args()
     model, tokenizer = load_model(options.model), load_tokenizer(options.model)
@@ -75,7 +75,7 @@ def main() -> None:
                 model, tokenizer, part, max_new_tokens=NEW_TOKENS, batch_size=options.batch_size
             )
         ],
-        "theirs": lambda part: their_answers(harness, part),
+        "lm-eval": lambda part: their_answers(harness, part),
     }
     seconds, answers = dict.fromkeys(sides, 0.0), {name: [] for name in sides}
     for warm in sides.values():
@@ -87,16 +87,13 @@ def main() -> None:
             begin = time.perf_counter()
             answers[name] += side(part)
             seconds[name] += time.perf_counter() - begin
-        print(
-            f"{start + len(part):4} questions: ours {seconds['ours']:.1f} s, lm-eval {seconds['theirs']:.1f} s"
-        )
+        times = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
+        print(f"{start + len(part):4} questions: {times}", flush=True)
     differing = [i for i, pair in enumerate(zip(*answers.values(), strict=True)) if pair[0] != pair[1]]
-    print(
-        f"{len(prompts)} questions, {torch.get_num_threads()} threads: {len(prompts) - len(differing)} equal answers"
-    )
-    print(f"ours / lm-eval = {seconds['ours'] / seconds['theirs']:.3f}")
+    print(f"{len(prompts) - len(differing)} of {len(prompts)} answers are equal")
+    print(f"ours / lm-eval = {seconds['ours'] / seconds['lm-eval']:.3f} ({torch.get_num_threads()} threads)")
     for index in differing:
-        ours, theirs = answers["ours"][index], answers["theirs"][index]
+        ours, theirs = answers["ours"][index], answers["lm-eval"][index]
         gap = smallest_gap(model, tokenizer, prompts[index], ours, theirs)
         print(f"question {index}: ours {ours!r}, lm-eval {theirs!r}; logit gap where they part {gap:.1e}")
 

@@ -118,12 +118,6 @@ def assert_same(found: Sequence[Answer], expected: Sequence[Answer]) -> None:
     assert [answer.confidence for answer in found] == pytest.approx(confidences, abs=1e-5)
 
 
-def test_prompts_show_demonstrations_before_the_question():
-    assert question_prompt("Who?") == "Question: Who?\nAnswer:"
-    assert few_shot_prompt([], "Who?") == question_prompt("Who?")
-    assert few_shot_prompt([("A?", "b")], "Who?") == "Question: A?\nAnswer: b\n\nQuestion: Who?\nAnswer:"
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_equal_a_forward_pass_a_token_for_any_batch_size(family, stopping, tokenizer):
     model = stopping(family, tokenizer)
@@ -426,3 +420,34 @@ def test_the_shared_prompt_is_left_out_only_where_a_window_would_slide(tiny, tok
             model = tiny(family, layers=1, **{field: window})
             answer_questions(model, tokenizer, ["aaaaaaaab", "aaaaaaaaccc"], max_new_tokens=1)
     assert kept == [0, 8, 0, 8]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_batches_of_1_8_and_32_give_the_same_answers_and_log_probabilities(family, stopping, tokenizer):
+    model = stopping(family, tokenizer)
+    prompts = [few_shot_prompt(SHOTS, "Who " + "and who " * (n % 6) + str(n) + "?") for n in range(40)]
+    given = [[" a", f" {n} and more"] for n in range(40)]
+    one, *others = [
+        answer_questions(model, tokenizer, prompts, given=given, max_new_tokens=8, batch_size=size)
+        for size in (1, 8, 32)
+    ]
+    for found in others:
+        assert [answer.text for answer in found] == [answer.text for answer in one]
+        for first, second in zip(one, found, strict=True):
+            assert math.log(second.confidence) == pytest.approx(math.log(first.confidence), abs=1e-4)
+            assert second.given == pytest.approx(first.given, abs=1e-4)
+
+
+def test_what_all_rows_share_is_not_copied_when_rows_leave():
+    layer = shared_prompt.DynamicLayer()
+    keys = torch.arange(6.0).view(1, 1, 3, 2)
+    layer.update(keys, -keys)
+    roomy = shared_prompt.RoomyLayer(layer, rows=3, room=5)
+    new = torch.arange(6.0).view(3, 1, 1, 2) + 10
+    roomy.update(new, -new)
+    before = roomy.keys.data_ptr()
+    roomy.batch_select_indices(torch.tensor([0, 2]))
+    expected = torch.cat([keys.expand(2, -1, -1, -1), new[[0, 2]]], 2)
+    assert torch.equal(roomy.keys, expected)
+    assert torch.equal(roomy.values, -expected)
+    assert roomy.keys.data_ptr() == before
