@@ -97,3 +97,10 @@ def pad(
         attention[row, start:stop] = True
         counted[row, start + skip : stop] = True
     return Batch(ids, attention, counted, first_sample)
+
+
+def by_length(sequences: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """Yield the indices of sequences of similar length together."""
+    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from avss_core.answers import contains, exact_match, f1, rouge_l
-from avss_core.fitted_judge import fitted_verdicts
+from avss_core.fitted_judge import FILE, fitted_verdicts, read_fits
 from avss_core.registry import lookup
 
 F1_CORRECT = 0.5
@@ -73,6 +73,16 @@ def judge(name: str) -> Judge:
 def default_judge(set_name: str) -> str:
     """Return the name of the judge of a question set, `fitted` for a set without measured verdicts."""
     return DEFAULT_JUDGE.get(set_name, "fitted")
+
+
+def kappa(name: str, set_name: str) -> float | None:
+    """Return a judge's agreement with GPT-4 on a set (Cohen's kappa), None where it was not measured.
+
+    For the fitted judges, on the answers of the three models, each left out of the fit in turn.
+    """
+    fit = read_fits(FILE).get(name)
+    found = None if fit is None else fit.kappa["model left out"].get(set_name)
+    return None if found is None else float(found["together"])
 
 
 def _f1_verdict(answer: str, golds: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
 from avss_core.architectures import ARCHITECTURES, architecture
-from avss_core.generation import Progress, no_progress
+from avss_core.progress import Progress, no_progress
 
 HEAD_WORDS = 1024
 """Entries of the vocabulary whose logits are held at once. Those of a whole batch would take gigabytes; those

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.architectures import architecture_of, blocks
-from avss_core.generation import Answer, Progress, answer_questions, no_progress
+from avss_core.generation import Answer, answer_questions
+from avss_core.progress import Progress, no_progress
 from avss_core.pruning import known_layers
 from avss_core.views import with_blocks
 

@@ -15,7 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from avss_core.activations import Seen, at_site, observed, run_blocks
 from avss_core.architectures import blocks
 from avss_core.batches import Batch, pad
-from avss_core.generation import Progress, no_progress, question_prompt, shared_prefix
+from avss_core.progress import Progress, no_progress
+from avss_core.prompts import question_prompt
+from avss_core.shared_prompt import shared_prefix
 
 
 @dataclass(frozen=True)

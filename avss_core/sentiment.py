@@ -6,7 +6,8 @@ from typing import Any
 from scipy.special import expit
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.generation import Progress, continuation_log_likelihoods, no_progress
+from avss_core.likelihood import continuation_log_likelihoods
+from avss_core.progress import Progress, no_progress
 
 LABEL_WORDS = (" negative", " positive")
 """The continuation of each label, 0 and 1."""

@@ -20,7 +20,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from avss_core.architectures import depth
-from avss_core.generation import Progress, no_progress
+from avss_core.progress import Progress, no_progress
 from avss_core.pruning import parameter_count
 
 _RESET = "5"

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from avss_core.activations import observed
 from avss_core.architectures import blocks, depth
 from avss_core.configuration import kept_layers
-from avss_core.generation import Progress, no_progress
 from avss_core.perplexity import LanguageModelling, batches_loss, window_batches
+from avss_core.progress import Progress, no_progress
 from avss_core.pruning import check_layers
 from avss_core.views import shallow_copy, with_blocks
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from avss_core.answers import DEFAULT_JUDGE, default_judge, judge
 from avss_core.architectures import depth
-from avss_core.generation import answer_questions, few_shot_prompt
+from avss_core.generation import answer_questions
 from avss_core.models import load_model, load_tokenizer
+from avss_core.prompts import few_shot_prompt
 from avss_core.readout import answers_by_layer
 from avss_core.summary import summarise
 

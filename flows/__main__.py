@@ -6,7 +6,18 @@ import sys
 from flows import ROOT
 from flows.errors import readable_errors
 
-STAGE_NAMES = ("prepare", "collect", "score", "prune", "speed", "evaluate", "localize", "mitigate", "report", "gate")
+STAGE_NAMES = (
+    "prepare",
+    "collect",
+    "score",
+    "prune",
+    "speed",
+    "evaluate",
+    "localize",
+    "mitigate",
+    "report",
+    "gate",
+)
 
 
 def main(arguments: list[str]) -> None:

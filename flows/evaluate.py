@@ -1,27 +1,43 @@
 """Stage evaluate: the dense and the pruned model on the same questions, text and reviews."""
 
-from avss_core.digests import folder_written_whole, write_json
-from flows.evaluation import evaluate_checkpoint, figures_by_name
+from avss_core.digests import folder_written_whole, read_json, write_json
+from flows.evaluation import evaluate_checkpoint, evaluate_layers, figures_by_name
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
-from tasks.evaluate import compare_variants
+from tasks.answer_rows import write_answers
+from tasks.evaluate import compare_variants, retained
+from tasks.harness import harness_results
 from tasks.tracking import StageLog
 
 
 @stage("evaluate", ("seed", "model", "data", "evaluate"))
 def evaluate(params: Params, workspace: Workspace) -> StageLog:
-    """Measure what pruning cost."""
-    dense, dense_answers = evaluate_checkpoint(params, workspace.prepared, workspace.dense)
-    pruned, pruned_answers = evaluate_checkpoint(params, workspace.prepared, workspace.pruned)
+    """Measure what pruning cost, and what each layer of the dense model would answer."""
+    dense, dense_record = evaluate_checkpoint(params, workspace.prepared, workspace.dense)
+    layers = evaluate_layers(params, workspace.prepared, workspace.dense)
+    pruned, pruned_record = evaluate_checkpoint(params, workspace.prepared, workspace.pruned)
     figures = {
         "dense": dense,
         "pruned": pruned,
-        "pruned_against_dense": compare_variants(dense_answers, pruned_answers, seed=params.seed),
+        "pruned_against_dense": compare_variants(dense_record, pruned_record, seed=params.seed),
+        "retention": retained(dense_record, pruned_record, seed=params.seed),
+        "layers": layers,
     }
+    name = read_json(workspace.dense / "model_card.json")["name"]
     with folder_written_whole(workspace.evaluation, replace=True) as part:
         write_json(part / "figures.json", figures)
-        write_json(part / "answers.json", {"dense": dense_answers, "pruned": pruned_answers})
+        write_answers(part / "answers.parquet", {"dense": dense_record, "pruned": pruned_record})
+        for variant, found in (("dense", dense), ("pruned", pruned)):
+            results = harness_results(
+                f"{name} ({variant})",
+                found,
+                dtype=params.model.dtype,
+                device=params.model.device,
+                shots=params.evaluate.shots,
+                seed=params.seed,
+            )
+            write_json(part / f"results_{variant}.json", results)
     return StageLog(
         metrics=figures_by_name("dense", dense) | figures_by_name("pruned", pruned),
         tables={"evaluation.json": figures},

@@ -4,40 +4,44 @@ from pathlib import Path
 from typing import Any
 
 from flows.params import Params
-from tasks.evaluate import answer_set, sentiment, summarise_variant, text_loss
+from tasks.evaluate import sentiment, summarise_layers, summarise_variant, text_loss
+from tasks.questions import answer_set, layer_answers
 
 
 def evaluate_checkpoint(params: Params, prepared: Path, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of a checkpoint, and its answers by set; each set is one cached unit."""
-    options = params.evaluate
-    machine: dict[str, Any] = {"dtype": params.model.dtype, "device": params.model.device}
-    answers = {
-        name: answer_set(
+    """Return the figures of a checkpoint, and what they are of: `sets`, `text`, `sentiment`, cached units."""
+    options, machine = params.evaluate, _machine(params)
+    record = {
+        "sets": {
+            name: answer_set(model, **_questions(params, prepared, name), limit=options.limit)
+            for name in params.data.sets
+        },
+        "text": text_loss(
+            model, prepared / "text" / "test.json", **machine, tokens=options.tokens, window=options.window
+        ),
+        "sentiment": sentiment(
             model,
-            prepared / name / "test.jsonl",
-            [prepared / name / "calibration.jsonl", prepared / name / "train.jsonl"],
+            prepared / "sst2" / "train.jsonl",
+            prepared / "sst2" / "validation.jsonl",
             **machine,
-            shots=options.shots,
+            shots=options.sentiment_shots,
             limit=options.limit,
-            max_new_tokens=options.max_new_tokens,
             batch_size=options.batch_size,
-            judge_name=options.judge,
-        )
+        ),
+    }
+    return summarise_variant(record, seed=params.seed), record
+
+
+def evaluate_layers(params: Params, prepared: Path, model: Path) -> dict[str, Any] | None:
+    """Return the figures of the answers read out at each layer; None where none shall be."""
+    count = min(params.evaluate.layer_questions, params.evaluate.limit or params.evaluate.layer_questions)
+    if count == 0:
+        return None
+    found = {
+        name: layer_answers(model, **_questions(params, prepared, name), limit=count)
         for name in params.data.sets
     }
-    text = text_loss(
-        model, prepared / "text" / "test.json", **machine, tokens=options.tokens, window=options.window
-    )
-    feeling = sentiment(
-        model,
-        prepared / "sst2" / "train.jsonl",
-        prepared / "sst2" / "validation.jsonl",
-        **machine,
-        shots=options.sentiment_shots,
-        limit=options.limit,
-        batch_size=options.batch_size,
-    )
-    return summarise_variant(answers, text, feeling, seed=params.seed), answers
+    return summarise_layers(found, seed=params.seed)
 
 
 def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | None]:
@@ -52,3 +56,23 @@ def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | 
             metrics[f"{variant}.text.{figure}"] = value
     metrics[f"{variant}.sentiment.accuracy"] = figures["sentiment"]["accuracy"]["value"]
     return metrics
+
+
+def _machine(params: Params) -> dict[str, Any]:
+    """Return how a model is loaded."""
+    return {"dtype": params.model.dtype, "device": params.model.device}
+
+
+def _questions(params: Params, prepared: Path, name: str) -> dict[str, Any]:
+    """Return how the test questions of a set are asked."""
+    options = params.evaluate
+    return {
+        **_machine(params),
+        "questions": prepared / name / "test.jsonl",
+        "demonstrations": [prepared / name / "calibration.jsonl", prepared / name / "train.jsonl"],
+        "shots": options.shots,
+        "max_new_tokens": options.max_new_tokens,
+        "batch_size": options.batch_size,
+        "judge_name": options.judge,
+        "chat": options.chat,
+    }

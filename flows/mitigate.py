@@ -7,6 +7,7 @@ from flows.evaluation import evaluate_checkpoint, figures_by_name
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
+from tasks.answer_rows import read_answers, write_answers
 from tasks.evaluate import compare_variants
 from tasks.mitigate import train_layers
 from tasks.tracking import StageLog
@@ -47,7 +48,7 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
         replace=True,
     )
     figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.mitigated)
-    before = read_json(workspace.evaluation / "answers.json")[options.base]
+    before = read_answers(workspace.evaluation / "answers.parquet", options.base)
     result = {
         "base": options.base,
         "training": training,
@@ -56,7 +57,7 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
     }
     with folder_written_whole(workspace.mitigation, replace=True) as part:
         write_json(part / "figures.json", result)
-        write_json(part / "answers.json", answers)
+        write_answers(part / "answers.parquet", {"mitigated": answers})
     return StageLog(
         metrics=figures_by_name("mitigated", figures)
         | {"mitigate.validation_loss": min(e["validation_loss"] for e in training["history"])},

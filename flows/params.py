@@ -127,8 +127,10 @@ class Evaluate(Section):
 
     shots: Natural
     limit: Count | None
+    chat: bool
     max_new_tokens: Count
     batch_size: Count
+    layer_questions: Natural
     judge: str
     tokens: Annotated[int, Field(ge=2)]
     window: Annotated[int, Field(ge=2)]

@@ -10,8 +10,6 @@ from tasks.drawing import BLUE, GREY, INK, ORANGE, by_layer, intervals, styled
 from tasks.wording import LOWER_IS_BETTER, NAMES
 
 _VARIANTS = (("dense", BLUE, "o"), ("pruned", ORANGE, "s"))
-LAYER_FIGURES = ("accuracy_at_50", "coverage_at_50", "ece", "brier")
-"""What is read out at each layer, as in figure 3 of the paper."""
 
 
 def reliability(found: Mapping[str, Any]) -> Figure:
@@ -65,7 +63,8 @@ def layers(found: Mapping[str, Any]) -> Figure:
     depths = record["layers"]
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True).flat
-    for axes, key in zip(panels, LAYER_FIGURES, strict=True):
+    shown = [key for key in NAMES if key in next(iter(record["sets"].values()))]
+    for axes, key in zip(panels, shown, strict=True):
         for layer in found["pruned"]["provenance"]["removed"]:
             axes.axvspan(layer - 0.5, layer + 0.5, color=ORANGE, alpha=0.15, lw=0)
         for (name, values), colour, marker in styled(record["sets"]):

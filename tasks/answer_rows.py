@@ -101,7 +101,7 @@ def _rows(variant: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _review(row: Mapping[str, Any]) -> dict[str, Any]:
+def _review(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a review's row with its predicted and its true label."""
     predicted = int(row["answer"])
     label = predicted if row["correct"] else 1 - predicted

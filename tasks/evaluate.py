@@ -1,5 +1,6 @@
-"""Evaluate a checkpoint: questions, language modelling and sentiment, each a cached unit."""
+"""Evaluate a checkpoint on text and reviews, cached units, and sum up and compare what was found."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,69 +9,19 @@ from prefect import task
 
 from avss_core.batches import token_stream
 from avss_core.comparison import mean_with_interval, paired_difference
-from avss_core.generation import answer_questions, few_shot_prompt
-from avss_core.judges import default_judge, judge
 from avss_core.perplexity import language_modelling
-from avss_core.sentiment import balanced_demonstrations, predict_sentiment
+from avss_core.retention import retention_table
+from avss_core.sentiment import balanced_demonstrations, sentiment_probabilities
 from avss_core.summary import summarise
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_documents, read_prepared
 from tasks.units import unit
 
+LAYER_FIGURES = ("accuracy_at_50", "coverage_at_50", "ece", "brier")
+"""What is told of the answers read out at each layer, as in figure 3 of the paper."""
 
-@unit("answer-set")
-def answer_set(
-    model: Path,
-    questions: Path,
-    demonstrations: Sequence[Path],
-    *,
-    dtype: str,
-    device: str,
-    shots: int,
-    limit: int | None,
-    max_new_tokens: int,
-    batch_size: int,
-    judge_name: str,
-) -> dict[str, Any]:
-    """Return every answer to a set's test questions with confidence and verdicts.
-
-    The demonstrations are the first rows of the given files, the same for every model.
-    """
-    network, tokenizer = model_at(model, dtype, device)
-    name = questions.parent.name
-    judged_by = judge(default_judge(name) if judge_name == "default" else judge_name)
-    shown = [(row["question"], row["answers"][0]) for path in demonstrations for row in read_prepared(path)]
-    rows = read_prepared(questions)[:limit]
-    prompts = [few_shot_prompt(shown[:shots], row["question"]) for row in rows]
-    with progress(f"questions of {name}", len(rows)) as advance:
-        answers = answer_questions(
-            network,
-            tokenizer,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            batch_size=batch_size,
-            progress=advance,
-        )
-    judged = [
-        (row["question"], answer.text, row["answers"]) for row, answer in zip(rows, answers, strict=True)
-    ]
-    return {
-        "judge": judged_by.name,
-        "shots": min(shots, len(shown)),
-        "answers": [
-            {
-                "id": row["id"],
-                "answer": answer.text,
-                "confidence": answer.confidence,
-                "correct": correct,
-                "exact": exact,
-            }
-            for row, answer, correct, exact in zip(
-                rows, answers, judged_by.verdicts(judged), judge("exact").verdicts(judged), strict=True
-            )
-        ],
-    }
+_SENTIMENT_FIGURES = ("accuracy", "ece", "brier")
 
 
 @unit("language-modelling")
@@ -103,36 +54,67 @@ def sentiment(
     limit: int | None,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Return the predicted label of every review with its true one."""
+    """Return the predicted label of every review with its confidence and the true label."""
     network, tokenizer = model_at(model, dtype, device)
     shown = balanced_demonstrations(read_prepared(train), shots)
     rows = read_prepared(test)[:limit]
     with progress("sentiment", 2 * len(rows)) as advance:
-        labels = predict_sentiment(
+        positive = sentiment_probabilities(
             network, tokenizer, shown, [row["text"] for row in rows], batch_size=batch_size, progress=advance
         )
     return {
         "answers": [
-            {"id": row["id"], "predicted": label, "label": row["label"], "correct": label == row["label"]}
-            for row, label in zip(rows, labels, strict=True)
+            {
+                "id": row["id"],
+                "prompt": hashlib.sha256(row["text"].encode()).hexdigest(),
+                "predicted": int(chance > 0.5),
+                "confidence": max(chance, 1 - chance),
+                "label": row["label"],
+                "correct": int(chance > 0.5) == row["label"],
+            }
+            for row, chance in zip(rows, positive, strict=True)
         ]
     }
 
 
 @task(name="summarise-variant")
-def summarise_variant(
-    sets: Mapping[str, Mapping[str, Any]], text: Mapping[str, Any], feeling: Mapping[str, Any], *, seed: int
-) -> dict[str, Any]:
-    """Return the figures of one model, each with n and a 95 % bootstrap interval."""
-    reviews = feeling["answers"]
+def summarise_variant(record: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    """Return the figures of one model, each with n and a 95 % bootstrap interval.
+
+    `record` holds what the units found: `sets` by name, `text` and `sentiment`.
+    """
+    reviews, text = record["sentiment"]["answers"], record["text"]
+    felt = summarise(*_columns(reviews), seed)
     return {
-        "sets": {name: _set_figures(found, seed) for name, found in sets.items()},
-        "language_modelling": {key: value for key, value in text.items() if key != "window_means"}
-        | {"window_mean": mean_with_interval(text["window_means"], seed)},
+        "sets": {name: _set_figures(found, seed) for name, found in record["sets"].items()},
+        "language_modelling": {**text, "window_mean": mean_with_interval(text["window_means"], seed)},
         "sentiment": {
             "n": len(reviews),
-            "accuracy": mean_with_interval([row["correct"] for row in reviews], seed),
+            **{name: felt[name] for name in _SENTIMENT_FIGURES},
             "predicted_positive": mean_with_interval([row["predicted"] for row in reviews], seed)["value"],
+        },
+    }
+
+
+@task(name="summarise-layers")
+def summarise_layers(sets: Mapping[str, Mapping[str, Any]], *, seed: int) -> dict[str, Any]:
+    """Return the figures of the answers read out at each layer.
+
+    Returns:
+        layers: their numbers; n: questions a set; sets: name -> figure -> one record a layer.
+    """
+    first = next(iter(sets.values()))
+    summaries = {
+        name: [summarise(layer["confidence"], layer["correct"], seed) for layer in found["layers"]]
+        for name, found in sets.items()
+    }
+    return {
+        "layers": [layer["layer"] for layer in first["layers"]],
+        "n": {name: found["n"] for name, found in sets.items()},
+        "judges": {name: found["judge"] for name, found in sets.items()},
+        "sets": {
+            name: {figure: [found[figure] for found in layers] for figure in LAYER_FIGURES}
+            for name, layers in summaries.items()
         },
     }
 
@@ -141,18 +123,41 @@ def summarise_variant(
 def compare_variants(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
     """Return, for each set, after minus before on the same questions with paired intervals."""
     return {
-        name: paired_difference(before[name]["answers"], found["answers"], seed)
-        for name, found in after.items()
+        name: paired_difference(before["sets"][name]["answers"], found["answers"], seed)
+        for name, found in after["sets"].items()
     }
+
+
+@task(name="retention")
+def retained(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+    """Return what one model keeps of another one's figures, with paired intervals."""
+    return retention_table(before, after, seed=seed)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[bool]]:
+    """Return confidence and correctness of answers."""
+    return [row["confidence"] for row in rows], [row["correct"] for row in rows]
 
 
 def _set_figures(found: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return the figures of one set's answers."""
     rows = found["answers"]
     return {
-        **summarise([row["confidence"] for row in rows], [row["correct"] for row in rows], seed),
-        "exact_match": mean_with_interval([row["exact"] for row in rows], seed),
+        **summarise(*_columns(rows), seed),
+        **{
+            name: mean_with_interval([row["verdicts"][judge] for row in rows], seed)
+            for name, judge in (("exact_match", "exact"), ("containment", "contains"))
+        },
+        "gold_nll": _mean_where_known([row["gold_nll"] for row in rows], seed),
+        "preference_accuracy": _mean_where_known([row["preference"] for row in rows], seed),
         "answered": mean_with_interval([bool(row["answer"]) for row in rows], seed)["value"],
         "judge": found["judge"],
         "shots": found["shots"],
+        "dropped_demonstrations": found["dropped_demonstrations"],
     }
+
+
+def _mean_where_known(values: Sequence[float | None], seed: int) -> dict[str, Any]:
+    """Return the mean of the values that are there with its interval, and their number."""
+    known = [value for value in values if value is not None]
+    return {"n": len(known), **mean_with_interval(known, seed)}

@@ -10,6 +10,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tasks import answer_figures
 from tasks.drawing import (
     BLUE,
     GREEN,
@@ -35,6 +36,8 @@ def write_figures(found: Mapping[str, Any], folder: Path) -> dict[str, str]:
     inline = {}
     with style.context(["default", STYLE]):  # a user's own matplotlibrc plays no part
         for name, draw in DRAWINGS.items():
+            if name == "layers" and found["evaluation"]["layers"] is None:
+                continue
             figure = draw(found)
             text = io.StringIO()
             no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -275,6 +278,10 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "activations": _activations,
     "sparsity": _sparsity,
     "pruning": _pruning,
+    "retention": answer_figures.retention,
+    "reliability": answer_figures.reliability,
+    "coverage": answer_figures.coverage,
+    "layers": answer_figures.layers,
     "eavss": _eavss,
     "training": _training,
     "mitigation": _mitigation,

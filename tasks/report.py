@@ -11,11 +11,13 @@ from prefect import task
 
 from avss_core.activations import SITES
 from avss_core.digests import folder_written_whole, read_json, write_json, write_text
-from avss_core.judges import JUDGES
+from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
+from tasks.answer_figures import retentions
 from tasks.cards import card_of, evaluated
 from tasks.figures import write_figures
 from tasks.wording import (
+    MORE_FIGURES,
     NAMES,
     change_text,
     direction,
@@ -213,6 +215,9 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "small": [name for name, figures in dense["sets"].items() if figures["small_n"]],
         "compared": 2 * len(NAMES) * len(dense["sets"]),
+        "retentions": list(retentions(found["evaluation"]["retention"])),
+        "more_figures": tuple(MORE_FIGURES.items()),
+        "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
         "certain": [layer for layer, low in enumerate(contrast["low"]) if low > 0],
         "best": min(mitigation["training"]["history"], key=lambda epoch: epoch["validation_loss"]),
     }

@@ -15,6 +15,19 @@ NAMES = {
 }
 """Figures of a question set that are compared, and their names on the page."""
 
+MORE_FIGURES = {
+    "exact_match": "exact match",
+    "containment": "containment",
+    "brier_skill": "Brier skill",
+    "auroc": "AUROC",
+    "gold_nll": "gold loss",
+    "preference_accuracy": "preference",
+    "ece_litcab": "ECE (LitCab)",
+    "accuracy_at_50_litcab": "acc@50 (LitCab)",
+    "coverage_at_50_litcab": "cov@50 (LitCab)",
+}
+"""The other figures of a question set, and their names on the page."""
+
 NONE = "\u2014"
 MINUS = "\u2212"
 SPACE = "\u00a0"

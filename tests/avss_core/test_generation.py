@@ -10,15 +10,11 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from avss_core import generation
-from avss_core.generation import (
-    Answer,
-    answer_questions,
-    continuation_log_likelihoods,
-    few_shot_prompt,
-    question_prompt,
-    shared_prefix,
-)
+from avss_core import shared_prompt
+from avss_core.generation import Answer, answer_questions
+from avss_core.likelihood import continuation_log_likelihoods
+from avss_core.prompts import few_shot_prompt, question_prompt
+from avss_core.shared_prompt import shared_prefix
 
 END = "<|endoftext|>"
 FAMILIES = ("gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3")
@@ -120,12 +116,6 @@ def assert_same(found: Sequence[Answer], expected: Sequence[Answer]) -> None:
     assert [answer.text for answer in found] == [answer.text for answer in expected]
     confidences = [answer.confidence for answer in expected]
     assert [answer.confidence for answer in found] == pytest.approx(confidences, abs=1e-5)
-
-
-def test_prompts_show_demonstrations_before_the_question():
-    assert question_prompt("Who?") == "Question: Who?\nAnswer:"
-    assert few_shot_prompt([], "Who?") == question_prompt("Who?")
-    assert few_shot_prompt([("A?", "b")], "Who?") == "Question: A?\nAnswer: b\n\nQuestion: Who?\nAnswer:"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -423,10 +413,41 @@ def test_shared_prefix_equals_a_loop(sequences, keep):
 
 def test_the_shared_prompt_is_left_out_only_where_a_window_would_slide(tiny, tokenizer, monkeypatch):
     kept = []
-    real = generation._prefix_cache
-    monkeypatch.setattr(generation, "_prefix_cache", lambda m, ids: kept.append(len(ids)) or real(m, ids))
+    real = shared_prompt._run
+    monkeypatch.setattr(shared_prompt, "_run", lambda m, ids: kept.append(len(ids)) or real(m, ids))
     for family, field in (("mistral", "sliding_window"), ("gpt_neo", "window_size")):
         for window in (8, 128):
             model = tiny(family, layers=1, **{field: window})
             answer_questions(model, tokenizer, ["aaaaaaaab", "aaaaaaaaccc"], max_new_tokens=1)
     assert kept == [0, 8, 0, 8]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_batches_of_1_8_and_32_give_the_same_answers_and_log_probabilities(family, stopping, tokenizer):
+    model = stopping(family, tokenizer)
+    prompts = [few_shot_prompt(SHOTS, "Who " + "and who " * (n % 6) + str(n) + "?") for n in range(40)]
+    given = [[" a", f" {n} and more"] for n in range(40)]
+    one, *others = [
+        answer_questions(model, tokenizer, prompts, given=given, max_new_tokens=8, batch_size=size)
+        for size in (1, 8, 32)
+    ]
+    for found in others:
+        assert [answer.text for answer in found] == [answer.text for answer in one]
+        for first, second in zip(one, found, strict=True):
+            assert math.log(second.confidence) == pytest.approx(math.log(first.confidence), abs=1e-4)
+            assert second.given == pytest.approx(first.given, abs=1e-4)
+
+
+def test_what_all_rows_share_is_not_copied_when_rows_leave():
+    layer = shared_prompt.DynamicLayer()
+    keys = torch.arange(6.0).view(1, 1, 3, 2)
+    layer.update(keys, -keys)
+    roomy = shared_prompt.RoomyLayer(layer, rows=3, room=5)
+    new = torch.arange(6.0).view(3, 1, 1, 2) + 10
+    roomy.update(new, -new)
+    before = roomy.keys.data_ptr()
+    roomy.batch_select_indices(torch.tensor([0, 2]))
+    expected = torch.cat([keys.expand(2, -1, -1, -1), new[[0, 2]]], 2)
+    assert torch.equal(roomy.keys, expected)
+    assert torch.equal(roomy.values, -expected)
+    assert roomy.keys.data_ptr() == before

@@ -7,7 +7,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from avss_core.architectures import architecture_of, blocks
-from avss_core.generation import answer_questions, few_shot_prompt
+from avss_core.generation import answer_questions
+from avss_core.prompts import few_shot_prompt
 from avss_core.readout import answers_by_layer
 
 SHOTS = [("Is it on?", "yes"), ("How many?", "7")]

@@ -8,7 +8,8 @@ import torch
 
 from avss_core import training
 from avss_core.architectures import blocks
-from avss_core.generation import continuation_log_likelihoods, question_prompt
+from avss_core.likelihood import continuation_log_likelihoods
+from avss_core.prompts import question_prompt
 from avss_core.training import Epoch, Pair, Settings, history_records, train_contrastive
 
 SETTINGS = Settings(

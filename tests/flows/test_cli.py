@@ -32,6 +32,8 @@ QUICK = {
     "speed.rounds": 1,
     "evaluate.shots": 1,
     "evaluate.max_new_tokens": 2,
+    "evaluate.layer_questions": 2,
+    "evaluate.judge": "f1",
     "evaluate.tokens": 128,
     "evaluate.window": 64,
     "evaluate.sentiment_shots": 0,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from transformers import AutoModelForCausalLM
@@ -30,6 +31,8 @@ QUICK = {
     "speed.rounds": 2,
     "evaluate.shots": 1,
     "evaluate.limit": 4,
+    "evaluate.layer_questions": 3,
+    "evaluate.judge": "fitted_lexical",
     "evaluate.max_new_tokens": 4,
     "evaluate.tokens": 128,
     "evaluate.window": 64,
@@ -170,11 +173,47 @@ def test_times_are_told_apart_from_what_must_repeat(workspace, monkeypatch):
 
 
 def test_both_models_answer_the_same_questions(workspace):
-    answers = _json(workspace / "data/evaluation/answers.json")
-    for name, found in answers["dense"].items():
-        ids = [row["id"] for row in found["answers"]]
-        assert len(ids) == 4
-        assert ids == [row["id"] for row in answers["pruned"][name]["answers"]]
+    answers = pd.read_parquet(workspace / "data/evaluation/answers.parquet")
+    dense, pruned = (answers[answers["variant"] == variant] for variant in ("dense", "pruned"))
+    assert dense[["set", "id"]].to_numpy().tolist() == pruned[["set", "id"]].to_numpy().tolist()
+    assert answers.groupby(["variant", "set"]).size().to_dict() == {
+        (variant, name): 4 for variant in ("dense", "pruned") for name in ("nq", "sciq", "sentiment")
+    }
+    # The same question has the same prompt for both models.
+    assert (answers.groupby(["set", "id"])["prompt"].nunique() == 1).all()
+
+
+def test_each_layer_answers_and_the_last_one_as_the_model(workspace):
+    figures = _json(workspace / "data/evaluation/figures.json")
+    layers = figures["layers"]
+    assert layers["layers"] == list(range(6))
+    assert layers["n"] == {"nq": 3, "sciq": 3}
+    assert all(len(values) == 6 for values in layers["sets"]["nq"].values())
+
+
+def test_the_results_are_there_in_the_harness_layout(workspace):
+    figures = _json(workspace / "data/evaluation/figures.json")
+    found = _json(workspace / "data/evaluation/results_pruned.json")
+    assert found["results"]["nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
+    assert found["n-samples"]["nq"] == {"original": 4, "effective": 4}
+
+
+def test_no_gate_is_no_reason_to_fail(workspace):
+    assert _json(workspace / "data/gates.json")["fallen"] == {"pruned": []}
+
+
+def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harness):
+    from flows.gate import gate
+    from flows.params import load_params
+
+    before = (workspace / "data/gates.json").read_bytes()
+    changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
+    params = load_params(ROOT / "params.yaml", [*changes, "gates.min_retention=0.99"])
+    figures = _json(workspace / "data/evaluation/figures.json")["retention"]
+    kept = figures["language_modelling"]["nll_retention"]["value"]
+    with pytest.raises(ValueError, match=rf"pruned: language modelling NLL: retention {kept:.2f} .*0.99"):
+        gate(params, workspace)
+    assert (workspace / "data/gates.json").read_bytes() == before
 
 
 def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(workspace):
@@ -209,7 +248,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 ):
     from flows.params import load_params
     from flows.pipeline import pipeline
-    from tasks import collect, evaluate, removal
+    from tasks import collect, questions, removal
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
@@ -220,7 +259,8 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
         (collect, "collect_statistics"),
         (removal, "loss_without"),
         (removal, "layer_inputs"),
-        (evaluate, "answer_questions"),
+        (questions, "answer_questions"),
+        (questions, "answers_by_layer"),
     ):
         monkeypatch.setattr(module, name, never)
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]

@@ -14,7 +14,16 @@ from avss_core.moments import Moments
 from avss_core.statistics import BLOCK_FIGURES, TOKEN_FIGURES, LayerStatistics, SiteStatistics
 from tasks.figures import DRAWINGS
 from tasks.report import write_report
-from tasks.wording import change_text, direction, figure_text, interval_text, number, significant, verdicts
+from tasks.wording import (
+    MORE_FIGURES,
+    change_text,
+    direction,
+    figure_text,
+    interval_text,
+    number,
+    significant,
+    verdicts,
+)
 
 LAYERS, SETS, REMOVED = 4, ("nq", "wikiqa"), [2]
 FIGURES = ("accuracy", "accuracy_at_50", "coverage_at_50", "ece", "brier")
@@ -46,8 +55,12 @@ def measured(layer: int) -> Records:
 
 def variant(accuracy: float, nll: float) -> Records:
     figures = {name: entry(accuracy if name not in ("ece", "brier") else 0.2) for name in FIGURES}
-    questions = {**figures, "exact_match": entry(accuracy / 2), "answered": 1.0, "n": 60, "small_n": True,
-                 "judge": "f1", "shots": 5}  # fmt: skip
+    bins = [{"lower": low, "upper": low + 0.5, "count": 30, "confidence": low + 0.25, "accuracy": accuracy}
+            for low in (0.0, 0.5)]  # fmt: skip
+    questions = {**figures, **{name: entry(0.4) for name in MORE_FIGURES},
+                 "exact_match": entry(accuracy / 2), "answered": 1.0, "n": 60, "small_n": True,
+                 "judge": "f1", "shots": 5, "dropped_demonstrations": 0, "reliability": bins,
+                 "curve": [{"coverage": share, "accuracy": accuracy} for share in (0.5, 1.0)]}  # fmt: skip
     text = {"nll": nll, "tokens": 128, "window_mean": entry(nll)}
     text |= {f"{unit}_perplexity": math.exp(nll) for unit in ("token", "word", "byte")}
     feeling = {"n": 40, "accuracy": entry(accuracy), "predicted_positive": 0.5}
@@ -57,6 +70,21 @@ def variant(accuracy: float, nll: float) -> Records:
 def changes(**known: Records) -> Records:
     same = dict.fromkeys(FIGURES, entry(0.0))
     return {name: {**same, **known, "n": 60, "retention": None} for name in SETS}
+
+
+def kept(share: float) -> Records:
+    records = {name: {"n": 60, "retention": entry(share)} for name in SETS}
+    sentiment = {"n": 40, "chance": 0.5, "retention": entry(0.75), "retention_over_chance": entry(0.5)}
+    text = {"windows": 4, "nll_retention": entry(0.8), "perplexity_ratio": entry(2.0)}
+    return {"generation": {"sets": records, "mean": entry(share)},
+            "classification": {"sentiment": sentiment}, "language_modelling": text}  # fmt: skip
+
+
+def by_layer() -> Records:
+    figures = {name: [entry(0.1 * layer) for layer in range(LAYERS)]
+               for name in ("accuracy_at_50", "coverage_at_50", "ece", "brier")}  # fmt: skip
+    return {"layers": list(range(LAYERS)), "n": dict.fromkeys(SETS, 24), "judges": dict.fromkeys(SETS, "f1"),
+            "sets": dict.fromkeys(SETS, figures)}  # fmt: skip
 
 
 def tau(*names: str) -> Records:
@@ -115,7 +143,8 @@ def records() -> Records:
             "dense": {"layers": 4, "parameters": 1000, "bytes": 4000, "cache_bytes_per_token": 64},
             "pruned": {"layers": 3, "parameters": 800, "bytes": 3200, "cache_bytes_per_token": 48}},
         "evaluation/figures.json": {"dense": variant(0.5, 3.0), "pruned": variant(0.25, 3.75),
-                                    "pruned_against_dense": changes(accuracy=entry(-0.25))},
+                                    "pruned_against_dense": changes(accuracy=entry(-0.25)),
+                                    "retention": kept(0.5), "layers": by_layer()},
         "localization.json": {"reading": "eavss_contrast", "reference": "a formula", "site": "update",
                               "questions": 12, "readings": {"eavss_contrast": band}, "probe_questions": 2,
                               "sets": dict.fromkeys(SETS, band["values"]),

@@ -1,0 +1,194 @@
+"""How likely a model finds given answers: mean log-probabilities, gold loss and preference."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from avss_core.batches import Batch, by_length, pad
+from avss_core.progress import Progress, no_progress
+from avss_core.prompts import encode
+from avss_core.shared_prompt import Rows, SharedPrompt, check_room, context_length, shared_prefix
+
+_PIECE = 16
+"""Tokens of given answers whose logits are held at a time: a whole vocabulary for each is much memory."""
+
+
+def continuation_log_likelihoods(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    batch_size: int = 32,
+    progress: Progress = no_progress,
+) -> list[tuple[float, int]]:
+    """Return, for each (prompt, continuation), the summed log-probability of the continuation and its tokens.
+
+    The pieces add up to the whole text: the continuation's tokens are those of prompt + continuation after
+    the part that both encodings share.
+
+    Raises:
+        ValueError: a text does not fit the model's context, a continuation adds no token, or a logit is not a
+            number.
+    """
+    if not pairs:
+        return []
+    encoded, starts = zip(*(split_continuation(tokenizer, *pair) for pair in pairs), strict=True)
+    check_room(model, encoded, 0)
+    # At least the token before each continuation is run again, since its logits predict the first one.
+    shared = SharedPrompt(model, encoded, at_most=min(starts) - 1)
+    scores: list[tuple[float, int]] = [(math.nan, 0)] * len(pairs)
+    for chosen in by_length(encoded, batch_size):
+        # Padding on the left puts the continuations at the end, so that only their positions need logits.
+        batch = pad([encoded[index][shared.length :] for index in chosen], left=True)
+        tokens = [len(encoded[index]) - starts[index] for index in chosen]
+        for index, score in zip(chosen, _score(shared, batch, tokens), strict=True):
+            scores[index] = score
+        progress(len(chosen))
+    return scores
+
+
+def split_continuation(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, continuation: str
+) -> tuple[list[int], int]:
+    """Return the token ids of prompt + continuation, and where the continuation starts.
+
+    Raises:
+        ValueError: the continuation adds no token, or nothing stands before it.
+    """
+    whole = encode(tokenizer, prompt + continuation)
+    start = min(shared_prefix([encode(tokenizer, prompt), whole], keep=0), len(whole) - 1)
+    if not continuation or start < 1:
+        raise ValueError(f"the continuation {continuation!r} of {prompt[-40:]!r} adds no token to score")
+    return whole, start
+
+
+def added_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, given: Sequence[str]
+) -> list[list[int]]:
+    """Return the token ids that each given text adds to a prompt.
+
+    No ids where it is too long for the model's context, or where its start and the prompt's end are one
+    token, so that the prompt cannot be read first: `score_the_rest` tells these apart.
+
+    Raises:
+        ValueError: a given text adds no token.
+    """
+    room, asked = context_length(model) or math.inf, len(encode(tokenizer, prompt))
+    split = [split_continuation(tokenizer, prompt, text) for text in given]
+    return [whole[start:] if start == asked and len(whole) <= room else [] for whole, start in split]
+
+
+def score_the_rest(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    given: Sequence[Sequence[str]],
+    scores: Sequence[Sequence[float]],
+) -> list[tuple[float | None, ...]]:
+    """Return the scores of given texts, with those that are nan replaced: None where the text is too long."""
+    room = context_length(model) or math.inf
+    rest = [
+        (row, place)
+        for row, own in enumerate(scores)
+        for place, score in enumerate(own)
+        if math.isnan(score) and len(encode(tokenizer, prompts[row] + given[row][place])) <= room
+    ]
+    pairs = [(prompts[row], given[row][place]) for row, place in rest]
+    found = continuation_log_likelihoods(model, tokenizer, pairs)
+    means = {at: total / tokens for at, (total, tokens) in zip(rest, found, strict=True)}
+    return [
+        tuple(means.get((row, place)) if math.isnan(score) else score for place, score in enumerate(own))
+        for row, own in enumerate(scores)
+    ]
+
+
+def given_scores(
+    rows: Rows, last: Float[Tensor, "batch vocab"], given: Sequence[Sequence[Sequence[int]]]
+) -> list[list[float]]:
+    """Return the mean log-probability a token of each row's given continuations.
+
+    Args:
+        rows: what has read the prompts; left as it was.
+        last: the logits at the end of the prompts, which predict the first tokens.
+        given: for each row the token ids of its continuations, of which rows may have different numbers; one
+            without a token scores nan.
+    """
+    scores = [[math.nan] * len(own) for own in given]
+    # The shortest of each row go together, then the next, so that little is padded.
+    orders = [
+        sorted(filter(own.__getitem__, range(len(own))), key=[len(ids) for ids in own].__getitem__)
+        for own in given
+    ]
+    for turn in range(max(map(len, orders))):
+        places = [order[turn] if turn < len(order) else None for order in orders]
+        ids = [[] if at is None else list(own[at]) for at, own in zip(places, given, strict=True)]
+        means = _means(rows, last, ids)
+        for own, at, mean in zip(scores, places, means, strict=True):
+            if at is not None:
+                own[at] = mean
+    return scores
+
+
+def gold_nll(accepted: Sequence[float]) -> float | None:
+    """Return the loss per token (nats) of the accepted answer that the model finds likeliest; None without.
+
+    Our reading: aliases name one answer, so the best of them tells how well the model knows it.
+    """
+    return -max(accepted) if accepted else None
+
+
+def preference_margin(accepted: Sequence[float], wrong: Sequence[float]) -> float | None:
+    """Return by how much the best accepted answer's mean log-probability exceeds the best wrong one's (nats).
+
+    Our reading: above 0 the model prefers the truth to every wrong answer. None where either side is empty.
+    """
+    return max(accepted) - max(wrong) if accepted and wrong else None
+
+
+def normalisers(logits: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
+    """Return log-sum-exp of the logits, which turns a logit into a log-probability.
+
+    Raises:
+        ValueError: a logit is not a number.
+    """
+    totals = logits.logsumexp(-1)
+    # One value a position tells, since a sum with a NaN or an infinity is none or infinite.
+    if not totals.isfinite().all():
+        raise ValueError("a logit is not a finite number; load the model in float32 or check its weights")
+    return totals
+
+
+def _chances(
+    logits: Float[Tensor, "batch seq vocab"], ids: Int[Tensor, "batch seq"]
+) -> Float[Tensor, "batch seq"]:
+    """Return the float64 log-probability of each token, on the CPU."""
+    picked = logits.gather(-1, ids.to(logits.device).unsqueeze(-1)).squeeze(-1)
+    return (picked - normalisers(logits)).double().cpu()
+
+
+@torch.inference_mode()
+def _score(shared: SharedPrompt, batch: Batch, tokens: Sequence[int]) -> list[tuple[float, int]]:
+    """Return the log-likelihood of each row's last tokens, with their number, for a left-padded batch."""
+    longest = max(tokens)
+    logits = shared.rows(batch).feed(batch.ids, batch.attention, longest + 1)[:, :-1]
+    chances = _chances(logits, batch.ids[:, -longest:])
+    return [(float(row[-count:].sum()), count) for row, count in zip(chances, tokens, strict=True)]
+
+
+@torch.inference_mode()
+def _means(rows: Rows, last: Float[Tensor, "batch vocab"], ids: Sequence[Sequence[int]]) -> list[float]:
+    """Return the mean log-probability a token of one continuation a row (nan where a row has none)."""
+    batch = pad(ids)
+    found = [_chances(last.unsqueeze(1), batch.ids[:, :1])]
+    with rows.aside():
+        for start in range(0, batch.ids.shape[1] - 1, _PIECE):
+            stop = min(start + _PIECE, batch.ids.shape[1] - 1)
+            # The mask leaves out padding, whose positions could lie past the model's last.
+            logits = rows.feed(batch.ids[:, start:stop], batch.attention[:, start:stop], stop - start)
+            found.append(_chances(logits, batch.ids[:, start + 1 : stop + 1]))
+    chances = torch.cat(found, 1).masked_fill(~batch.attention, 0)
+    return (chances.sum(1) / batch.attention.sum(1)).tolist()

@@ -1,0 +1,193 @@
+"""Ask a set's test questions: the model's answers, and the answers read out at each layer; cached units."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avss_core.architectures import depth
+from avss_core.demonstrations import FewShot, demonstrations_for, fitted_prompt
+from avss_core.generation import Answer, answer_questions
+from avss_core.judges import JUDGES, Judge, default_judge, judge
+from avss_core.likelihood import gold_nll, preference_margin
+from avss_core.readout import answers_by_layer
+from avss_core.shared_prompt import context_length
+from tasks.loaded import model_at
+from tasks.progress import progress
+from tasks.rows import read_prepared
+from tasks.units import unit
+
+SCORED_ANSWERS = 4
+"""Accepted answers, and as many wrong ones, of a question whose likelihood is measured: its first."""
+
+Row = Mapping[str, Any]
+
+
+@unit("answer-set")
+def answer_set(
+    model: Path,
+    questions: Path,
+    demonstrations: Sequence[Path],
+    *,
+    dtype: str,
+    device: str,
+    shots: int,
+    limit: int | None,
+    max_new_tokens: int,
+    batch_size: int,
+    judge_name: str,
+    chat: bool,
+) -> dict[str, Any]:
+    """Return every answer to a set's test questions with confidence, verdicts and scores of given answers.
+
+    The demonstrations are the first rows of the given files, the same for every model, without one that asks
+    the question itself; those that a model's context has no room for are counted as dropped.
+    """
+    network, tokenizer = model_at(model, dtype, device)
+    rows = read_prepared(questions)[:limit]
+    shown = _shown(demonstrations)
+    prompts = _prompts(network, tokenizer, rows, shown, shots=shots, new=max_new_tokens, chat=chat)
+    accepted, wrong = ([_scored(row[field]) for row in rows] for field in ("answers", "wrong_answers"))
+    space = "" if chat else " "
+    with progress(f"questions of {questions.parent.name}", len(rows)) as advance:
+        answers = answer_questions(
+            network,
+            tokenizer,
+            [prompt.text for prompt in prompts],
+            given=[[space + text for text in [*a, *w]] for a, w in zip(accepted, wrong, strict=True)],
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            progress=advance,
+        )
+    judged_by = _judge_of(questions, judge_name)
+    verdicts = {
+        name: _verdicts(judge(name), rows, answers) for name in dict.fromkeys([*_SHOWN, judged_by.name])
+    }
+    return {
+        "judge": judged_by.name,
+        "shots": min(shots, len(shown)),
+        "dropped_demonstrations": sum(prompt.dropped for prompt in prompts),
+        "answers": [
+            {
+                "id": row["id"],
+                "prompt": hashlib.sha256(prompt.text.encode()).hexdigest(),
+                "answer": answer.text,
+                "confidence": answer.confidence,
+                "correct": verdicts[judged_by.name][place],
+                "verdicts": {name: found[place] for name, found in verdicts.items()},
+                "dropped_demonstrations": prompt.dropped,
+                **_likelihoods(answer.given, len(truths)),
+            }
+            for place, (row, prompt, truths, answer) in enumerate(
+                zip(rows, prompts, accepted, answers, strict=True)
+            )
+        ],
+    }
+
+
+@unit("layer-answers")
+def layer_answers(
+    model: Path,
+    questions: Path,
+    demonstrations: Sequence[Path],
+    *,
+    dtype: str,
+    device: str,
+    shots: int,
+    limit: int,
+    max_new_tokens: int,
+    batch_size: int,
+    judge_name: str,
+    chat: bool,
+) -> dict[str, Any]:
+    """Return confidence and correctness of the answers read out at each layer, to a set's first questions."""
+    network, tokenizer = model_at(model, dtype, device)
+    rows = read_prepared(questions)[:limit]
+    shown = _shown(demonstrations)
+    prompts = _prompts(network, tokenizer, rows, shown, shots=shots, new=max_new_tokens, chat=chat)
+    with progress(f"layers on {questions.parent.name}", len(rows) * depth(network.config)) as step:
+        by_layer = answers_by_layer(
+            network,
+            tokenizer,
+            [prompt.text for prompt in prompts],
+            max_new_tokens=max_new_tokens,
+            batch_size=batch_size,
+            progress=step,
+        )
+    judged_by = _judge_of(questions, judge_name)
+    return {
+        "judge": judged_by.name,
+        "n": len(rows),
+        "layers": [
+            {
+                "layer": layer,
+                "confidence": [answer.confidence for answer in answers],
+                "correct": _verdicts(judged_by, rows, answers),
+            }
+            for layer, answers in by_layer.items()
+        ],
+    }
+
+
+_SHOWN = tuple(name for name in JUDGES if not name.startswith("fitted"))
+"""Judges whose verdicts stand beside that of the set's own: those that need nothing but words."""
+
+
+def _judge_of(questions: Path, name: str) -> Judge:
+    """Return the judge of a set."""
+    return judge(default_judge(questions.parent.name) if name == "default" else name)
+
+
+def _verdicts(judged_by: Judge, rows: Sequence[Row], answers: Sequence[Answer]) -> list[bool]:
+    """Return a judge's verdicts on the answers to rows."""
+    return judged_by.verdicts(
+        [(row["question"], answer.text, row["answers"]) for row, answer in zip(rows, answers, strict=True)]
+    )
+
+
+def _shown(demonstrations: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return the questions that can stand before a test question, with their first accepted answers."""
+    return [(row["question"], row["answers"][0]) for path in demonstrations for row in read_prepared(path)]
+
+
+def _prompts(
+    network: Any,
+    tokenizer: Any,
+    rows: Sequence[Row],
+    shown: Sequence[tuple[str, str]],
+    *,
+    shots: int,
+    new: int,
+    chat: bool,
+) -> list[FewShot]:
+    """Return the prompt of each row, with as many demonstrations as fit."""
+    context = context_length(network)
+    return [
+        fitted_prompt(
+            tokenizer,
+            demonstrations_for(row["question"], shown, shots),
+            row["question"],
+            room=None if context is None else context - new,
+            chat=chat,
+            name=row["id"],
+        )
+        for row in rows
+    ]
+
+
+def _scored(texts: Sequence[str]) -> list[str]:
+    """Return the answers whose likelihood is measured."""
+    return [text.strip() for text in texts if text.strip()][:SCORED_ANSWERS]
+
+
+def _likelihoods(given: Sequence[float | None], truths: int) -> dict[str, Any]:
+    """Return the figures of scored answers, of which the first `truths` are accepted ones."""
+    accepted, wrong = (
+        [score for score in part if score is not None] for part in (given[:truths], given[truths:])
+    )
+    margin = preference_margin(accepted, wrong)
+    return {
+        "gold_nll": gold_nll(accepted),
+        "preference_margin": margin,
+        "preference": None if margin is None else margin > 0,
+    }
