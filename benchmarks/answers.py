@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--model", required=True, help="checkpoint folder")
     parser.add_argument("--limit", type=int, default=500, help="test questions")
-    parser.add_argument("--batch-size", type=int, default=64, help="ours; the harness has 16")
+    parser.add_argument("--batch-size", type=int, default=32, help="ours; the harness has 16")
     parser.add_argument("--part", type=int, default=250, help="questions that a side answers in one turn")
     options = parser.parse_args()
     model, tokenizer = load_model(options.model), load_tokenizer(options.model)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tasks import evaluate
+from tasks import evaluate, questions
 from tasks.questions import SCORED_ANSWERS, answer_set
 
 CHAT = (
@@ -24,13 +24,13 @@ ROWS = [
 def ask(checkpoint, tmp_path, monkeypatch):
     """Ask the tiny model and return the result with the prompts and given texts that the engine saw."""
     seen = {}
-    real = evaluate.answer_questions
+    real = questions.answer_questions
 
     def spy(model, tokenizer, prompts, **settings):
         seen.update(prompts=prompts, given=settings["given"])
         return real(model, tokenizer, prompts, **settings)
 
-    monkeypatch.setattr(evaluate, "answer_questions", spy)
+    monkeypatch.setattr(questions, "answer_questions", spy)
 
     def run(rows=ROWS, **changes):
         folder = tmp_path / "nq"
