@@ -26,7 +26,12 @@ def evaluate_checkpoint(params: Params, prepared: Path, model: Path) -> tuple[di
         for name in params.data.sets
     }
     text = text_loss(
-        model, prepared / "text" / "test.json", **machine, tokens=options.tokens, window=options.window
+        model,
+        prepared / "text" / "test.json",
+        **machine,
+        tokens=options.tokens,
+        window=options.window,
+        stride=options.stride,
     )
     feeling = sentiment(
         model,

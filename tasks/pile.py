@@ -1,4 +1,4 @@
-"""The Pile and its HackerNews part: as many documents as are asked for, streamed from the Hugging Face Hub."""
+"""The Pile and its HackerNews part: as much as is asked for, streamed from the Hugging Face Hub."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -75,6 +75,4 @@ def _stream(file: str) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a file of the pinned revision while it is being fetched."""
     from datasets import load_dataset
 
-    yield from load_dataset(
-        REPO, data_files={"part": file}, split="part", revision=REVISION, streaming=True
-    )
+    yield from load_dataset(REPO, data_files={"part": file}, split="part", revision=REVISION, streaming=True)

@@ -45,7 +45,6 @@ class LocalHub(BaseHTTPRequestHandler):
                 if asked is None:
                     return self.answer(200, body, **headers)
                 first, last = int(asked[1]), min(int(asked[2]), len(body) - 1)
-                self.server.sent[parts[-1]] = self.server.sent.get(parts[-1], 0) + last + 1 - first
                 whole = f"bytes {first}-{last}/{len(body)}"
                 return self.answer(206, body[first : last + 1], Content_Range=whole, **headers)
             case ["api", "datasets", owner, name, "revision", commit]:
@@ -85,7 +84,7 @@ class LocalHub(BaseHTTPRequestHandler):
 def local_hub(tmp_path):
     """A server of the data sets in its `folder`; `environment` leads the libraries of the Hub to it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), LocalHub)
-    server.folder, server.asked, server.sent = tmp_path / "hub", [], {}
+    server.folder, server.asked = tmp_path / "hub", []
     server.environment = {
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_HOME": str(tmp_path / "home"),
