@@ -318,7 +318,8 @@ def _problem(found: Any) -> str:
         return f"{where}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
     if found["type"] == "missing":
         return f"{where}: missing; give it a value as in the params.yaml of the repository"
-    return f"{where}: {found['msg'].removeprefix('Value error, ')} (got {found['input']!r})"
+    reason = found["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason}" + ("" if isinstance(found["input"], dict) else f" (got {found['input']!r})")
 
 
 def known_keys() -> list[str]:

@@ -265,6 +265,17 @@ def test_the_hub_streams_the_text_that_is_wanted(monkeypatch, sample):
     assert load("hub", None, ["nq"], sample, Wanted(text="wikitext2")).text["test"] == [ARTICLE_ONE]
 
 
+@pytest.mark.real
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the public sets are not beside the project")
+def test_one_file_beside_the_project_is_cut_between_two_articles():
+    name = "wikitext2/test.txt"
+    found = load("path", SHARED, ["nq"], REPOSITORY / "data" / "sample", Wanted(text=name)).text
+    whole = (SHARED / name).read_text("utf-8")
+    assert "".join(found["calibration"] + found["test"]) == whole
+    assert len(found["calibration"]) + len(found["test"]) == 60
+    assert 0.4 <= sum(map(len, found["calibration"])) / len(whole) < 0.45
+
+
 def test_text_alone_needs_no_question(tmp_path):
     write_text(tmp_path)
     text, origin = sources.load_text("path", tmp_path, ["nq", "sciq"])
