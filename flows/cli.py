@@ -40,14 +40,15 @@ Data = Annotated[
     Path | None,
     typer.Option(
         help="Folder with SET/train.jsonl and SET/test.jsonl for each question set, and, if it has them, "
-        "sst2/ (sentiment) and wikitext2/ (text). What is left out comes from the sample."
+        "sst2/ (sentiment) and wikitext2/ (text). What is left out comes from the sample; --set data.text "
+        "and --set data.sentiment take others of the folder."
     ),
 ]
 TextData = Annotated[
     Path | None,
     typer.Option(
-        help="Folder whose wikitext2/valid.txt is the calibration text; its question sets are checked, not "
-        "used. Without one the text is the sample's."
+        help="Folder whose wikitext2/valid.txt is the calibration text (--set data.text=NAME: NAME/valid.txt "
+        "or a file of it); its question sets are checked, not used. Without one the text is the sample's."
     ),
 ]
 Sets = Annotated[

@@ -20,6 +20,7 @@ from flows.evaluation import evaluate_checkpoint
 from flows.localize import localized
 from flows.mitigate import training_settings
 from flows.params import Params
+from flows.prepare import wanted
 from flows.removal import measure_removals, removal_tokens
 from flows.score import choice_of
 from flows.speed import timed
@@ -45,6 +46,7 @@ def _rows(params: Params, workspace: Workspace) -> None:
         ROOT / params.data.path,
         SAMPLE,
         params.data.sets,
+        wanted(params),
         validation=params.data.validation,
         calibration=params.data.calibration,
         seed=params.seed,
@@ -81,7 +83,11 @@ def _scores(params: Params) -> dict[str, Any]:
     needs = SCORES[name].needs
     with _scratch() as workspace:
         origin = prepare_text(
-            params.data.source, ROOT / params.data.path, params.data.sets, folder=workspace.prepared
+            params.data.source,
+            ROOT / params.data.path,
+            params.data.sets,
+            wanted(params),
+            folder=workspace.prepared,
         )
         text = workspace.prepared / "text" / "calibration.json"
         model = _checkpoint(params, workspace)

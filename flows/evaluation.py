@@ -17,7 +17,12 @@ def evaluate_checkpoint(params: Params, prepared: Path, model: Path) -> tuple[di
             for name in params.data.sets
         },
         "text": text_loss(
-            model, prepared / "text" / "test.json", **machine, tokens=options.tokens, window=options.window
+            model,
+            prepared / "text" / "test.json",
+            **machine,
+            tokens=options.tokens,
+            window=options.window,
+            stride=options.stride,
         ),
         "sentiment": sentiment(
             model,
@@ -52,7 +57,7 @@ def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | 
             if isinstance(entry, dict) and "value" in entry:
                 metrics[f"{variant}.{name}.{figure}"] = entry["value"]
     for figure, value in figures["language_modelling"].items():
-        if isinstance(value, (int, float)):
+        if figure == "nll" or figure.endswith("_perplexity"):
             metrics[f"{variant}.text.{figure}"] = value
     metrics[f"{variant}.sentiment.accuracy"] = figures["sentiment"]["accuracy"]["value"]
     return metrics

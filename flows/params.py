@@ -11,6 +11,13 @@ from ruamel.yaml.error import YAMLError
 from avss_core.judges import JUDGES
 from avss_core.localization import READINGS
 from avss_core.scores import SCORES
+from tasks.pile import SUBSETS
+
+HUB_TEXTS = ("wikitext2", *SUBSETS)
+"""The texts that the Hub has, by our names."""
+
+MOST_CHARACTERS = 6
+"""Characters that a token of English text or code has at most, on the average of a text."""
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -39,6 +46,13 @@ def _known(value: str, names: Any, what: str) -> str:
     return value
 
 
+def _offered(value: str | None, source: str | None, public: Any, what: str) -> str | None:
+    """Return a name that its source may have, or raise."""
+    if value is not None and source == "sample":
+        raise ValueError(f"the sample has one {what}: leave it null, or set data.source to path or hub")
+    return _known(value, public, f"{what} of the Hub") if value is not None and source == "hub" else value
+
+
 class Section(BaseModel):
     """A frozen part of the parameters that knows all its keys."""
 
@@ -59,9 +73,27 @@ class Data(Section):
 
     source: Literal["sample", "path", "hub"]
     path: Annotated[str, Field(min_length=1)]
+    text: Annotated[str, Field(min_length=1)] | None
+    sentiment: Annotated[str, Field(min_length=1)] | None
+    characters: Count
     sets: Annotated[list[str], Field(min_length=1), Distinct]
     validation: Share
     calibration: Share
+
+    @field_validator("text")
+    @classmethod
+    def _text(cls, value: str | None, info: Any) -> str | None:
+        return _offered(value, info.data.get("source"), HUB_TEXTS, "text")
+
+    @field_validator("sentiment")
+    @classmethod
+    def _sentiment(cls, value: str | None, info: Any) -> str | None:
+        return _offered(value, info.data.get("source"), ("sst2",), "sentiment set")
+
+    @property
+    def streamed(self) -> bool:
+        """Return whether the text is streamed, of which there is as much as is asked for."""
+        return self.source == "hub" and self.text in SUBSETS
 
 
 class Collect(Section):
@@ -134,7 +166,16 @@ class Evaluate(Section):
     judge: str
     tokens: Annotated[int, Field(ge=2)]
     window: Annotated[int, Field(ge=2)]
+    stride: Count | None
     sentiment_shots: Natural
+
+    @field_validator("stride")
+    @classmethod
+    def _stride(cls, value: int | None, info: Any) -> int | None:
+        window = info.data.get("window")
+        if value is not None and window is not None and value > window:
+            raise ValueError(f"a stride beyond the window of {window} tokens would leave text out")
+        return value
 
     @field_validator("judge")
     @classmethod
@@ -202,6 +243,20 @@ class Params(Section):
             site = SCORES[name].site
             if site is not None and site not in collect.sites:
                 raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")
+        return value
+
+    @field_validator("evaluate")
+    @classmethod
+    def _enough_text(cls, value: Evaluate, info: Any) -> Evaluate:
+        data, collect, score = (info.data.get(section) for section in ("data", "collect", "score"))
+        if data is None or collect is None or score is None or not data.streamed:
+            return value
+        tokens = max(collect.tokens + score.cost_tokens, value.tokens + value.window)
+        if data.characters < MOST_CHARACTERS * tokens:
+            raise ValueError(
+                f"{tokens} tokens of text are asked for, and data.characters is {data.characters}: "
+                f"raise it to {MOST_CHARACTERS * tokens}"
+            )
         return value
 
     def flat(self) -> dict[str, Any]:
@@ -272,7 +327,8 @@ def _problem(found: Any) -> str:
         return f"{where}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
     if found["type"] == "missing":
         return f"{where}: missing; give it a value as in the params.yaml of the repository"
-    return f"{where}: {found['msg'].removeprefix('Value error, ')} (got {found['input']!r})"
+    reason = found["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason}" + ("" if isinstance(found["input"], dict) else f" (got {found['input']!r})")
 
 
 def known_keys() -> list[str]:

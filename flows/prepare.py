@@ -7,6 +7,7 @@ from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.prepare import prepare_data, prepare_model
+from tasks.sources import Wanted
 from tasks.tracking import StageLog
 
 
@@ -19,6 +20,7 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
         ROOT / Path(data.path),
         SAMPLE,
         data.sets,
+        wanted(params),
         validation=data.validation,
         calibration=data.calibration,
         seed=params.seed,
@@ -36,3 +38,8 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
             "model.name": card["name"],
         },
     )
+
+
+def wanted(params: Params) -> Wanted:
+    """Return which text and which sentiment set the parameters ask for."""
+    return Wanted(params.data.text, params.data.sentiment, params.data.characters)

@@ -26,17 +26,24 @@ _SENTIMENT_FIGURES = ("accuracy", "ece", "brier")
 
 @unit("language-modelling")
 def text_loss(
-    model: Path, text: Path, *, dtype: str, device: str, tokens: int, window: int
+    model: Path, text: Path, *, dtype: str, device: str, tokens: int, window: int, stride: int | None
 ) -> dict[str, Any]:
-    """Return the loss and the perplexities of the test text."""
+    """Return the loss and the perplexities of the test text.
+
+    With a stride below the window, so many tokens of each window are predicted, and those before them read.
+    """
     network, tokenizer = model_at(model, dtype, device)
-    ids = token_stream(tokenizer, read_documents(text), tokens + 1)
-    text_of = str(tokenizer.decode(ids[1:]))
-    with progress("language modelling", (len(ids) - 1) // window) as advance:
-        found = language_modelling(network, ids, text_of, window=window, progress=advance)
+    stride = stride or window
+    context = window - stride
+    ids = token_stream(tokenizer, read_documents(text), tokens + context + 1)
+    text_of = str(tokenizer.decode(ids[context + 1 :]))
+    with progress("language modelling", max(0, len(ids) - 1 - context) // stride) as advance:
+        found = language_modelling(network, ids, text_of, window=stride, context=context, progress=advance)
     return {
         "nll": found.nll_per_token,
         "tokens": found.tokens,
+        "window": window,
+        "stride": stride,
         "window_means": list(found.window_means),
         **found.perplexities(),
     }

@@ -1,6 +1,7 @@
 """The public data sets on the Hugging Face Hub: where each one is, and how its rows become ours."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,22 +159,30 @@ def _belongs(record: HubSet, split: str, row: Row) -> bool:
 
 def _download(record: HubSet, public: str) -> Iterable[PublicRow]:
     """Return the rows of one public split, from the local cache of the Hub where it has them."""
-    # Imported here: datasets takes seconds, and only a run on the public sets needs it. httpx2 is what
-    # huggingface_hub speaks through; an outage while a file is fetched surfaces as its error.
+    # Imported here, as below: datasets takes seconds, and only a run on the public sets needs it.
     from datasets import load_dataset
-    from httpx2 import HTTPError
 
-    try:
+    with reaching(record.repo):
         rows: Iterable[PublicRow] = load_dataset(
             record.repo, record.config, split=public, revision=record.revision
         )
+    return rows
+
+
+@contextmanager
+def reaching(repo: str) -> Iterator[None]:
+    """Make one ConnectionError, with the ways out, of all that an outage of the Hub raises inside."""
+    # httpx2 is what huggingface_hub speaks through; an outage while a file is fetched surfaces as its error.
+    from httpx2 import HTTPError
+
+    try:
+        yield
     except (ConnectionError, FileNotFoundError, HTTPError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ConnectionError(
-            f"the data set {record.repo} cannot be read from the Hugging Face Hub ({reason}): connect this "
+            f"the data set {repo} cannot be read from the Hugging Face Hub ({reason}): connect this "
             "machine to it, or use data.source=path (a folder of yours) or data.source=sample"
         ) from error
-    return rows
 
 
 def _question(question: str, answers: Iterable[str], wrong_answers: Iterable[str] = ()) -> Row:

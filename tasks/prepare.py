@@ -12,7 +12,7 @@ from avss_core.models import load_model, load_tokenizer, save_checkpoint
 from avss_core.pruning import count_to_remove, parameter_bytes, parameter_count
 from avss_core.splits import check_disjoint, split_sets
 from tasks.rows import write_rows
-from tasks.sources import load, load_text
+from tasks.sources import Wanted, load, load_text
 
 
 @task(name="prepare-data")
@@ -21,6 +21,7 @@ def prepare_data(
     path: Path,
     sample_path: Path,
     sets: Sequence[str],
+    wanted: Wanted,
     *,
     validation: float,
     calibration: float,
@@ -28,7 +29,7 @@ def prepare_data(
     folder: Path,
 ) -> dict[str, Any]:
     """Write validated, disjoint rows and the text into a folder, and return its manifest."""
-    raw = load(source, path, sets, sample_path)
+    raw = load(source, path, sets, sample_path, wanted)
     splits = split_sets(raw.questions, validation, calibration, seed)
     check_disjoint(splits)
     for name, parts in splits.items():
@@ -60,9 +61,9 @@ def prepare_data(
 
 
 @task(name="prepare-text")
-def prepare_text(source: str, path: Path, sets: Sequence[str], *, folder: Path) -> str:
+def prepare_text(source: str, path: Path, sets: Sequence[str], wanted: Wanted, *, folder: Path) -> str:
     """Write the text alone into a folder, for what needs no questions, and return where it comes from."""
-    text, origin = load_text(source, path, sets)
+    text, origin = load_text(source, path, sets, wanted)
     with folder_written_whole(folder, replace=True) as part_folder:
         for part, documents in text.items():
             write_json(part_folder / "text" / f"{part}.json", documents)

@@ -69,6 +69,7 @@ SENTIMENT = pa.DataFrameSchema(
     strict=True,
     coerce=False,
 )
+DOCUMENTS = pa.DataFrameSchema({"text": pa.Column(object, _TEXT)}, strict=False, coerce=False)
 
 
 def read_text(path: Path) -> str:
@@ -143,6 +144,19 @@ def validate_sentiment(rows: Sequence[Row], where: str) -> None:
         where,
         'A row is {"id": text, "text": text, "label": 0 or 1}, 1 is positive. Correct or delete these lines.',
     )
+
+
+def validate_texts(rows: Sequence[Row], where: str) -> None:
+    """Return nothing when every row has a text; its other fields may be any.
+
+    Args:
+        rows: the rows of one file, in its order.
+        where: the file's name, for the message.
+
+    Raises:
+        ValueError: there is no row, or rows are bad; each is named with line, field, reason and value.
+    """
+    _validate(DOCUMENTS, rows, where, 'A row is {"text": text}. Correct or delete these lines.')
 
 
 def _validate(schema: pa.DataFrameSchema, rows: Sequence[Row], where: str, remedy: str) -> None:

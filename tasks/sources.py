@@ -1,15 +1,15 @@
 """Questions, sentiment and text from one of three places: the sample, a folder, or the Hugging Face Hub."""
 
 import difflib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pydoc_data.topics import topics
 
-from avss_core.splits import Row, stable_fraction
+from avss_core.splits import Row
 from tasks.hub_sets import HUB_SETS, load_set
-from tasks.schemas import read_rows, read_text, validate_questions, validate_sentiment
+from tasks.pile import SUBSETS, pile_text
+from tasks.schemas import read_rows, validate_questions, validate_sentiment
+from tasks.texts import Parts, articles, language_topics, read_parts, text_files
 
 SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 """The question sets of the paper, which the sample and the Hub have."""
@@ -18,17 +18,26 @@ SOURCES = ("sample", "path", "hub")
 
 _LAYOUT = (
     "The layout is SET/train.jsonl and SET/test.jsonl for each set; the folders sst2 (train.jsonl and "
-    "validation.jsonl, for sentiment) and wikitext2 (valid.txt and test.txt, for text) may be left out."
+    "validation.jsonl, for sentiment) and wikitext2 (valid.txt and test.txt, for text) may be left out; "
+    "data.sentiment and data.text name others."
 )
-_SENTIMENT_FILES = {"train": "sst2/train.jsonl", "validation": "sst2/validation.jsonl"}
-_TEXT_FILES = {"calibration": "wikitext2/valid.txt", "test": "wikitext2/test.txt"}
+_SENTIMENT_FILES = {"train": "train.jsonl", "validation": "validation.jsonl"}
 
-_CALIBRATION_SHARE = 0.4
-"""Share of the language topics that calibrates; the others test."""
 
-# A WikiText article begins at a line " = Title = " after a blank line. Formulas in the running text look the
-# same but follow other text, and section headings have two or more equals signs.
-_ARTICLE = re.compile(r"^(?= ?\n = (?!= )[^\n]* = \n)", re.MULTILINE)
+@dataclass(frozen=True)
+class Wanted:
+    """Which text and which sentiment set are wanted of a source that has several."""
+
+    text: str | None = None
+    """Of the Hub wikitext2, pile or hackernews; of a folder what `read_parts` reads. None: wikitext2, and the
+    sample's where a folder has none."""
+    sentiment: str | None = None
+    """Name of the sentiment set in a folder. None: sst2, and the sample's where a folder has none."""
+    characters: int = 200_000
+    """Of each part of a text that is streamed."""
+
+
+USUAL = Wanted()
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,9 @@ class RawData:
     """The source of each of the parts questions, sentiment and text."""
 
 
-def load(source: str, path: Path | None, sets: Sequence[str], sample_path: Path) -> RawData:
+def load(
+    source: str, path: Path | None, sets: Sequence[str], sample_path: Path, wanted: Wanted = USUAL
+) -> RawData:
     """Return the validated data of a source.
 
     Args:
@@ -53,6 +64,7 @@ def load(source: str, path: Path | None, sets: Sequence[str], sample_path: Path)
         path: folder of the source "path"; sentiment or text that it lacks come from the sample.
         sets: names of the question sets; in a folder any name that has its two files.
         sample_path: folder of the sample that comes with the project.
+        wanted: which text and sentiment; what is named there must be there.
 
     Raises:
         ValueError: the source is unknown, a folder is not given, no set is asked for, or rows are bad.
@@ -63,17 +75,19 @@ def load(source: str, path: Path | None, sets: Sequence[str], sample_path: Path)
     if not sets:
         raise ValueError("no question set is asked for: name at least one in data.sets")
     if source == "sample":
-        return _from_folder("sample", sample_path, sets, sample_path)
+        return _from_folder("sample", sample_path, sets, sample_path, USUAL)
     if source == "hub":
-        return _from_hub(sets)
+        return _from_hub(sets, wanted)
     if source != "path":
         raise ValueError(f"unknown data.source {source!r}: it is one of {', '.join(SOURCES)}")
     if path is None:
         raise ValueError("data.source is path, but data.path is not given: name the folder")
-    return _from_folder("path", path, sets, sample_path)
+    return _from_folder("path", path, sets, sample_path, wanted)
 
 
-def load_text(source: str, path: Path | None, sets: Sequence[str]) -> tuple[dict[str, list[str]], str]:
+def load_text(
+    source: str, path: Path | None, sets: Sequence[str], wanted: Wanted = USUAL
+) -> tuple[Parts, str]:
     """Return the documents of a source, by "calibration" and "test", and where they come from.
 
     For what needs no questions: a folder may hold the text alone. The rows of the sets that it has are
@@ -83,6 +97,7 @@ def load_text(source: str, path: Path | None, sets: Sequence[str]) -> tuple[dict
         source: as in `load`.
         path: as in `load`; where it has sets but no text, the text comes from the sample.
         sets: names of the question sets.
+        wanted: as in `load`.
 
     Raises:
         ValueError: the text is empty, or rows are bad.
@@ -90,65 +105,49 @@ def load_text(source: str, path: Path | None, sets: Sequence[str]) -> tuple[dict
         ConnectionError: the Hub cannot be reached.
     """
     if source == "hub":
-        return _hub_text(), "hub"
+        return _hub_text(wanted), _named("hub", wanted.text)
     if source != "path" or path is None:
         return language_topics(), "sample"
-    own_text = (path / "wikitext2").is_dir()
+    text = _own(path, wanted.text, "wikitext2")
     files = [f"{name}/{side}.jsonl" for name in sets for side in ("train", "test")]
     held = [file for file in files if (path / file).is_file()]
-    _require(path, [*_TEXT_FILES.values()] if own_text else held or files)
+    _require(path, text_files(text) if text else held or files)
     for file in held:
         _rows(path / file, validate_questions)
-    return (_folder_text(path), "path") if own_text else (language_topics(), "sample")
+    return (read_parts(path, text), _named("path", wanted.text)) if text else (language_topics(), "sample")
 
 
-def articles(text: str) -> list[str]:
-    """Return the articles of a WikiText file, each with the blank line before its title; joined, the file."""
-    return [article for article in _ARTICLE.split(text) if article]
-
-
-def language_topics() -> dict[str, list[str]]:
-    """Return the texts about the Python language that CPython carries, for calibration and for the test.
-
-    A hash of the topic's name decides, so that a topic stays on its side from one Python to the next.
-    """
-    parts: dict[str, list[str]] = {"calibration": [], "test": []}
-    # By text: a topic with two names ("if" and "else") must not be in both parts.
-    names = {text: name for name, text in sorted(topics.items(), reverse=True)}
-    for text, name in sorted(names.items(), key=lambda item: item[1]):
-        parts["calibration" if stable_fraction(name) < _CALIBRATION_SHARE else "test"].append(text)
-    return parts
-
-
-def _from_folder(source: str, folder: Path, sets: Sequence[str], sample_path: Path) -> RawData:
+def _from_folder(
+    source: str, folder: Path, sets: Sequence[str], sample_path: Path, wanted: Wanted
+) -> RawData:
     """Return the data of a folder; sentiment and text of the sample where the folder has none."""
-    own_sentiment, own_text = (folder / "sst2").is_dir(), (folder / "wikitext2").is_dir()
+    sentiment, text = _own(folder, wanted.sentiment, "sst2"), _own(folder, wanted.text, "wikitext2")
     files = {name: {side: f"{name}/{side}.jsonl" for side in ("train", "test")} for name in sets}
     needed = [file for sides in files.values() for file in sides.values()]
-    needed += [*_SENTIMENT_FILES.values()] if own_sentiment else []
-    needed += [*_TEXT_FILES.values()] if own_text else []
+    needed += _sentiment_files(sentiment) if sentiment else []
+    needed += text_files(text) if text else []
     _require(folder, needed)
-    if not own_sentiment:
-        _require(sample_path, [*_SENTIMENT_FILES.values()])
+    if not sentiment:
+        _require(sample_path, _sentiment_files("sst2"))
+    reviews = folder / sentiment if sentiment else sample_path / "sst2"
     return RawData(
         questions={
             name: {side: _rows(folder / file, validate_questions) for side, file in sides.items()}
             for name, sides in files.items()
         },
         sentiment={
-            side: _rows((folder if own_sentiment else sample_path) / file, validate_sentiment)
-            for side, file in _SENTIMENT_FILES.items()
+            side: _rows(reviews / file, validate_sentiment) for side, file in _SENTIMENT_FILES.items()
         },
-        text=_folder_text(folder) if own_text else language_topics(),
+        text=read_parts(folder, text) if text else language_topics(),
         origin={
             "questions": source,
-            "sentiment": source if own_sentiment else "sample",
-            "text": source if own_text else "sample",
+            "sentiment": _named(source, wanted.sentiment) if sentiment else "sample",
+            "text": _named(source, wanted.text) if text else "sample",
         },
     )
 
 
-def _from_hub(sets: Sequence[str]) -> RawData:
+def _from_hub(sets: Sequence[str], wanted: Wanted) -> RawData:
     """Return the public data sets at their pinned revisions."""
     for name in sets:
         if name not in SETS:
@@ -165,21 +164,33 @@ def _from_hub(sets: Sequence[str]) -> RawData:
     return RawData(
         questions=questions,
         sentiment=sentiment,
-        text=_hub_text(),
-        origin=dict.fromkeys(("questions", "sentiment", "text"), "hub"),
+        text=_hub_text(wanted),
+        origin={"questions": "hub", "sentiment": "hub", "text": _named("hub", wanted.text)},
     )
 
 
-def _hub_text() -> dict[str, list[str]]:
-    """Return the articles of the public text."""
+def _hub_text(wanted: Wanted) -> Parts:
+    """Return the documents of the public text."""
+    if wanted.text is not None and wanted.text in SUBSETS:
+        return pile_text(wanted.text, wanted.characters)
     return {
         part: articles("".join(row["text"] for row in rows)) for part, rows in load_set("wikitext2").items()
     }
 
 
-def _folder_text(folder: Path) -> dict[str, list[str]]:
-    """Return the documents of a folder's text files."""
-    return {part: _documents(folder / file) for part, file in _TEXT_FILES.items()}
+def _own(folder: Path, wanted: str | None, usual: str) -> str | None:
+    """Return what is wanted of a folder; if that is nothing, the usual name where the folder has it."""
+    return wanted or (usual if (folder / usual).is_dir() else None)
+
+
+def _named(source: str, wanted: str | None) -> str:
+    """Return where data come from, with what was asked for by name."""
+    return f"{source} ({wanted})" if wanted else source
+
+
+def _sentiment_files(name: str) -> list[str]:
+    """Return the files of a sentiment set."""
+    return [f"{name}/{file}" for file in _SENTIMENT_FILES.values()]
 
 
 def _rows(path: Path, validate: Callable[[Sequence[Row], str], None]) -> list[Row]:
@@ -187,16 +198,6 @@ def _rows(path: Path, validate: Callable[[Sequence[Row], str], None]) -> list[Ro
     rows = read_rows(path)
     validate(rows, str(path))
     return rows
-
-
-def _documents(path: Path) -> list[str]:
-    """Return the documents of a text file."""
-    text = read_text(path)
-    if not text.strip():
-        raise ValueError(
-            f"{path}: the file holds no text: put some in, or take its folder away to use the sample's"
-        )
-    return articles(text)
 
 
 def _require(folder: Path, files: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import math
 import os
 import resource
 import shutil
@@ -14,8 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
+
+from avss_core.batches import token_stream
+from tasks.texts import read_parts
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("run", "score", "prune", "speed", "evaluate", "localize", "mitigate", "verify", "report")
@@ -372,6 +378,32 @@ class TestOthers:
             assert 0 <= figures["accuracy"]["low"] <= figures["accuracy"]["value"] <= 1
         assert result["language_modelling"]["tokens"] == 128
         assert result["sentiment"]["n"] == 4
+
+    def test_evaluate_gives_every_predicted_token_the_context_that_a_stride_leaves(
+        self, avss, model, data, tiny_llama, tokenizer, tmp_path
+    ):
+        own = tmp_path / "own"
+        shutil.copytree(data, own)
+        (own / "notes.txt").write_text(
+            "".join(f"Note {i} says {i * i}.\n\n" for i in range(60)), encoding="utf-8"
+        )
+        extra = ["--set", "data.text=notes.txt", "--set", "evaluate.stride=16"]
+        found = avss(
+            "evaluate", model, "--sets", "nq", "--data", own, "--limit", 2, "--json", *SETTINGS, *extra
+        )
+        text = found.json["language_modelling"]
+        assert (text["tokens"], text["window"], text["stride"]) == (128, 64, 16)
+        pieces = read_parts(own, "notes.txt")["test"]
+        ids = token_stream(tokenizer, pieces, 128 + 48 + 1)
+        total = 0.0
+        for start in range(48, 176, 16):
+            piece = torch.tensor([ids[start - 48 : start + 17]])
+            with torch.no_grad():
+                logits = tiny_llama(piece[:, :-1]).logits[0, 48:]
+            total += float(cross_entropy(logits, piece[0, 49:], reduction="sum"))
+        assert text["nll"] == pytest.approx(total / 128, rel=1e-5)
+        words = len(tokenizer.decode(ids[49:]).split())
+        assert text["word_perplexity"] == pytest.approx(math.exp(min(total / words, 700)), rel=1e-4)
 
     def test_evaluate_takes_all_sets_of_the_folder_and_prints_lines(self, avss, model, data):
         rows = avss("evaluate", model, "--data", data, *SETTINGS).rows

@@ -136,6 +136,62 @@ def test_an_override_that_cannot_be_is_refused_with_a_hint(refused, change, prob
     assert refused(change) == [problem]
 
 
+@pytest.mark.parametrize("name", ["wikitext2", "pile", "hackernews", "null"])
+def test_the_hub_has_these_texts(load, name):
+    assert load("data.source=hub", f"data.text={name}").data.text == (None if name == "null" else name)
+
+
+def test_a_folder_may_have_any_text_and_sentiment_set(load):
+    data = load("data.source=path", "data.text=my/book.txt", "data.sentiment=reviews").data
+    assert (data.text, data.sentiment) == ("my/book.txt", "reviews")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            ["data.source=hub", "data.text=hackernew"],
+            "data.text: unknown text of the Hub 'hackernew': did you mean hackernews? "
+            "known: wikitext2, pile, hackernews (got 'hackernew')",
+        ),
+        (
+            ["data.source=hub", "data.sentiment=imdb"],
+            "data.sentiment: unknown sentiment set of the Hub 'imdb': known: sst2 (got 'imdb')",
+        ),
+        (
+            ["data.text=pile"],
+            "data.text: the sample has one text: leave it null, or set data.source to path or hub "
+            "(got 'pile')",
+        ),
+        (
+            ["evaluate.window=64", "evaluate.stride=65"],
+            "evaluate.stride: a stride beyond the window of 64 tokens would leave text out (got 65)",
+        ),
+        (
+            ["evaluate.stride=0"],
+            "evaluate.stride: Input should be greater than or equal to 1 (got 0)",
+        ),
+        (
+            ["data.source=hub", "data.text=pile", "evaluate.tokens=99488"],
+            "evaluate: 100000 tokens of text are asked for, and data.characters is 200000: "
+            "raise it to 600000",
+        ),
+    ],
+)
+def test_a_text_or_stride_that_cannot_be_is_refused(refused, changes, problem):
+    assert refused(*changes) == [problem]
+
+
+def test_a_stride_of_a_whole_window_is_allowed(load):
+    assert load("evaluate.window=64", "evaluate.stride=64").evaluate.stride == 64
+
+
+def test_only_a_streamed_text_must_be_asked_for_in_time(load):
+    assert load("data.source=hub", "evaluate.tokens=99488").evaluate.tokens == 99488
+    enough = load("data.source=hub", "data.text=pile", "evaluate.tokens=99488", "data.characters=600000")
+    assert enough.data.streamed
+
+
 def test_all_problems_are_told_at_once(refused):
     lines = refused("prune.ratio=1.5", "score.name=avs", "mitigate.rnk=2", "seed", "evaluate.judge=exat")
     assert len(lines) == 5

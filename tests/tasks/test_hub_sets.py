@@ -1,11 +1,4 @@
-import hashlib
 import json
-import os
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +17,6 @@ from tasks.hub_sets import (
     wikiqa_rows,
     wikitext_rows,
 )
-
-REPOSITORY = Path(__file__).parents[2]
 
 # The columns of the public sets, as their pinned revisions have them.
 NQ = {"question": "who wrote hamlet", "answer": ["Shakespeare", "William Shakespeare"]}
@@ -188,51 +179,6 @@ def test_an_outage_is_named_with_the_way_out(monkeypatch, outage):
     )
 
 
-class LocalHub(BaseHTTPRequestHandler):
-    """The few answers of the Hub that loading a data set of parquet files needs, from a folder."""
-
-    def log_message(self, *_args):
-        pass
-
-    def answer(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_GET(self):
-        parts = self.path.partition("?")[0].strip("/").split("/")
-        self.server.asked.append("/".join(parts))
-        match parts:
-            case ["datasets", owner, name, "resolve", commit, *file]:
-                path = self.server.folder.joinpath(owner, name, *file)
-                if not path.is_file():
-                    return self.answer(404, X_Error_Code="EntryNotFound")
-                body = path.read_bytes()
-                return self.answer(200, body, ETag=hashlib.sha256(body).hexdigest(), X_Repo_Commit=commit)
-            case ["api", "datasets", owner, name, "revision", commit]:
-                return self.answer(200, json.dumps({"id": f"{owner}/{name}", "sha": commit}).encode())
-            case ["api", "datasets", owner, name, "tree", _commit, *folder]:
-                repository = self.server.folder / owner / name
-                entries = [
-                    {
-                        "type": "directory" if path.is_dir() else "file",
-                        "path": path.relative_to(repository).as_posix(),
-                        "size": path.stat().st_size,
-                        "oid": "0" * 40,
-                    }
-                    for path in sorted(repository.joinpath(*folder).iterdir())
-                ]
-                return self.answer(200, json.dumps(entries).encode())
-            case _:
-                return self.answer(404, X_Error_Code="RepoNotFound")
-
-    do_HEAD = do_GET  # noqa: N815
-
-
 # Public rows by set and public split.
 PUBLIC = {
     "nq": {"train": [NQ], "validation": [NQ, NQ]},
@@ -262,19 +208,6 @@ def publish(folder):
             pq.write_table(table, repository / config / f"{split}-00000-of-00001.parquet")
 
 
-@pytest.fixture
-def local_hub(tmp_path):
-    publish(tmp_path / "hub")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), LocalHub)
-    server.folder, server.asked = tmp_path / "hub", []
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 LOAD_ALL = """
 import dataclasses, json, pathlib, sys
 from tasks.sources import SETS, load
@@ -283,31 +216,11 @@ pathlib.Path(sys.argv[1]).write_text(json.dumps(dataclasses.asdict(data)))
 """
 
 
-def run(code, *arguments, **environment):
-    # In a process of its own: the libraries of the Hub read their environment when they are imported.
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-
-
 @pytest.mark.slow
-def test_all_sets_load_through_datasets(tmp_path, local_hub):
+def test_all_sets_load_through_datasets(tmp_path, local_hub, run):
+    publish(local_hub.folder)
     out = tmp_path / "data.json"
-    finished = run(
-        LOAD_ALL,
-        str(out),
-        HF_ENDPOINT=f"http://127.0.0.1:{local_hub.server_port}",
-        HF_HOME=str(tmp_path / "home"),
-        HF_HUB_OFFLINE="0",
-        HF_DATASETS_OFFLINE="0",
-        NO_PROXY="127.0.0.1",
-    )
+    finished = run(LOAD_ALL, str(out), **local_hub.environment)
     assert finished.returncode == 0, finished.stderr
     data = json.loads(out.read_text())
     assert data["origin"] == {"questions": "hub", "sentiment": "hub", "text": "hub"}
@@ -331,7 +244,7 @@ def test_all_sets_load_through_datasets(tmp_path, local_hub):
         assert all(f"/resolve/{record.revision}/" in path for path in own)
 
 
-def test_offline_without_a_cache_is_one_clear_error(tmp_path):
+def test_offline_without_a_cache_is_one_clear_error(tmp_path, run):
     finished = run(
         'from tasks.hub_sets import load_set; load_set("nq")',
         HF_HOME=str(tmp_path / "home"),

@@ -1,11 +1,11 @@
 import json
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import pytest
 
 from tasks import sources
-from tasks.sources import RawData, articles, language_topics, load
+from tasks.sources import RawData, Wanted, load
+from tasks.texts import language_topics
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = REPOSITORY.parent / "shared" / "data"
@@ -204,51 +204,6 @@ def test_bad_rows_of_the_hub_are_named(monkeypatch, sample):
         load("hub", None, ["nq"], sample)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "no headings at all\n", ARTICLE_ONE + ARTICLE_TWO, "lead\n" + ARTICLE_ONE]
-)
-def test_the_articles_joined_are_the_file(text):
-    assert "".join(articles(text)) == text
-
-
-def test_articles_begin_at_titles_and_not_at_sections_or_formulas():
-    assert articles(ARTICLE_ONE + ARTICLE_TWO) == [ARTICLE_ONE, ARTICLE_TWO]
-    assert articles("lead\n" + ARTICLE_TWO) == ["lead\n", ARTICLE_TWO]
-    assert articles("no headings") == ["no headings"]
-
-
-def test_blank_lines_may_be_without_their_space():
-    assert len(articles((ARTICLE_ONE + ARTICLE_TWO).replace("\n \n", "\n\n"))) == 2
-
-
-def test_language_topics_are_all_there_once_and_apart():
-    parts = language_topics()
-    assert set(parts["calibration"]) | set(parts["test"]) == set(topics.values())
-    assert len(parts["calibration"]) + len(parts["test"]) == len(set(topics.values()))
-    assert 0.25 < len(parts["calibration"]) / len(set(topics.values())) < 0.55
-
-
-def test_language_topics_are_sorted_by_name(monkeypatch):
-    names = {f"topic{index:02d}": f"text {index}" for index in reversed(range(30))}
-    monkeypatch.setattr(sources, "topics", names | {"zz": "text 3"})
-    parts = language_topics()
-    in_order = [f"text {index}" for index in range(30)]
-    assert parts["test"] == [text for text in in_order if text in parts["test"]]
-    assert parts["calibration"] == [text for text in in_order if text in parts["calibration"]]
-    # "zz" only repeats the text of topic03, so it adds nothing.
-    assert len(parts["test"]) + len(parts["calibration"]) == 30
-
-
-def test_another_topic_moves_no_topic_to_the_other_part(monkeypatch):
-    names = {f"topic{index:02d}": f"text {index}" for index in range(30)}
-    monkeypatch.setattr(sources, "topics", names)
-    before = language_topics()
-    monkeypatch.setattr(sources, "topics", names | {"a new one": "new text"})
-    after = language_topics()
-    for part in ("calibration", "test"):
-        assert [text for text in after[part] if text != "new text"] == before[part]
-
-
 def test_the_sample_of_the_project_is_valid():
     data = load("sample", None, sources.SETS, REPOSITORY / "data" / "sample")
     assert set(data.questions) == set(sources.SETS)
@@ -261,6 +216,64 @@ def test_the_public_sets_beside_the_project_are_valid():
     assert data.origin == {"questions": "path", "sentiment": "path", "text": "path"}
     # WikiText-2 is published as 60 articles for validation and 60 for the test.
     assert {part: len(documents) for part, documents in data.text.items()} == {"calibration": 60, "test": 60}
+
+
+def test_a_text_by_name_is_that_folder_or_file(sample, own):
+    write_text(own)
+    (own / "poems").mkdir()
+    for part in ("valid", "test"):
+        (own / "poems" / f"{part}.txt").write_text(f"a poem to {part}", "utf-8")
+    (own / "book.md").write_text("# One\n\nFirst.\n\n# Two\n\nSecond.\n", "utf-8")
+    poems = load("path", own, ["quiz"], sample, Wanted(text="poems"))
+    assert poems.text == {"calibration": ["a poem to valid"], "test": ["a poem to test"]}
+    assert poems.origin == {"questions": "path", "sentiment": "sample", "text": "path (poems)"}
+    book = load("path", own, ["quiz"], sample, Wanted(text="book.md")).text
+    assert book == {"calibration": ["# One", "First."], "test": ["# Two", "Second.\n"]}
+    assert sources.load_text("path", own, [], Wanted(text="book.md")) == (book, "path (book.md)")
+
+
+def test_a_sentiment_set_by_name_is_that_folder(sample, own):
+    write_sentiment(own, "of the folder")
+    (own / "sst2").rename(own / "reviews")
+    found = load("path", own, ["quiz"], sample, Wanted(sentiment="reviews"))
+    assert found.sentiment["train"] == [{"id": "train", "text": "of the folder", "label": 0}]
+    assert found.origin["sentiment"] == "path (reviews)"
+
+
+def test_what_is_named_must_be_there(sample, own):
+    with pytest.raises(FileNotFoundError) as caught:
+        load("path", own, ["quiz"], sample, Wanted(text="poems", sentiment="reviews"))
+    assert (
+        "lacks reviews/train.jsonl, reviews/validation.jsonl, poems/valid.txt, poems/test.txt; it holds quiz"
+        in str(caught.value)
+    )
+    with pytest.raises(FileNotFoundError, match=r"lacks book\.txt; it holds quiz"):
+        sources.load_text("path", own, ["quiz"], Wanted(text="book.txt"))
+
+
+def test_the_hub_streams_the_text_that_is_wanted(monkeypatch, sample):
+    public(monkeypatch)
+    streamed = {"calibration": ["a thread"], "test": ["another"]}
+    asked = []
+    monkeypatch.setattr(sources, "pile_text", lambda *arguments: asked.append(arguments) or streamed)
+    wanted = Wanted(text="hackernews", characters=77)
+    found = load("hub", None, ["nq"], sample, wanted)
+    assert found.text == streamed
+    assert found.origin == {"questions": "hub", "sentiment": "hub", "text": "hub (hackernews)"}
+    assert sources.load_text("hub", None, [], wanted) == (streamed, "hub (hackernews)")
+    assert asked == [("hackernews", 77)] * 2
+    assert load("hub", None, ["nq"], sample, Wanted(text="wikitext2")).text["test"] == [ARTICLE_ONE]
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the public sets are not beside the project")
+def test_one_file_beside_the_project_is_cut_between_two_articles():
+    name = "wikitext2/test.txt"
+    found = load("path", SHARED, ["nq"], REPOSITORY / "data" / "sample", Wanted(text=name)).text
+    whole = (SHARED / name).read_text("utf-8")
+    assert "".join(found["calibration"] + found["test"]) == whole
+    assert len(found["calibration"]) + len(found["test"]) == 60
+    assert 0.4 <= sum(map(len, found["calibration"])) / len(whole) < 0.45
 
 
 def test_text_alone_needs_no_question(tmp_path):
