@@ -58,7 +58,7 @@ def short_cell(value: Any) -> str:
 def figure_rows(found: Mapping[str, Any]) -> list[Row]:
     """Return one row for each figure of an evaluation."""
     rows: list[Row] = [
-        {"set": name, "figure": figure, **entry, "n": figures["n"], "judge": figures["judge"]}
+        {"set": name, "figure": figure, "n": figures["n"], **entry, "judge": figures["judge"]}
         for name, figures in found["sets"].items()
         for figure, entry in figures.items()
         if isinstance(entry, dict)
