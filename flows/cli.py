@@ -355,9 +355,12 @@ def report(
             "`avss run --output DIR` and name that DIR with --workspace"
         )
     if markdown:
-        from tasks.tables import markdown_tables
+        from avss_core.digests import read_json
+        from tasks.tables import markdown_tables, speed_table
 
         print(markdown_tables(place.scores, place.evaluation, place.mitigation))
+        if place.times.is_file():
+            print(f"\n{speed_table(read_json(place.times))}")
         return
     from flows.report import render
 

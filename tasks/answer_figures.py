@@ -1,13 +1,13 @@
 """Figures of answers: calibration, selective accuracy, what each layer would say, and what was kept."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tasks.drawing import BLUE, GREY, INK, ORANGE, by_layer, intervals, styled
-from tasks.wording import LOWER_IS_BETTER, NAMES
+from tasks.wording import LOWER_IS_BETTER, NAMES, retentions
 
 _VARIANTS = (("dense", BLUE, "o"), ("pruned", ORANGE, "s"))
 
@@ -92,17 +92,6 @@ def retention(found: Mapping[str, Any]) -> Figure:
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel("share kept of the dense model's figure (dashed: 0.9)")
     return figure
-
-
-def retentions(table: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the name and the record of every retention of a table, generation and classification apart."""
-    generation, sentiment = table["generation"], table["classification"]["sentiment"]
-    for name, entry in generation["sets"].items():
-        yield f"{name}, accuracy", entry["retention"]
-    yield "mean of the sets", generation["mean"]
-    yield "sentiment, accuracy", sentiment["retention"]
-    yield "sentiment, over chance", sentiment["retention_over_chance"]
-    yield "language modelling, NLL", table["language_modelling"]["nll_retention"]
 
 
 def _set_row(found: Mapping[str, Any], across: str, up: str) -> tuple[Figure, Sequence[tuple[Axes, str]]]:

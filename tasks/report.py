@@ -13,7 +13,6 @@ from avss_core.activations import SITES
 from avss_core.digests import folder_written_whole, read_json, write_json, write_text
 from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
-from tasks.answer_figures import retentions
 from tasks.cards import card_of, evaluated
 from tasks.figures import write_figures
 from tasks.wording import (
@@ -25,6 +24,7 @@ from tasks.wording import (
     interval_text,
     listed,
     number,
+    retentions,
     setting_text,
     significant,
     verdicts,

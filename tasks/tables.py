@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.digests import read_json
+from tasks.wording import retentions
 
 FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
 
@@ -15,7 +16,42 @@ def markdown_tables(scores: Path, evaluation: Path, mitigation: Path) -> str:
         read_json(path) for path in (scores, evaluation / "figures.json", mitigation / "figures.json")
     )
     variants = {"dense": figures["dense"], "pruned": figures["pruned"], "mitigated": mended["mitigated"]}
-    return "\n".join([*_removals(scored), "", *_questions(variants), "", *_language(variants)])
+    parts = [_removals(scored), _questions(variants), _language(variants), _retention(figures["retention"])]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def speed_table(times: Mapping[str, Any]) -> str:
+    """Return what was timed as a Markdown table, with the ratios to the first model."""
+    sizes = [str(size) for size in times["workload"]["batch_sizes"]]
+    heads = ["prefill, tokens/s", *(f"decode, batch {size}" for size in sizes), "peak memory, MB"]
+    lines = [f"| model | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
+    for name, found in times["models"].items():
+        ratios = times["ratios"].get(name)
+        cells = [_speed(found["prefill"], ratios and ratios["prefill"])]
+        cells += [_speed(found["decode"][size], ratios and ratios["decode"][size]) for size in sizes]
+        peak = found["peak_bytes"]
+        cells.append("-" if peak is None else f"{peak / 1e6:.0f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _speed(value: float, ratio: Mapping[str, float] | None) -> str:
+    """Return tokens a second, and how many times those of the first model."""
+    return f"{value:.1f}" + (f" ({ratio['value']:.2f} times)" if ratio else "")
+
+
+def _retention(table: Mapping[str, Any]) -> list[str]:
+    """Return the table of what the pruned model keeps."""
+    lines = ["| figure | kept by the pruned model [95 %, paired] |", "| --- | --- |"]
+    for name, entry in retentions(table):
+        kept = "nothing to keep" if entry["value"] is None else _share(entry)
+        lines.append(f"| {name} | {kept} |")
+    return lines
+
+
+def _share(entry: Mapping[str, Any]) -> str:
+    """Return a share with its interval in percent."""
+    return f"{100 * entry['value']:.0f} % [{100 * entry['low']:.0f}, {100 * entry['high']:.0f}]"
 
 
 def _removals(scored: Mapping[str, Any]) -> list[str]:

@@ -99,6 +99,17 @@ def setting_text(value: Any) -> str:
     return listed(value) if isinstance(value, list) else str(value)
 
 
+def retentions(table: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the name and the record of every retention of a table, generation and classification apart."""
+    generation, sentiment = table["generation"], table["classification"]["sentiment"]
+    for name, entry in generation["sets"].items():
+        yield f"{name}, accuracy", entry["retention"]
+    yield "mean of the sets", generation["mean"]
+    yield "sentiment, accuracy", sentiment["retention"]
+    yield "sentiment, over chance", sentiment["retention_over_chance"]
+    yield "language modelling, NLL", table["language_modelling"]["nll_retention"]
+
+
 def verdicts(found: Mapping[str, Any]) -> list[Verdict]:
     """Return what the run found, each sentence following from the numbers and their intervals."""
     evaluation, mitigation = found["evaluation"], found["mitigation"]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tasks.tables import markdown_tables
+from tasks.tables import markdown_tables, speed_table
 
 
 def _entry(value):
@@ -15,6 +15,16 @@ def _model(accuracy):
         "sets": {"nq": {name: _entry(accuracy) for name in figures} | {"n": 7, "judge": "f1"}},
         "language_modelling": {"token_perplexity": 12.34, "word_perplexity": 56.78},
         "sentiment": {"accuracy": _entry(0.5), "predicted_positive": None},
+    }
+
+
+def _kept():
+    nothing = {"value": None, "low": None, "high": None}
+    sentiment = {"retention": _entry(0.75), "retention_over_chance": nothing}
+    return {
+        "generation": {"sets": {"nq": {"retention": _entry(0.5)}}, "mean": _entry(0.5)},
+        "classification": {"sentiment": sentiment},
+        "language_modelling": {"nll_retention": _entry(0.8)},
     }
 
 
@@ -33,7 +43,7 @@ def run(tmp_path):
     stability = {"avss": {"same": 0.75}}
     scores = {"dense": cost(3.5), "readings": readings, "chosen": "avss", "stability": stability}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
-    both = {"dense": _model(0.25), "pruned": _model(0.125)}
+    both = {"dense": _model(0.25), "pruned": _model(0.125), "retention": _kept()}
     (tmp_path / "evaluation/figures.json").write_text(json.dumps(both))
     (tmp_path / "mitigation/figures.json").write_text(json.dumps({"mitigated": _model(0.5)}))
     return tmp_path
@@ -60,3 +70,32 @@ def test_a_missing_file_is_named(run):
     (run / "scores.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"scores\.json"):
         markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation")
+
+
+def test_what_is_kept_has_its_interval(run):
+    table = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").split("\n\n")[3]
+    assert table.splitlines()[2:] == [
+        "| nq, accuracy | 50 % [40, 60] |",
+        "| mean of the sets | 50 % [40, 60] |",
+        "| sentiment, accuracy | 75 % [65, 85] |",
+        "| sentiment, over chance | nothing to keep |",
+        "| language modelling, NLL | 80 % [70, 90] |",
+    ]
+
+
+def test_speed_has_a_ratio_for_all_but_the_first():
+    ratio = {"value": 1.25, "low": 1.2, "high": 1.3}
+    times = {
+        "workload": {"batch_sizes": [1, 8]},
+        "models": {
+            "dense": {"prefill": 100.0, "decode": {"1": 10.0, "8": 40.0}, "peak_bytes": 2_000_000},
+            "pruned": {"prefill": 125.0, "decode": {"1": 12.5, "8": 50.0}, "peak_bytes": None},
+        },
+        "ratios": {"pruned": {"prefill": ratio, "decode": {"1": ratio, "8": ratio}}},
+    }
+    assert speed_table(times).splitlines() == [
+        "| model | prefill, tokens/s | decode, batch 1 | decode, batch 8 | peak memory, MB |",
+        "| --- | --- | --- | --- | --- |",
+        "| dense | 100.0 | 10.0 | 40.0 | 2 |",
+        "| pruned | 125.0 (1.25 times) | 12.5 (1.25 times) | 50.0 (1.25 times) | - |",
+    ]
