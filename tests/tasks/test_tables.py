@@ -61,7 +61,7 @@ def test_every_number_of_the_tables_comes_from_the_files(run):
 
 def test_every_line_of_a_table_has_the_cells_of_its_head(run):
     tables = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").split("\n\n")
-    assert len(tables) == 3
+    assert len(tables) == 4
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
