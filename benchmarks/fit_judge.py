@@ -2,15 +2,16 @@
 
 `python benchmarks/fit_judge.py --data DIR`, where DIR holds a file SET.MODEL.jsonl for each set and model, as
 `benchmarks/judges.py` reads them. Agreement is measured on each model in turn, by a fit on the other two
-whose threshold was chosen by cross-validation on those two alone; then again, with the same thresholds, by
-fits that saw none of the measured questions either. The file that AVSS ships is fitted on all three models.
+whose thresholds were chosen by cross-validation on those two alone; then again, with the same thresholds, by
+fits that saw none of the measured questions either. Answers that `fitted_judge` settles by a rule train no
+fit, and their verdicts by the rule count in each kappa. The file that AVSS ships is fitted on all three.
 Features take some minutes: `--table FILE.npz` keeps them. The same data give the same file.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,67 +19,90 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import StandardScaler
 
-from avss_core.fitted_judge import FILE, feature_table
+from avss_core.answers import exact_match
+from avss_core.fitted_judge import FILE, Fit, feature_table, is_open, long_golds
 from avss_core.judge_features import features
 from avss_core.judge_similarity import SIMILARITIES
 
 SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 MODELS = ("gpt2-xl", "gpt-j-6b", "llama-7b-hf")
 COMMAND = "python benchmarks/fit_judge.py --data ../shared/data/judge"
-THRESHOLDS = np.arange(30, 61, 2) / 100
+THRESHOLDS = np.arange(20, 67, 2) / 100
 FOLDS = 4
 TREES = {
-    "n_estimators": 200,
-    "learning_rate": 0.05,
+    "n_estimators": 150,
+    "learning_rate": 0.06,
     "max_depth": 4,
     "min_samples_leaf": 15,
     "subsample": 0.5,
     "max_features": 0.2,
     "random_state": 0,
 }
+LINE = {"C": 0.02, "max_iter": 2000}
+BOUNDS = (0.002, 0.998)
+"""Quantiles of each feature that bound it for the line."""
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.intp]
+
+_DIGITS = 6
+"""Decimals of a number of a fit."""
 
 
 @dataclass(frozen=True)
 class Table:
     """Judged answers: features, GPT-4's verdicts, and where each answer comes from."""
 
+    names: tuple[str, ...]
     columns: Numbers
     correct: NDArray[np.bool_]
+    open: NDArray[np.bool_]
+    """Whether a fit decides; a rule calls the others correct where `exact`."""
+    exact: NDArray[np.bool_]
     sets: NDArray[np.str_]
     models: NDArray[np.str_]
     questions: NDArray[np.str_]
 
     def at(self, rows: Indices) -> "Table":
         """Return some of the answers."""
-        parts = (self.columns, self.correct, self.sets, self.models, self.questions)
-        return Table(*(part[rows] for part in parts))
+        return Table(
+            self.names,
+            self.columns[rows],
+            self.correct[rows],
+            self.open[rows],
+            self.exact[rows],
+            self.sets[rows],
+            self.models[rows],
+            self.questions[rows],
+        )
+
+    def only(self, names: Sequence[str]) -> "Table":
+        """Return the table with some of the features."""
+        columns = self.columns[:, [self.names.index(name) for name in names]]
+        return replace(self, names=tuple(names), columns=columns)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """Trees and the probability from which they call an answer correct."""
-
-    trees: GradientBoostingClassifier
-    threshold: float
-
-
-def fit(table: Table) -> Fitted:
-    """Return trees fitted to a table, their threshold by mean kappa in cross-validation by question."""
+def fit(table: Table) -> Fit:
+    """Return the fit to a table, its thresholds by mean kappa in cross-validation by question."""
     probabilities = np.zeros(len(table.correct))
     for inside, outside in GroupKFold(FOLDS).split(table.columns, groups=table.questions):
-        probabilities[outside] = _trees(table, inside).predict_proba(table.columns[outside])[:, 1]
-    agreement = [
-        np.mean(list(kappas(table, probabilities >= threshold).values())) for threshold in THRESHOLDS
-    ]
-    smooth = np.convolve(np.pad(agreement, 1, mode="edge"), np.ones(3) / 3, mode="valid")
-    everything = np.arange(len(table.correct))
-    return Fitted(_trees(table, everything), float(THRESHOLDS[int(np.argmax(smooth))]))
+        probabilities[outside] = _grown(table.at(inside)).probabilities(table.columns[outside])
+    long = long_golds(table.columns, table.names)
+    return replace(
+        _grown(table),
+        threshold=_threshold(table, probabilities, ~long),
+        threshold_long=_threshold(table, probabilities, long),
+    )
+
+
+def judged(table: Table, found: Fit) -> NDArray[np.bool_]:
+    """Return the verdicts of the rules and of a fit where they are silent."""
+    return np.where(table.open, found.verdicts(table.columns), table.exact)
 
 
 def kappas(table: Table, verdicts: NDArray[np.bool_]) -> dict[str, float]:
@@ -100,11 +124,13 @@ def left_out(table: Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     for model in dict.fromkeys(table.models):
         others, own = table.models != model, table.models == model
         found = fit(table.at(np.flatnonzero(others)))
-        verdicts[own] = found.trees.predict_proba(table.columns[own])[:, 1] >= found.threshold
+        verdicts[own] = judged(table.at(np.flatnonzero(own)), found)
         for inside, outside in GroupKFold(FOLDS).split(table.columns, groups=table.questions):
             seen, unseen = inside[others[inside]], outside[own[outside]]
-            probabilities = _trees(table, seen).predict_proba(table.columns[unseen])[:, 1]
-            stricter[unseen] = probabilities >= found.threshold
+            blind = replace(
+                _grown(table.at(seen)), threshold=found.threshold, threshold_long=found.threshold_long
+            )
+            stricter[unseen] = judged(table.at(unseen), blind)
     return verdicts, stricter
 
 
@@ -126,38 +152,29 @@ def agreement(table: Table, verdicts: NDArray[np.bool_]) -> dict[str, dict[str, 
     }
 
 
-def as_json(judges: dict[str, dict[str, Any]], rows: int) -> str:
+def as_json(judges: Mapping[str, Fit], rows: int) -> str:
     """Return the text of the judges' file: what they are, then one line a tree."""
     head = {
         "command": COMMAND,
-        "about": f"gradient-boosted trees, fitted to GPT-4's verdicts on the answers of {', '.join(MODELS)}",
+        "about": f"logistic regression and gradient-boosted trees, fitted to GPT-4's verdicts on the answers "
+        f"of {', '.join(MODELS)}",
         "rows": rows,
         "scikit-learn": sklearn.__version__,
-        "settings": TREES,
+        "settings": {"trees": TREES, "line": LINE},
     }
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     blocks = []
-    for name, record in judges.items():
+    for name, found in judges.items():
         parts = [
-            f"   {json.dumps(key)}: {json.dumps(value)}" for key, value in record.items() if key != "trees"
+            f"   {json.dumps(key)}: {json.dumps(value)}"
+            for key, value in vars(found).items()
+            if key != "trees"
         ]
-        trees = ",\n".join("    " + json.dumps(tree, separators=(",", ":")) for tree in record["trees"])
+        trees = ",\n".join("    " + json.dumps(tree, separators=(",", ":")) for tree in found.trees)
         parts.append(f'   "trees": [\n{trees}\n   ]')
         blocks.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(parts) + "\n  }")
     lines.append(' "judges": {\n' + ",\n".join(blocks) + "\n }")
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def as_record(found: Fitted, names: Sequence[str], kappa: dict[str, Any]) -> dict[str, Any]:
-    """Return a fit in the form that `avss_core.fitted_judge` reads."""
-    prior = float(found.trees.init_.class_prior_[1])
-    return {
-        "kappa": kappa,
-        "features": list(names),
-        "threshold": found.threshold,
-        "start": round(float(np.log(prior / (1 - prior))), 6),
-        "trees": [_node(stage[0].tree_, 0, names) for stage in found.trees.estimators_],
-    }
 
 
 def read_table(data: Path, names: Sequence[str], kept: Path | None) -> Table:
@@ -168,19 +185,22 @@ def read_table(data: Path, names: Sequence[str], kept: Path | None) -> Table:
         for model in MODELS
         for line in (data / f"{name}.{model}.jsonl").read_text(encoding="utf-8").splitlines()
     ]
+    asked = [(row["question"], row["answer"], row["gold"].split("; ")) for _, _, row in rows]
     if kept is not None and kept.exists():
         with np.load(kept) as stored:
             if list(stored["names"]) != list(names):
                 raise ValueError(f"{kept} has other features: remove it")
             columns = stored["columns"]
     else:
-        asked = [(row["question"], row["answer"], row["gold"].split("; ")) for _, _, row in rows]
         columns = feature_table(asked, names)
         if kept is not None:
             np.savez_compressed(kept, columns=columns, names=np.array(names))
     return Table(
+        tuple(names),
         columns,
         np.array([row["gpt4_correct"] for _, _, row in rows]),
+        np.array([is_open(row) for row in asked]),
+        np.array([exact_match(answer, golds) for _, answer, golds in asked]),
         np.array([name for name, _, _ in rows]),
         np.array([model for _, model, _ in rows]),
         np.array([row["question"] for _, _, row in rows]),
@@ -197,7 +217,7 @@ def main() -> None:
     table = read_table(options.data, [*lexical, *SIMILARITIES], options.table)
     judges = {}
     for judge, names in {"fitted": [*lexical, *SIMILARITIES], "fitted_lexical": lexical}.items():
-        part = Table(table.columns[:, : len(names)], table.correct, table.sets, table.models, table.questions)
+        part = table.only(names)
         protocols = ("model left out", "model and questions left out")
         kappa = {
             protocol: agreement(part, verdicts)
@@ -205,25 +225,60 @@ def main() -> None:
         }
         for protocol, found in kappa.items():
             _print(f"{judge}, {protocol}", found)
-        judges[judge] = as_record(fit(part), names, kappa)
+        judges[judge] = replace(fit(part), kappa=kappa)
     text = as_json(judges, len(table.correct))
     FILE.write_text(text, encoding="utf-8")
     print(f"\nwrote {FILE} ({len(text) / 1000:.0f} kB)")
 
 
-def _trees(table: Table, rows: Indices) -> GradientBoostingClassifier:
-    """Return trees fitted to some rows of a table."""
-    return GradientBoostingClassifier(**TREES).fit(table.columns[rows], table.correct[rows])
+def _threshold(table: Table, probabilities: Numbers, group: NDArray[np.bool_]) -> float:
+    """Return the threshold of the best mean kappa, smoothed, over the sets of which a tenth is in a group."""
+    sets = [name for name in dict.fromkeys(table.sets) if np.mean(group[table.sets == name]) > 0.1]
+    rows = np.flatnonzero(group & np.isin(table.sets, sets))
+    if len(rows) == 0:
+        return 0.5
+    part = table.at(rows)
+    agreed = [
+        np.mean(
+            list(kappas(part, np.where(part.open, probabilities[rows] >= threshold, part.exact)).values())
+        )
+        for threshold in THRESHOLDS
+    ]
+    smooth = np.convolve(np.pad(agreed, 2, mode="edge"), np.ones(5) / 5, mode="valid")
+    return float(THRESHOLDS[int(np.argmax(smooth))])
+
+
+def _grown(table: Table) -> Fit:
+    """Return the line and the trees fitted to the open answers of a table, thresholds at one half."""
+    columns, correct = table.columns[table.open], table.correct[table.open]
+    low, high = np.quantile(columns, BOUNDS, axis=0)
+    scaler = StandardScaler().fit(np.clip(columns, low, high))
+    line = LogisticRegression(**LINE).fit(scaler.transform(np.clip(columns, low, high)), correct)
+    weights = line.coef_[0] / scaler.scale_
+    trees = GradientBoostingClassifier(**TREES).fit(columns, correct)
+    prior = float(trees.init_.class_prior_[1])
+    return Fit(
+        features=table.names,
+        low=[round(float(bound), _DIGITS) for bound in low],
+        high=[round(float(bound), _DIGITS) for bound in high],
+        weights=[round(float(weight), _DIGITS) for weight in weights],
+        constant=round(float(line.intercept_[0] - weights @ scaler.mean_), _DIGITS),
+        start=round(float(np.log(prior / (1 - prior))), _DIGITS),
+        trees=[_node(stage[0].tree_, 0, table.names) for stage in trees.estimators_],
+        threshold=0.5,
+        threshold_long=0.5,
+        kappa={},
+    )
 
 
 def _node(tree: Any, index: int, names: Sequence[str]) -> Any:
     """Return a node of a tree as it is written."""
     if tree.children_left[index] == -1:
-        return round(TREES["learning_rate"] * float(tree.value[index, 0, 0]), 6)
+        return round(TREES["learning_rate"] * float(tree.value[index, 0, 0]), _DIGITS)
     children = (tree.children_left[index], tree.children_right[index])
     return [
         names[tree.feature[index]],
-        round(float(tree.threshold[index]), 6),
+        round(float(tree.threshold[index]), _DIGITS),
         *(_node(tree, child, names) for child in children),
     ]
 

@@ -1,38 +1,76 @@
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from avss_core import fitted_judge
 from avss_core.fitted_judge import FILE, Fit, feature_table, fitted_verdicts, read_fits
 from avss_core.judge_features import features
 from avss_core.judge_similarity import SIMILARITIES
-from benchmarks.fit_judge import TREES, Fitted, as_json, as_record
+from benchmarks.fit_judge import BOUNDS, LINE, TREES, Table, _grown, as_json
 
 SETS = {"nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"}
 
 
-def test_a_tree_by_hand() -> None:
+def a_fit(names: tuple[str, ...], **parts: Any) -> Fit:
+    """Return a fit of zeros with some parts."""
+    zeros = [0.0] * len(names)
+    empty = {"constant": 0.0, "start": 0.0, "trees": [], "threshold": 0.5, "threshold_long": 0.5, "kappa": {}}
+    return Fit(**{"features": names, "low": zeros, "high": zeros, "weights": zeros} | empty | parts)
+
+
+def test_trees_by_hand() -> None:
     tree = ["f1", 0.5, -2.0, ["golds", 1.0, 1.0, 3.0]]
-    fit = Fit(("golds", "f1"), start=0.5, trees=[tree, 0.25], threshold=0.5, kappa={})
+    fit = a_fit(("golds", "f1"), start=0.5, trees=[tree, 0.25])
     columns = np.array([[1.0, 0.5], [1.0, 0.6], [2.0, 0.6]])
-    assert fit.probabilities(columns) == pytest.approx(1 / (1 + np.exp(-np.array([-1.25, 1.75, 3.75]))))
+    odds = np.array([-1.25, 1.75, 3.75]) / 2
+    assert fit.probabilities(columns) == pytest.approx(1 / (1 + np.exp(-odds)))
+
+
+def test_the_line_by_hand_is_bounded() -> None:
+    fit = a_fit(("f1", "golds"), low=[0.0, 1.0], high=[1.0, 3.0], weights=[2.0, -1.0], constant=0.5)
+    columns = np.array([[0.5, 2.0], [0.5, 99.0], [-7.0, 1.0]])
+    odds = np.array([-0.5, -1.5, -0.5]) / 2
+    assert fit.probabilities(columns) == pytest.approx(1 / (1 + np.exp(-odds)))
+    steep = a_fit(("f1",), high=[1.0], weights=[1e6])
+    assert steep.probabilities(np.array([[1.0]])) == pytest.approx(1 / (1 + np.exp(-3)))
+
+
+def test_long_gold_answers_have_their_own_threshold() -> None:
+    fit = a_fit(("golds", "gold_length"), threshold=0.6, threshold_long=0.4)
+    columns = np.array([[1.0, 6.0], [1.0, 7.0], [2.0, 1.0]])
+    assert fit.verdicts(columns).tolist() == [False, True, True]
 
 
 def test_probabilities_from_json_are_the_library_s(tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     columns = np.round(numbers.normal(size=(400, 4)), 5)
     correct = columns[:, 0] + columns[:, 1] * columns[:, 2] > 0.5
-    trees = GradientBoostingClassifier(**TREES).fit(columns, correct)
-    record = as_record(Fitted(trees, 0.4), ["a", "b", "c", "d"], {"kept": {}})
+    text = np.full(400, "")
+    always = np.ones(400, dtype=bool)
+    table = Table(("a", "b", "c", "d"), columns, correct, always, ~always, text, text, text)
     path = tmp_path / "judge.json"
-    path.write_text(as_json({"mine": record}, 400), encoding="utf-8")
+    path.write_text(as_json({"mine": replace(_grown(table), threshold=0.4)}, 400), encoding="utf-8")
     fit = read_fits(path)["mine"]
+    trees = GradientBoostingClassifier(**TREES).fit(columns, correct)
+    low, high = np.quantile(columns, BOUNDS, axis=0)
+    line = make_pipeline(StandardScaler(), LogisticRegression(**LINE)).fit(
+        np.clip(columns, low, high), correct
+    )
     fresh = np.round(numbers.normal(size=(500, 4)), 5)
     for rows in (columns, fresh):
-        np.testing.assert_allclose(fit.probabilities(rows), trees.predict_proba(rows)[:, 1], atol=1e-4)
+        odds = [
+            np.clip(line.decision_function(np.clip(rows, low, high)), -6, 6),
+            np.clip(trees.decision_function(rows), -6, 6),
+        ]
+        np.testing.assert_allclose(fit.probabilities(rows), 1 / (1 + np.exp(-np.mean(odds, 0))), atol=1e-4)
     assert fit.threshold == 0.4
 
 
@@ -65,7 +103,7 @@ def test_the_shipped_file_says_what_it_is() -> None:
     assert fits["fitted_lexical"].features == lexical
     assert fits["fitted"].features == (*lexical, *SIMILARITIES)
     for fit in fits.values():
-        assert 0.3 <= fit.threshold <= 0.6
+        assert 0.2 <= fit.threshold_long <= fit.threshold <= 0.66
         for protocol in fit.kappa.values():
             assert set(protocol) == SETS
             assert all(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from avss_core.judge_features import features
 from benchmarks import fit_judge
-from benchmarks.fit_judge import Table, agreement, fit, left_out, read_table
+from benchmarks.fit_judge import Table, agreement, fit, judged, left_out, read_table
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "judge"
 
@@ -22,9 +23,13 @@ def made_up(rows: int = 360) -> Table:
     """Return answers that are correct where the first feature is high, of three models and two sets."""
     columns = np.round(np.random.default_rng(0).normal(size=(rows, 3)), 3)
     order = np.arange(rows)
+    always = np.ones(rows, dtype=bool)
     return Table(
+        ("gold_length", "golds", "other"),
         columns,
         columns[:, 0] > 0.4,
+        always,
+        ~always,
         np.array(["nq", "sciq"])[order % 2],
         np.array(["one", "two", "three"])[order % 3],
         np.array([f"question {number // 3}" for number in order]),
@@ -42,7 +47,7 @@ def test_a_plain_rule_is_found_in_models_and_questions_left_out() -> None:
 def test_no_fit_sees_a_verdict_on_what_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     table = made_up(90)
     own = table.models == "two"
-    turned = Table(table.columns, table.correct ^ own, table.sets, table.models, table.questions)
+    turned = replace(table, correct=table.correct ^ own)
     for old, new in zip(left_out(table), left_out(turned), strict=True):
         assert (old[own] == new[own]).all()
 
@@ -56,10 +61,17 @@ def test_agreement_by_hand() -> None:
 
 
 def test_the_same_data_give_the_same_fit() -> None:
-    first, second = fit(made_up(90)), fit(made_up(90))
-    assert first.threshold == second.threshold
-    columns = made_up(30).columns
-    assert (first.trees.predict_proba(columns) == second.trees.predict_proba(columns)).all()
+    assert fit(made_up(90)) == fit(made_up(90))
+
+
+def test_rules_come_before_a_fit_and_train_none() -> None:
+    table = made_up(90)
+    ruled = np.arange(90) % 5 == 0
+    with_rules = replace(table, open=~ruled, exact=ruled)
+    found = fit(with_rules)
+    assert judged(with_rules, found)[ruled].all()
+    turned = replace(with_rules, columns=np.where(ruled[:, None], -table.columns, table.columns))
+    assert fit(turned).trees == found.trees
 
 
 @pytest.mark.real
@@ -71,6 +83,5 @@ def test_lexical_features_agree_with_gpt_4_on_a_model_left_out(monkeypatch: pyte
         np.flatnonzero(table.models != "llama-7b-hf"),
         np.flatnonzero(table.models == "llama-7b-hf"),
     )
-    found = fit(table.at(seen))
-    verdicts = found.trees.predict_proba(table.columns[unseen])[:, 1] >= found.threshold
+    verdicts = judged(table.at(unseen), fit(table.at(seen)))
     assert cohen_kappa_score(table.correct[unseen], verdicts) > 0.6
