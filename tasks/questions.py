@@ -115,6 +115,8 @@ def layer_answers(
             progress=step,
         )
     judged_by = _judge_of(questions, judge_name)
+    if judged_by.name == "fitted":  # whose encoders would run for the answers of every layer
+        judged_by = judge("fitted_lexical")
     return {
         "judge": judged_by.name,
         "n": len(rows),
