@@ -43,7 +43,9 @@ def evaluate_layers(params: Params, prepared: Path, model: Path) -> dict[str, An
     if count == 0:
         return None
     found = {
-        name: layer_answers(model, **_questions(params, prepared, name), limit=count)
+        name: layer_answers(
+            model, **_questions(params, prepared, name), limit=count, step=params.evaluate.layer_step
+        )
         for name in params.data.sets
     }
     return summarise_layers(found, seed=params.seed)

@@ -163,6 +163,7 @@ class Evaluate(Section):
     max_new_tokens: Count
     batch_size: Count
     layer_questions: Natural
+    layer_step: Count
     judge: str
     tokens: Annotated[int, Field(ge=2)]
     window: Annotated[int, Field(ge=2)]

@@ -95,24 +95,30 @@ def layer_answers(
     device: str,
     shots: int,
     limit: int,
+    step: int,
     max_new_tokens: int,
     batch_size: int,
     judge_name: str,
     chat: bool,
 ) -> dict[str, Any]:
-    """Return confidence and correctness of the answers read out at each layer, to a set's first questions."""
+    """Return confidence and correctness of the answers to a set's first questions, read out at layers.
+
+    The layers are every `step`-th one, up to and with the last.
+    """
     network, tokenizer = model_at(model, dtype, device)
     rows = read_prepared(questions)[:limit]
     shown = _shown(demonstrations)
     prompts = _prompts(network, tokenizer, rows, shown, shots=shots, new=max_new_tokens, chat=chat)
-    with progress(f"layers on {questions.parent.name}", len(rows) * depth(network.config)) as step:
+    layers = range((depth(network.config) - 1) % step, depth(network.config), step)
+    with progress(f"layers on {questions.parent.name}", len(rows) * len(layers)) as advance:
         by_layer = answers_by_layer(
             network,
             tokenizer,
             [prompt.text for prompt in prompts],
+            layers=layers,
             max_new_tokens=max_new_tokens,
             batch_size=batch_size,
-            progress=step,
+            progress=advance,
         )
     judged_by = _judge_of(questions, judge_name)
     if judged_by.name == "fitted":  # whose encoders would run for the answers of every layer
