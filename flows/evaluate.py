@@ -34,7 +34,10 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
                 found,
                 dtype=params.model.dtype,
                 device=params.model.device,
-                shots=params.evaluate.shots,
+                shots={
+                    **{name: sets["shots"] for name, sets in found["sets"].items()},
+                    "sentiment": params.evaluate.sentiment_shots,
+                },
                 seed=params.seed,
             )
             write_json(part / f"results_{variant}.json", results)

@@ -24,10 +24,11 @@ _LANGUAGE = {"word_perplexity": "word_perplexity", "byte_perplexity": "byte_perp
 
 
 def harness_results(
-    model: str, figures: Mapping[str, Any], *, dtype: str, device: str, shots: int, seed: int
+    model: str, figures: Mapping[str, Any], *, dtype: str, device: str, shots: Mapping[str, int], seed: int
 ) -> dict[str, Any]:
     """Return one model's figures as `lm_eval` writes them; the task names are the sets'.
 
+    `shots` has the demonstrations of each set and of `sentiment`.
     Means have the standard error sqrt(p (1 - p) / (n - 1)), as there; other figures have none ("N/A"). There
     is no date: equal runs give equal files.
     """
@@ -52,7 +53,7 @@ def harness_results(
         "configs": {
             name: {
                 "task": name,
-                "num_fewshot": shots if name in questions else 0,
+                "num_fewshot": shots.get(name, 0),
                 "output_type": "generate_until" if name in questions else "loglikelihood",
                 "metric_list": [
                     {"metric": key, "aggregation": "mean", "higher_is_better": _HIGHER.get(key, False)}
@@ -63,7 +64,7 @@ def harness_results(
             for name, entries in tasks.items()
         },
         "versions": dict.fromkeys(tasks, 1.0),
-        "n-shot": {name: shots if name in questions else 0 for name in tasks},
+        "n-shot": {name: shots.get(name, 0) for name in tasks},
         "higher_is_better": {
             name: {key: _HIGHER.get(key, False) for key in _metrics(entries)}
             for name, entries in tasks.items()

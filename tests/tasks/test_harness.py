@@ -15,7 +15,9 @@ def _figures():
 
 
 def _results():
-    return harness_results("org/a model", _figures(), dtype="float32", device="cpu", shots=5, seed=3)
+    return harness_results(
+        "org/a model", _figures(), dtype="float32", device="cpu", shots={"nq": 5, "sentiment": 4}, seed=3
+    )
 
 
 def test_figures_and_errors_have_the_harness_keys():
@@ -29,7 +31,7 @@ def test_figures_and_errors_have_the_harness_keys():
         "exact_match": True, "acc": True, "acc_at_50": True, "coverage_at_50": True, "ece": False,
         "brier": False,
     }  # fmt: skip
-    assert found["n-shot"] == {"nq": 5, "sentiment": 0, "text": 0}
+    assert found["n-shot"] == {"nq": 5, "sentiment": 4, "text": 0}
     assert found["n-samples"]["nq"] == {"original": 17, "effective": 17}
     assert found["results"]["text"]["word_perplexity,none"] == 30.5
     assert found["model_name_sanitized"] == "org_a_model"
