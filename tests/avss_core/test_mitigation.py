@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from avss_core import training
+from avss_core import mitigation, pairs
 from avss_core.architectures import blocks
+from avss_core.frozen_prefix import FrozenPrefix
 from avss_core.likelihood import continuation_log_likelihoods
+from avss_core.mitigation import Contrastive, ContrastiveSettings
+from avss_core.objectives import Epoch, Step, history_records
+from avss_core.pairs import Pair
 from avss_core.prompts import question_prompt
-from avss_core.training import Epoch, Pair, Settings, history_records, train_contrastive
 
-SETTINGS = Settings(
+SETTINGS = ContrastiveSettings(
     epochs=3,
     learning_rate=0.02,
     batch_size=3,
@@ -36,8 +39,14 @@ VALIDATION = [Pair("f?", "ff", "no"), Pair("g?", "gg", "nope")]
 LAYERS = [1, 3]
 
 
-def settings(**changes) -> Settings:
+def settings(**changes) -> ContrastiveSettings:
     return dataclasses.replace(SETTINGS, **changes)
+
+
+def train_contrastive(*arguments, **options):
+    """Return the merged model and the history."""
+    merged, training = mitigation.train_contrastive(*arguments, **options)
+    return merged, list(training.epochs)
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
@@ -197,10 +206,10 @@ def test_without_its_other_terms_the_loss_is_the_cross_entropy(tiny_model, token
     )
 
 
-def losses_at_rest(model, tokenizer, pairs: list[Pair], **changes) -> float:
+def losses_at_rest(model, tokenizer, chosen: list[Pair], **changes) -> float:
     """Return the validation loss of the model as it is."""
     still = settings(epochs=1, learning_rate=0.0, batch_size=8, **changes)
-    _, (epoch,) = train_contrastive(model, tokenizer, pairs[:1], pairs, LAYERS, still)
+    _, (epoch,) = train_contrastive(model, tokenizer, chosen[:1], chosen, LAYERS, still)
     return epoch.validation_loss
 
 
@@ -269,35 +278,25 @@ def test_no_epoch_changes_nothing(tiny_llama, tokenizer):
 
 
 def test_steps_are_told_as_they_end(tiny_llama, tokenizer):
-    done: list[int] = []
+    done: list[Step] = []
     train_contrastive(
         tiny_llama, tokenizer, TRAIN, VALIDATION, [0], settings(epochs=2, batch_size=2), on_step=done.append
     )
-    assert sorted(done[:3]) == sorted(done[3:]) == [1, 2, 2]
-
-
-def test_an_epoch_takes_every_pair_once_and_puts_similar_lengths_together(tiny_llama, tokenizer, monkeypatch):
-    seen: list[list[Pair]] = []
-    encode = training._encode
-    monkeypatch.setattr(training, "_encode", lambda t, pairs: seen.append(list(pairs)) or encode(t, pairs))
-    pairs = [Pair(f"{letter}?", letter * (1 + 30 * (letter in "bdf")), "no") for letter in "abcdef"]
-    train_contrastive(tiny_llama, tokenizer, pairs, VALIDATION, [0], settings(epochs=3, batch_size=3))
-    epochs = [seen[start : start + 2] for start in range(0, len(seen), 3)]  # two batches, then validation
-    for batches in epochs:
-        assert sorted("".join(sorted(pair.question[0] for pair in batch)) for batch in batches) == [
-            "ace",
-            "bdf",
-        ]
-    orders = {tuple(pair.question for batch in batches for pair in batch) for batches in epochs}
-    assert len(orders) == 3
+    samples = [step.samples for step in done]
+    assert sorted(samples[:3]) == sorted(samples[3:]) == [1, 2, 2]
+    assert [(step.step, step.epoch) for step in done] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)]
+    for step in done:
+        terms = step.terms
+        whole = terms["cross_entropy"] + SETTINGS.alpha * terms["preference"] + 0.5 * terms["info_nce"]
+        assert step.loss == pytest.approx(whole, abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("train", "validation", "layers", "counts"),
     [
-        ([], VALIDATION, [0], "0 train pairs, 2 validation pairs and 1 layers"),
-        (TRAIN, [], [0], "5 train pairs, 0 validation pairs and 1 layers"),
-        (TRAIN, VALIDATION, [], "5 train pairs, 2 validation pairs and 0 layers"),
+        ([], VALIDATION, [0], "0 for training, 2 for validation and 1 layers"),
+        (TRAIN, [], [0], "5 for training, 0 for validation and 1 layers"),
+        (TRAIN, VALIDATION, [], "5 for training, 2 for validation and 0 layers"),
     ],
 )
 def test_nothing_to_train_is_refused(train, validation, layers, counts, tiny_llama, tokenizer):
@@ -315,7 +314,8 @@ def test_a_training_loss_that_is_not_finite_stops_the_run(tiny, tokenizer):
     broken = tiny("llama", layers=2)
     broken.model.norm.weight.data[0] = math.nan
     with pytest.raises(
-        ValueError, match=r"the training loss of epoch 1 is nan; lower mitigate\.learning_rate"
+        ValueError,
+        match=r"the training loss of step 1 is nan at a learning rate of 0\.02; lower the learning",
     ):
         train_contrastive(broken, tokenizer, TRAIN, VALIDATION, [0], SETTINGS)
     assert not any(module._forward_hooks for module in broken.modules())
@@ -324,13 +324,97 @@ def test_a_training_loss_that_is_not_finite_stops_the_run(tiny, tokenizer):
 def test_a_validation_loss_that_is_not_finite_stops_the_run(tiny_llama, tokenizer):
     # One step, after whose loss the weights are past all numbers.
     wild = settings(epochs=1, batch_size=8, learning_rate=1e30)
-    with pytest.raises(ValueError, match="the validation loss of epoch 1 is nan"):
+    with pytest.raises(
+        ValueError, match=r"the validation loss after step 1 is nan at a learning rate of 1e\+30"
+    ):
         train_contrastive(tiny_llama, tokenizer, TRAIN, VALIDATION, [0], wild)
 
 
-def test_an_empty_answer_is_refused(tiny_llama, tokenizer):
-    with pytest.raises(ValueError, match=r"answer '\\n' to 'a\?' adds no token"):
-        train_contrastive(tiny_llama, tokenizer, [Pair("a?", "", "no")], VALIDATION, [0], SETTINGS)
+UNUSABLE = [Pair("x?", " ", "no"), Pair("y?", "yes", ""), Pair("z?", "a" * 200, "no"), Pair("z?", "", "")]
+
+
+def test_pairs_that_cannot_be_used_are_left_out_and_counted(tiny_llama, tokenizer):
+    one = settings(epochs=1)
+    merged, training = mitigation.train_contrastive(
+        tiny_llama, tokenizer, [*UNUSABLE, *TRAIN], [*VALIDATION, UNUSABLE[1]], [2], one
+    )
+    assert training.skipped == {
+        "no accepted answer": 2,
+        "no wrong answer": 2,
+        "longer than the model's context": 1,
+    }
+    without, plain = mitigation.train_contrastive(tiny_llama, tokenizer, TRAIN, VALIDATION, [2], one)
+    assert training.epochs == plain.epochs
+    assert all(torch.equal(t, without.state_dict()[name]) for name, t in merged.state_dict().items())
+
+
+def test_a_set_without_a_usable_pair_is_refused_with_the_reasons(tiny_llama, tokenizer):
+    with pytest.raises(ValueError, match=r"got 0 for training, .*; 2 skipped: no accepted answer; 1 skipped"):
+        train_contrastive(tiny_llama, tokenizer, UNUSABLE, VALIDATION, [0], SETTINGS)
+
+
+class Counting(FrozenPrefix):
+    """A model of which is counted what the terms make it do."""
+
+    rows, scored, watched = 0, 0, False
+
+    def __call__(self, sequences, visit=None):
+        self.rows, self.watched = len(sequences), visit is not None
+        return super().__call__(sequences, visit)
+
+    def logits(self, hidden):
+        self.scored = len(hidden)
+        return super().logits(hidden)
+
+
+@pytest.mark.parametrize(
+    ("weights", "judging", "names", "rows", "scored"),
+    [
+        ((1, 0, 0), False, {"cross_entropy"}, 5, 5),
+        ((1, 0, 0), True, {"cross_entropy", "preferred"}, 10, 10),
+        ((0, 1, 0), False, {"preference"}, 10, 10),
+        ((0, 0, 1), False, {"info_nce"}, 10, 0),
+        ((1, 0, 1), False, {"cross_entropy", "info_nce"}, 10, 5),
+        ((1, 1, 1), True, {"cross_entropy", "preference", "info_nce", "preferred"}, 10, 10),
+    ],
+)
+def test_a_term_of_weight_0_is_not_computed(weights, judging, names, rows, scored, tiny_llama, tokenizer):
+    entropy, alpha, gamma = weights
+    chosen = settings(cross_entropy=float(entropy), alpha=float(alpha), gamma=float(gamma))
+    objective = Contrastive(tokenizer, TRAIN, VALIDATION, LAYERS, chosen)
+    model = Counting(tiny_llama)
+    found = objective.terms(model, objective.train, judging=judging)
+    assert found.keys() == names
+    assert (model.rows, model.scored, model.watched) == (rows, scored, bool(gamma))
+
+
+def test_a_loss_without_any_weight_is_refused(tiny_llama, tokenizer):
+    nothing = settings(cross_entropy=0.0, alpha=0.0, gamma=0.0)
+    with pytest.raises(ValueError, match="every weight of the loss is 0"):
+        train_contrastive(tiny_llama, tokenizer, TRAIN, VALIDATION, [0], nothing)
+
+
+def test_each_pair_is_encoded_once(tiny_llama, tokenizer, monkeypatch):
+    calls: list[str] = []
+    encode = pairs.answer_tokens
+    monkeypatch.setattr(
+        pairs,
+        "answer_tokens",
+        lambda t, question, answer: calls.append(question) or encode(t, question, answer),
+    )
+    train_contrastive(tiny_llama, tokenizer, TRAIN, VALIDATION, [0], settings(epochs=3))
+    assert len(calls) == 2 * (len(TRAIN) + len(VALIDATION))
+
+
+def test_how_pairs_are_batched_and_padded_does_not_change_their_terms(tiny_model, tokenizer):
+    chosen = settings(gamma=0.0)
+    objective = Contrastive(tokenizer, [*TRAIN, Pair("long" * 9, "a", "b")], VALIDATION, LAYERS, chosen)
+    run = FrozenPrefix(tiny_model)
+    with torch.no_grad():
+        alone = [objective.terms(run, [pair], judging=True) for pair in objective.train]
+        together = objective.terms(run, objective.train, judging=True)
+    for name, value in together.items():
+        assert float(value) == pytest.approx(sum(float(t[name]) for t in alone) / len(alone), abs=1e-5)
 
 
 def test_the_history_is_json():
