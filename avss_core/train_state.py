@@ -57,7 +57,7 @@ def fingerprint(
         "settings": digest_json([asdict(settings), dict(objective.weights)]),
         "layers": digest_json(sorted(layers)),
         "examples": digest_json(examples),
-        "model": digest_json([model.config.to_dict(), digest_tensors(weights)]),
+        "model": digest_json([model.config.model_type, len(blocks(model)), digest_tensors(weights)]),
     }
 
 
