@@ -44,6 +44,9 @@ class FrozenPrefix:
             sequences: token ids of each.
             batch_size: sequences a batch.
             progress: told of each finished batch.
+
+        Raises:
+            ValueError: the model does not run its blocks one after another.
         """
         if self.store is None:
             return
@@ -118,7 +121,7 @@ class FrozenPrefix:
         except _EnteredError as entered:
             self._tuples = kinds == [True]
             return entered.hidden
-        raise AssertionError("the first trained block was not called")
+        raise ValueError(f"{self.model.config.model_type} does not run its block {self.first}")
 
 
 def _left_padded(states: Sequence[Float[Tensor, "_ hidden"]]) -> Float[Tensor, "batch seq hidden"]:

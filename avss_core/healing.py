@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,11 +13,11 @@ from transformers import PreTrainedModel
 
 from avss_core.activations import Visitor
 from avss_core.architectures import depth
-from avss_core.batches import Batch
-from avss_core.distillation import TopLogits, hidden_distance, kl_divergence, top_kl_divergence, top_logits
+from avss_core.distillation import TopLogits, hidden_distance, kl_divergence, top_kl_divergence
 from avss_core.frozen_prefix import FrozenPrefix, Ids
 from avss_core.objectives import Epoch, Settings, Step, Training
 from avss_core.progress import Progress, no_progress
+from avss_core.teacher import Teacher
 from avss_core.tensor_store import TensorStore
 from avss_core.training import train
 
@@ -77,34 +78,30 @@ class Distillation:
         strange = sorted(set(layer_map) - set(range(depth(teacher.config))))
         if strange:
             raise ValueError(f"layers {strange} of the map are not in a teacher of {depth(teacher.config)}")
-        self.teacher, self.layer_map, self.settings = FrozenPrefix(teacher), list(layer_map), settings
+        self.teacher, self.layer_map, self.settings = Teacher(teacher), list(layer_map), settings
         self.train = [Window(tuple(ids)) for ids in train if ids]
         self.validation = [Window(tuple(ids)) for ids in validation if ids]
-        self.skipped: Mapping[str, int] = {
-            "empty window": len(train) + len(validation) - len(self.train) - len(self.validation)
-        }
+        empty = len(train) + len(validation) - len(self.train) - len(self.validation)
+        self.skipped: Mapping[str, int] = {"empty window": empty}
         self.weights: Mapping[str, float] = {"kl": 1.0, "hidden": settings.hidden}
-        self._store: TensorStore | None = None
 
-    @torch.no_grad()
+    @property
+    def identity(self) -> Any:
+        """The teacher and the map."""
+        return [self.teacher.digest(), self.layer_map]
+
     def prepare(self, sequences: Sequence[Ids], batch_size: int, store: TensorStore) -> None:
         """Keep the teacher's likeliest words at each token, where `top_k` asks for it."""
-        if self.settings.top_k is None:
-            return
-        self._store = store
-        distinct = [ids for ids in dict.fromkeys(sequences) if ("teacher", ids) not in store]
-        for start in range(0, len(distinct), batch_size):
-            part = distinct[start : start + batch_size]
-            batch, hidden = self._ask(part, None)
-            tokens = torch.split(hidden[batch.attention.to(hidden.device)], self.settings.slice_tokens)
-            tops = [
-                top_logits(self.teacher.logits(cut), self.settings.top_k, self.settings.temperature)
-                for cut in tokens
-            ]
-            sizes = [len(ids) for ids in part]
-            chances, words = torch.cat([t.chances for t in tops]), torch.cat([t.words for t in tops])
-            pieces = zip(part, torch.split(chances, sizes), torch.split(words, sizes), strict=True)
-            store.put({("teacher", ids): {"chances": c, "words": w} for ids, c, w in pieces})
+        self.teacher.forget()
+        if self.settings.top_k is not None:
+            self.teacher.remember(
+                sequences,
+                store,
+                top_k=self.settings.top_k,
+                temperature=self.settings.temperature,
+                batch_size=batch_size,
+                slice_tokens=self.settings.slice_tokens,
+            )
 
     def terms(self, model: FrozenPrefix, examples: Sequence[Window], *, judging: bool) -> dict[str, Tensor]:
         """Return the divergence, and the distance of hidden states where it has a weight."""
@@ -115,25 +112,25 @@ class Distillation:
         batch, last = model(sequences, _keeper(own) if look else None)
         real = batch.attention.to(last.device)
         goal: tuple[Tensor, ...] = ()
-        if self._store is not None:
-            goal = _kept(self._store, sequences, last.device)
+        if self.teacher.remembers:
+            top = self.teacher.recall(sequences, last.device)
+            goal = (top.chances, top.words)
         if look or not goal:
-            _, hidden = self._ask(sequences, _keeper(taught) if look else None)
-            goal = goal or (hidden[real],)
-        found = {"kl": self._divergence(model, goal, last[real])}
+            _, hidden = self.teacher.ask(sequences, _keeper(taught) if look else None)
+            goal = goal or (hidden.to(last.device)[real],)
+        found = {"kl": self._divergence(model, last[real], *goal)}
         if look:
-            distances = [hidden_distance(taught[self.layer_map[at]][real], own[at][real]) for at in own]
+            goals = {layer: taught[self.layer_map[layer]].to(last.device) for layer in own}
+            distances = [hidden_distance(goals[layer][real], output[real]) for layer, output in own.items()]
             found["hidden"] = torch.stack(distances).mean()
         return found
 
-    def _divergence(
-        self, model: FrozenPrefix, goal: tuple[Tensor, ...], student: Float[Tensor, "tokens hidden"]
-    ) -> Float[Tensor, ""]:
+    def _divergence(self, model: FrozenPrefix, student: Tensor, *goal: Tensor) -> Float[Tensor, ""]:
         """Return the mean divergence; logits are made a slice at a time, and again for the gradient."""
         size = self.settings.slice_tokens
-        pieces = zip(*(torch.split(part, size) for part in (student, *goal)), strict=True)
         if len(student) <= size:
             return self._slice(model, student, *goal).mean()
+        pieces = zip(*(torch.split(part, size) for part in (student, *goal)), strict=True)
         parts = [
             checkpoint(self._slice, model, *piece, use_reentrant=False, preserve_rng_state=False)
             for piece in pieces
@@ -143,23 +140,10 @@ class Distillation:
     def _slice(self, model: FrozenPrefix, student: Tensor, *goal: Tensor) -> Float[Tensor, " tokens"]:
         """Return the divergence at some tokens from the teacher's hidden states or likeliest words."""
         logits = model.logits(student)
-        if self._store is not None:
+        if self.teacher.remembers:
             return top_kl_divergence(TopLogits(*goal), logits, self.settings.temperature)
-        with torch.no_grad():
-            wanted = self.teacher.logits(goal[0].to(self.teacher.model.device)).to(logits.device)
+        wanted = self.teacher.logits(goal[0].to(self.teacher.model.device)).to(logits.device)
         return kl_divergence(wanted, logits, self.settings.temperature)
-
-    @torch.no_grad()
-    def _ask(
-        self, sequences: Sequence[Ids], visit: Visitor | None
-    ) -> tuple[Batch, Float[Tensor, "batch seq hidden"]]:
-        """Run the teacher, without its dropout."""
-        was = self.teacher.model.training
-        self.teacher.model.train(False)
-        try:
-            return self.teacher(sequences, visit)
-        finally:
-            self.teacher.model.train(was)
 
 
 def distil(
@@ -216,9 +200,3 @@ def distil(
 def _keeper(kept: dict[int, Tensor]) -> Visitor:
     """Return a visitor that keeps each block's output."""
     return lambda index, seen: kept.update({index: seen["output"]})
-
-
-def _kept(store: TensorStore, sequences: Sequence[Ids], device: torch.device) -> tuple[Tensor, ...]:
-    """Return the chances of the teacher's likeliest words and the words, at all tokens of a batch."""
-    found = [store.get(("teacher", ids)) for ids in sequences]
-    return tuple(torch.cat([kept[name] for kept in found]).to(device) for name in ("chances", "words"))

@@ -71,6 +71,11 @@ class Contrastive:
         self.validation = encode_pairs(tokenizer, validation, room, skipped)
         self.skipped: Mapping[str, int] = dict(skipped)
 
+    @property
+    def identity(self) -> Any:
+        """What the token ids do not show: which answers are no negatives."""
+        return [sorted(pair.accepted) for pair in [*self.train, *self.validation]]
+
     def prepare(self, sequences: Sequence[Ids], batch_size: int, store: TensorStore) -> None:
         """Do nothing: no other model is asked."""
 

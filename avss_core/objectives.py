@@ -76,6 +76,10 @@ class Objective(Protocol):
     def skipped(self) -> Mapping[str, int]:
         """Examples left out, by reason."""
 
+    @property
+    def identity(self) -> Any:
+        """A JSON value of what else must be the same for a stopped training to go on."""
+
     def prepare(self, sequences: Sequence[Ids], batch_size: int, store: TensorStore) -> None:
         """Compute and store what the terms need of a model that is not trained."""
 

@@ -56,7 +56,7 @@ def fingerprint(
     return {
         "settings": digest_json([asdict(settings), dict(objective.weights)]),
         "layers": digest_json(sorted(layers)),
-        "examples": digest_json(examples),
+        "examples": digest_json([examples, objective.identity]),
         "model": digest_json([model.config.model_type, len(blocks(model)), digest_tensors(weights)]),
     }
 
@@ -130,12 +130,12 @@ def load_state(
     with torch.no_grad():
         for name, parameter in adapters.items():
             parameter.copy_(tensors[f"adapter/{name}"])
-            keys = [key.split("/", 2) for key in tensors if key.startswith("optimizer/")]
-            optimizer.state[parameter] = {
-                key: _as_kept(key, tensors[f"optimizer/{key}/{name}"], parameter)
-                for _, key, owner in keys
-                if owner == name
-            }
+    for place, tensor in tensors.items():
+        if place.startswith("optimizer/"):
+            _, key, name = place.split("/", 2)
+            # Where the optimizer keeps it: its count of steps stays on the CPU.
+            kept = tensor if key == "step" else tensor.to(adapters[name].device)
+            optimizer.state[adapters[name]][key] = kept
     torch.random.set_rng_state(tensors["random"])
     return TrainState(
         [Step(**step) for step in record["steps"]],
@@ -144,8 +144,3 @@ def load_state(
         record["seconds"],
         record["finished"],
     )
-
-
-def _as_kept(key: str, value: Tensor, parameter: Tensor) -> Tensor:
-    """Return a tensor of the optimizer where the optimizer keeps it: its count of steps stays on the CPU."""
-    return value if key == "step" else value.to(parameter.device)
