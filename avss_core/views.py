@@ -42,7 +42,7 @@ def with_blocks(model: PreTrainedModel, chosen: Mapping[int, nn.Module]) -> PreT
         ValueError: the configuration cannot follow.
     """
     dropped = [layer for layer in range(len(blocks(model))) if layer not in chosen]
-    config: Any = pruned_config(model.config, dropped)
+    config: Any = pruned_config(model.config, dropped) if dropped else copy.deepcopy(model.config)
     config._attn_implementation = model.config._attn_implementation  # a runtime choice, so not written out
     view = module = shallow_copy(model)
     view.config = config

@@ -67,5 +67,5 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
 
 
 def training_settings(params: Params) -> dict[str, Any]:
-    """Return the fields of `avss_core.training.Settings`."""
+    """Return the fields of `avss_core.mitigation.ContrastiveSettings`."""
     return {name: getattr(params.mitigate, name) for name in _TRAINING} | {"seed": params.seed}

@@ -10,8 +10,10 @@ from prefect.logging import get_run_logger
 from avss_core.architectures import block_path, depth
 from avss_core.certificate import write_certified
 from avss_core.digests import digest_json, digest_tensors, folder_written_whole
+from avss_core.mitigation import ContrastiveSettings, train_contrastive
 from avss_core.numbering import layer_map
-from avss_core.training import Epoch, Pair, Settings, history_records, train_contrastive
+from avss_core.objectives import Epoch, history_records
+from avss_core.pairs import Pair
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import Row, read_prepared
@@ -44,7 +46,7 @@ def train_layers(
         device: of the model.
         layers: how many layers to train.
         pairs: training questions a set, at most.
-        settings: fields of `avss_core.training.Settings`.
+        settings: fields of `avss_core.mitigation.ContrastiveSettings`.
         folder: where the checkpoint goes.
         provenance: recorded in the certificate.
         replace: whether an existing checkpoint gives way.
@@ -56,10 +58,17 @@ def train_layers(
     validation = [
         pair for name in sets for pair in question_pairs(prepared / name / "validation.jsonl", pairs)
     ]
-    options = Settings(**settings)
+    options = ContrastiveSettings(**settings)
     with progress("training", len(train) * options.epochs) as advance:
-        merged, history = train_contrastive(
-            network, tokenizer, train, validation, chosen, options, on_step=advance, on_epoch=_say
+        merged, training = train_contrastive(
+            network,
+            tokenizer,
+            train,
+            validation,
+            chosen,
+            options,
+            on_step=lambda step: advance(step.samples),
+            on_epoch=_say,
         )
     state = network.state_dict()
     outside = {
@@ -75,7 +84,7 @@ def train_layers(
         "train_pairs": len(train),
         "validation_pairs": len(validation),
         "train_rows": digest_json(sorted(pair.question for pair in train)),
-        "history": history_records(history),
+        "history": history_records(training.epochs),
     }
 
 
@@ -117,5 +126,5 @@ def _say(epoch: Epoch) -> None:
         epoch.epoch,
         epoch.train_loss,
         epoch.validation_loss,
-        100 * epoch.validation_preference,
+        100 * (epoch.validation_preference or 0),
     )

@@ -1,340 +1,290 @@
 import dataclasses
-import json
 import math
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from avss_core import training
 from avss_core.architectures import blocks
-from avss_core.likelihood import continuation_log_likelihoods
-from avss_core.prompts import question_prompt
-from avss_core.training import Epoch, Pair, Settings, history_records, train_contrastive
+from avss_core.mitigation import Contrastive, ContrastiveSettings
+from avss_core.objectives import Epoch, Step, mean_terms, share_of_rate
+from avss_core.pairs import Pair
+from avss_core.train_state import FILE
+from avss_core.training import estimate, train, trainer
 
-SETTINGS = Settings(
-    epochs=3,
-    learning_rate=0.02,
-    batch_size=3,
-    rank=4,
-    alpha=1.0,
-    beta=1.0,
-    gamma=0.5,
-    temperature=0.2,
-    patience=3,
-    seed=0,
-)
-# Whatever an untrained model prefers is wrong for some of these.
-TRAIN = [
-    Pair("a?", "aa", "no", ("aa", "a")),
-    Pair("b?", "no", "bb"),
-    Pair("c?", "cc", "no", ("cc", "c")),
-    Pair("d?", "no", "dd"),
-    Pair("e?", "ee", "no"),
-]
-VALIDATION = [Pair("f?", "ff", "no"), Pair("g?", "gg", "nope")]
-LAYERS = [1, 3]
+SETTINGS = ContrastiveSettings(
+    epochs=3, learning_rate=0.02, batch_size=2, rank=2, patience=5, seed=0,
+    alpha=1.0, beta=1.0, gamma=0.5, temperature=0.2, checkpoint_every=1,
+)  # fmt: skip
+TRAIN = [Pair(f"{letter}?", letter * 2, "no") for letter in "abcde"]
+VALIDATION = [Pair("f?", "ff", "no"), Pair("g?", "gg", "nope"), Pair("h?", "h", "nothing")]
+LAYERS = [2, 3]
+STEPS = 9  # three batches an epoch
 
 
-def settings(**changes) -> Settings:
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def settings(**changes: Any) -> ContrastiveSettings:
     return dataclasses.replace(SETTINGS, **changes)
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt2"])
-def trained(request, tiny, tokenizer):
-    """The given model, its state before, the trained model and its history."""
-    model = tiny(request.param, layers=4)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    merged, history = train_contrastive(
-        model, tokenizer, TRAIN, TRAIN, LAYERS, settings(epochs=8, patience=8)
+def fit(model: Any, tokenizer: Any, chosen: ContrastiveSettings = SETTINGS, **options: Any) -> Any:
+    objective = Contrastive(tokenizer, TRAIN, VALIDATION, LAYERS, chosen)
+    return train(model, objective, LAYERS, chosen, **options)
+
+
+def killed_at(model: Any, tokenizer: Any, folder: Path, step: int, chosen: Any = SETTINGS) -> None:
+    def kill(record: Step) -> None:
+        if record.step == step:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(model, tokenizer, chosen, folder=folder, on_step=kill)
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    state = other.state_dict()
+    return all(torch.equal(tensor, state[name]) for name, tensor in one.state_dict().items())
+
+
+def timeless(training: Any) -> Any:
+    return dataclasses.replace(training, seconds=0.0, peak_bytes=None)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_llama: Any, tokenizer: Any) -> Any:
+    return fit(tiny_llama, tokenizer)
+
+
+@pytest.mark.parametrize("steps", [(1,), (3,), (4, 8), (9,)], ids=str)
+def test_a_training_that_was_stopped_ends_with_the_same_bits(
+    steps: tuple[int, ...], undisturbed: Any, tiny_llama: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    for step in steps:
+        killed_at(tiny_llama, tokenizer, tmp_path, step)
+    told: list[int] = []
+    merged, training = fit(
+        tiny_llama, tokenizer, folder=tmp_path, on_step=lambda step: told.append(step.step)
     )
-    return model, before, merged, history
+    assert told == list(range(steps[-1] + 1, STEPS + 1))
+    assert same_bits(merged, undisturbed[0])
+    assert timeless(training) == timeless(undisturbed[1])
+    assert not (tmp_path / "cache").exists()
 
 
-def test_the_loss_falls_on_what_can_be_learnt_by_heart(trained):
-    *_, history = trained
-    assert [epoch.epoch for epoch in history] == list(range(1, 9))
-    assert history[-1].train_loss < 0.7 * history[0].train_loss
-    assert min(epoch.validation_loss for epoch in history) < 0.8 * history[0].train_loss
+def test_checkpoints_are_sparse_where_asked_and_steps_since_are_done_again(
+    undisturbed: Any, tiny_llama: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    seldom = settings(checkpoint_every=None, cache_bytes=0)
+    killed_at(tiny_llama, tokenizer, tmp_path, 5, seldom)
+    told: list[int] = []
+    merged, _ = fit(tiny_llama, tokenizer, seldom, folder=tmp_path, on_step=lambda s: told.append(s.step))
+    assert told[0] == 4  # the first after the epoch's end
+    assert same_bits(merged, undisturbed[0])
 
 
-def test_accepted_answers_become_the_more_likely_ones(trained, tokenizer):
-    model, _, merged, history = trained
-
-    def preferred(judged) -> float:
-        pairs = [
-            (question_prompt(p.question), f" {answer}\n") for p in TRAIN for answer in (p.accepted, p.wrong)
-        ]
-        means = [score / tokens for score, tokens in continuation_log_likelihoods(judged, tokenizer, pairs)]
-        return sum(a > w for a, w in zip(means[::2], means[1::2], strict=True)) / len(TRAIN)
-
-    best = min(history, key=lambda epoch: epoch.validation_loss)
-    assert preferred(merged) == best.validation_preference == 1.0
-    assert preferred(model) < 1.0
+def test_a_finished_training_is_not_done_again(
+    undisturbed: Any, tiny_llama: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    fit(tiny_llama, tokenizer, folder=tmp_path)
+    merged, training = fit(tiny_llama, tokenizer, folder=tmp_path, on_step=lambda _: pytest.fail("a step"))
+    assert same_bits(merged, undisturbed[0])
+    assert timeless(training) == timeless(undisturbed[1])
 
 
-def test_tensors_outside_the_chosen_layers_keep_their_bits(trained):
-    _, before, merged, _ = trained
-    after = merged.state_dict()
-    assert after.keys() == before.keys()
-    changed = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
-    numbers = {next(int(part) for part in name.split(".") if part.isdigit()) for name in changed}
-    assert numbers == set(LAYERS)
-    assert all(after[name].dtype == tensor.dtype for name, tensor in before.items())
+def kill(step: Step) -> None:
+    if step.step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_every_linear_map_of_a_chosen_layer_changes(trained):
-    model, _, merged, _ = trained
-    for index in LAYERS:
-        for name, old in blocks(model)[index].state_dict().items():
-            new = blocks(merged)[index].state_dict()[name]
-            linear = name.endswith("weight") and old.ndim == 2
-            assert torch.equal(old, new) != linear, name
-
-
-def test_the_given_model_stays_as_it_was(trained):
-    model, before, merged, _ = trained
-    assert type(model) is type(merged)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
-    assert not any("lora" in name for name, _ in model.named_modules())
-
-
-def test_no_hook_and_no_adapter_is_left(trained):
-    model, _, merged, _ = trained
-    for module in [*model.modules(), *merged.modules()]:
-        assert not module._forward_hooks
-        assert not module._forward_pre_hooks
-    assert not any("lora" in name for name, _ in merged.named_modules())
-    assert not merged.training
-
-
-def test_the_trained_model_is_a_plain_checkpoint(trained, tmp_path):
-    _, _, merged, _ = trained
-    merged.save_pretrained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-    }
-    loaded = type(merged).from_pretrained(tmp_path)
-    assert all(torch.equal(tensor, merged.state_dict()[name]) for name, tensor in loaded.state_dict().items())
-
-
-def test_the_same_seed_gives_the_same_bits_whatever_the_global_generator(tiny_llama, tokenizer):
-    results = []
-    for state, seed in ((1, 0), (2, 0), (2, 5)):
-        torch.manual_seed(state)
-        merged, history = train_contrastive(
-            tiny_llama, tokenizer, TRAIN, VALIDATION, [2], settings(epochs=1, seed=seed)
-        )
-        results.append((merged.state_dict(), history))
-    first, again, other = results
-    assert first[1] == again[1] != other[1]
-    assert all(torch.equal(tensor, again[0][name]) for name, tensor in first[0].items())
-    assert not all(torch.equal(tensor, other[0][name]) for name, tensor in first[0].items())
-
-
-def test_global_generators_stay_where_they_were(tiny_llama, tokenizer):
-    before, legacy = torch.random.get_rng_state(), np.random.get_state()[1].tolist()
-    train_contrastive(tiny_llama, tokenizer, TRAIN[:1], VALIDATION, [2], settings(epochs=1))
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert legacy == np.random.get_state()[1].tolist()
-
-
-def test_a_model_in_training_mode_trains_without_its_dropout_and_stays_in_that_mode(tiny, tokenizer):
-    model = tiny("gpt2", layers=2)
-    assert model.config.resid_pdrop > 0
-    expected, _ = train_contrastive(model, tokenizer, TRAIN, VALIDATION, [1], settings(epochs=1))
-    model.train()
-    found, _ = train_contrastive(model, tokenizer, TRAIN, VALIDATION, [1], settings(epochs=1))
-    assert model.training
-    assert all(
-        torch.equal(tensor, found.state_dict()[name]) for name, tensor in expected.state_dict().items()
+def test_a_killed_process_can_go_on(
+    undisturbed: Any, tiny_llama: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    child = multiprocessing.get_context("fork").Process(
+        target=fit, args=(tiny_llama, tokenizer), kwargs={"folder": tmp_path, "on_step": kill}
     )
-
-
-# What is learnt from these is the contrary of what is asked of the validation pairs.
-ADVERSARIAL = [Pair(pair.question, pair.wrong, pair.accepted) for pair in TRAIN]
-
-
-def mean_cross_entropy(model, tokenizer, pairs: list[Pair]) -> float:
-    texts = [(question_prompt(pair.question), f" {pair.accepted}\n") for pair in pairs]
-    return -sum(
-        score / tokens for score, tokens in continuation_log_likelihoods(model, tokenizer, texts)
-    ) / len(texts)
-
-
-def test_training_stops_early_and_keeps_the_best_epoch(tiny_llama, tokenizer):
-    told: list[Epoch] = []
-    merged, history = train_contrastive(
-        tiny_llama,
-        tokenizer,
-        TRAIN,
-        ADVERSARIAL,
-        LAYERS,
-        settings(epochs=30, alpha=0.0, gamma=0.0, patience=2),
-        on_epoch=told.append,
-    )
-    assert told == history
-    losses = [epoch.validation_loss for epoch in history]
-    best = min(losses)
-    assert len(history) == losses.index(best) + 1 + 2 < 30
-    assert losses[-1] > best + 0.02
-    assert mean_cross_entropy(merged, tokenizer, ADVERSARIAL) == pytest.approx(best, abs=1e-4)
-
-
-def test_without_its_other_terms_the_loss_is_the_cross_entropy(tiny_model, tokenizer):
-    plain = settings(epochs=1, learning_rate=0.0, alpha=0.0, gamma=0.0, batch_size=2)
-    merged, (epoch,) = train_contrastive(tiny_model, tokenizer, TRAIN, VALIDATION, [0], plain)
-    assert epoch.train_loss == pytest.approx(mean_cross_entropy(tiny_model, tokenizer, TRAIN), abs=1e-4)
-    assert epoch.validation_loss == pytest.approx(
-        mean_cross_entropy(tiny_model, tokenizer, VALIDATION), abs=1e-4
-    )
-    # Nothing was learnt at a rate of 0.
-    assert all(
-        torch.equal(tensor, merged.state_dict()[name]) for name, tensor in tiny_model.state_dict().items()
-    )
-
-
-def losses_at_rest(model, tokenizer, pairs: list[Pair], **changes) -> float:
-    """Return the validation loss of the model as it is."""
-    still = settings(epochs=1, learning_rate=0.0, batch_size=8, **changes)
-    _, (epoch,) = train_contrastive(model, tokenizer, pairs[:1], pairs, LAYERS, still)
-    return epoch.validation_loss
-
-
-def test_the_preference_term_equals_a_hand_made_one(tiny_model, tokenizer):
-    texts = [(question_prompt(p.question), f" {answer}\n") for p in TRAIN for answer in (p.accepted, p.wrong)]
-    means = [score / tokens for score, tokens in continuation_log_likelihoods(tiny_model, tokenizer, texts)]
-    expected = [math.log(1 + math.exp(-1.5 * (a - w))) for a, w in zip(means[::2], means[1::2], strict=True)]
-    plain = losses_at_rest(tiny_model, tokenizer, TRAIN, alpha=0.0, gamma=0.0)
-    found = losses_at_rest(tiny_model, tokenizer, TRAIN, alpha=2.0, beta=1.5, gamma=0.0)
-    assert found - plain == pytest.approx(2 * sum(expected) / len(expected), abs=1e-4)
-
-
-@torch.inference_mode()
-def representations(
-    model, tokenizer, pair: Pair, answer: str, layer: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the last question token's vector and the mean over the answer's, of one text alone."""
-    prompt = question_prompt(pair.question)
-    start, seen = len(tokenizer(prompt).input_ids), []
-    handle = blocks(model)[layer].register_forward_hook(lambda _m, _a, result: seen.append(result))
-    model(**tokenizer(f"{prompt} {answer}\n", return_tensors="pt"), use_cache=False)
-    handle.remove()
-    hidden = (seen[0][0] if isinstance(seen[0], tuple) else seen[0])[0]
-    return hidden[start - 1], hidden[start:].mean(0)
-
-
-def test_the_representation_term_equals_a_hand_made_one(tiny_model, tokenizer):
-    # The first pair's accepted answer is a further accepted answer of the second: no negative of it.
-    pairs = [Pair("a?", "x", "y z"), Pair("bb?", "w w w", "v", ("w w w", "The X.")), Pair("c?", "q", "x")]
-    layer_losses = []
-    for layer in LAYERS:
-        anchors = [representations(tiny_model, tokenizer, pair, pair.accepted, layer)[0] for pair in pairs]
-        answers = [(pair, text) for pair in pairs for text in (pair.accepted, pair.wrong)]
-        texts = [text for _, text in answers]
-        vectors = torch.stack(
-            [representations(tiny_model, tokenizer, p, text, layer)[1] for p, text in answers]
-        )
-        terms = []
-        # "x" is an accepted answer of pairs 0 and 1 (normalised), and the third pair's wrong answer.
-        golds = [{"x"}, {"w w w", "x"}, {"q"}]
-        for row, anchor in enumerate(anchors):
-            weights = (torch.cosine_similarity(anchor, vectors, dim=-1) / 0.2).exp()
-            own = 2 * row
-            kept = [i for i, text in enumerate(texts) if i == own or text not in golds[row]]
-            terms.append(-math.log(float(weights[own] / weights[kept].sum())))
-        layer_losses.append(sum(terms) / len(terms))
-    plain = losses_at_rest(tiny_model, tokenizer, pairs, alpha=0.0, gamma=0.0)
-    found = losses_at_rest(tiny_model, tokenizer, pairs, alpha=0.0, gamma=3.0)
-    assert found - plain == pytest.approx(3 * sum(layer_losses) / len(layer_losses), abs=1e-3)
-
-
-def test_one_pair_trains(tiny_model, tokenizer):
-    merged, history = train_contrastive(
-        tiny_model, tokenizer, TRAIN[:1], VALIDATION[:1], [0], settings(epochs=2)
-    )
-    assert all(math.isfinite(epoch.train_loss) and math.isfinite(epoch.validation_loss) for epoch in history)
-    assert all(tensor.isfinite().all() for tensor in merged.state_dict().values())
-
-
-def test_no_epoch_changes_nothing(tiny_llama, tokenizer):
-    merged, history = train_contrastive(tiny_llama, tokenizer, TRAIN, VALIDATION, [0], settings(epochs=0))
-    assert history == []
-    assert all(
-        torch.equal(tensor, merged.state_dict()[name]) for name, tensor in tiny_llama.state_dict().items()
-    )
-
-
-def test_steps_are_told_as_they_end(tiny_llama, tokenizer):
-    done: list[int] = []
-    train_contrastive(
-        tiny_llama, tokenizer, TRAIN, VALIDATION, [0], settings(epochs=2, batch_size=2), on_step=done.append
-    )
-    assert sorted(done[:3]) == sorted(done[3:]) == [1, 2, 2]
-
-
-def test_an_epoch_takes_every_pair_once_and_puts_similar_lengths_together(tiny_llama, tokenizer, monkeypatch):
-    seen: list[list[Pair]] = []
-    encode = training._encode
-    monkeypatch.setattr(training, "_encode", lambda t, pairs: seen.append(list(pairs)) or encode(t, pairs))
-    pairs = [Pair(f"{letter}?", letter * (1 + 30 * (letter in "bdf")), "no") for letter in "abcdef"]
-    train_contrastive(tiny_llama, tokenizer, pairs, VALIDATION, [0], settings(epochs=3, batch_size=3))
-    epochs = [seen[start : start + 2] for start in range(0, len(seen), 3)]  # two batches, then validation
-    for batches in epochs:
-        assert sorted("".join(sorted(pair.question[0] for pair in batch)) for batch in batches) == [
-            "ace",
-            "bdf",
-        ]
-    orders = {tuple(pair.question for batch in batches for pair in batch) for batches in epochs}
-    assert len(orders) == 3
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert (tmp_path / FILE).exists()
+    told: list[int] = []
+    merged, _ = fit(tiny_llama, tokenizer, folder=tmp_path, on_step=lambda step: told.append(step.step))
+    assert told == [6, 7, 8, 9]
+    assert same_bits(merged, undisturbed[0])
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 @pytest.mark.parametrize(
-    ("train", "validation", "layers", "counts"),
+    ("changes", "train_pairs", "layers", "named"),
     [
-        ([], VALIDATION, [0], "0 train pairs, 2 validation pairs and 1 layers"),
-        (TRAIN, [], [0], "5 train pairs, 0 validation pairs and 1 layers"),
-        (TRAIN, VALIDATION, [], "5 train pairs, 2 validation pairs and 0 layers"),
+        ({"learning_rate": 0.01}, TRAIN, LAYERS, "settings"),
+        ({}, TRAIN[::-1], LAYERS, "examples"),
+        ({}, TRAIN, [2], "layers"),
     ],
 )
-def test_nothing_to_train_is_refused(train, validation, layers, counts, tiny_llama, tokenizer):
-    with pytest.raises(ValueError, match=counts):
-        train_contrastive(tiny_llama, tokenizer, train, validation, layers, SETTINGS)
+def test_another_training_does_not_go_on_from_there(
+    changes: Any, train_pairs: Any, layers: Any, named: str, tiny_llama: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    killed_at(tiny_llama, tokenizer, tmp_path, 1)
+    chosen = settings(**changes)
+    objective = Contrastive(tokenizer, train_pairs, VALIDATION, layers, chosen)
+    with pytest.raises(ValueError, match=f"is of a training with other {named}; remove it"):
+        train(tiny_llama, objective, layers, chosen, folder=tmp_path)
+    assert (tmp_path / FILE).exists()
 
 
-@pytest.mark.parametrize("layers", [[1, 6], [-1]])
-def test_a_layer_that_the_model_lacks_is_refused(layers, tiny_llama, tokenizer):
-    with pytest.raises(ValueError, match=rf"layers \[{layers[-1]}\] are not in a model of 6 layers"):
-        train_contrastive(tiny_llama, tokenizer, TRAIN, VALIDATION, layers, SETTINGS)
+def test_another_model_does_not_go_on_from_there(
+    tiny_llama: Any, tiny: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    killed_at(tiny_llama, tokenizer, tmp_path, 1)
+    other = tiny("llama")
+    blocks(other)[2].mlp.up_proj.weight.data[0, 0] += 1
+    with pytest.raises(ValueError, match="is of a training with other model"):
+        fit(other, tokenizer, folder=tmp_path)
 
 
-def test_a_training_loss_that_is_not_finite_stops_the_run(tiny, tokenizer):
-    broken = tiny("llama", layers=2)
-    broken.model.norm.weight.data[0] = math.nan
-    with pytest.raises(
-        ValueError, match=r"the training loss of epoch 1 is nan; lower mitigate\.learning_rate"
-    ):
-        train_contrastive(broken, tokenizer, TRAIN, VALIDATION, [0], SETTINGS)
-    assert not any(module._forward_hooks for module in broken.modules())
+def test_a_damaged_checkpoint_is_named(tiny_llama: Any, tokenizer: Any, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"not this")
+    with pytest.raises(ValueError, match=rf"{FILE} is damaged .*; remove it to train from the start"):
+        fit(tiny_llama, tokenizer, folder=tmp_path)
 
 
-def test_a_validation_loss_that_is_not_finite_stops_the_run(tiny_llama, tokenizer):
-    # One step, after whose loss the weights are past all numbers.
-    wild = settings(epochs=1, batch_size=8, learning_rate=1e30)
-    with pytest.raises(ValueError, match="the validation loss of epoch 1 is nan"):
-        train_contrastive(tiny_llama, tokenizer, TRAIN, VALIDATION, [0], wild)
+def test_a_checkpoint_is_no_pickle(tiny_llama: Any, tokenizer: Any, tmp_path: Path) -> None:
+    killed_at(tiny_llama, tokenizer, tmp_path, 4)
+    kinds = {name.split("/")[0] for name in load_file(tmp_path / FILE)}
+    assert kinds == {"adapter", "best", "optimizer", "random"}
 
 
-def test_an_empty_answer_is_refused(tiny_llama, tokenizer):
-    with pytest.raises(ValueError, match=r"answer '\\n' to 'a\?' adds no token"):
-        train_contrastive(tiny_llama, tokenizer, [Pair("a?", "", "no")], VALIDATION, [0], SETTINGS)
+def test_no_checkpoint_is_left_of_a_training_that_breaks(
+    tiny_llama: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    wild = settings(learning_rate=1e30, schedule="constant")
+    with pytest.raises(ValueError, match=r"of step 2 is (nan|inf) at a learning rate of 1e\+30"):
+        fit(tiny_llama, tokenizer, wild, folder=tmp_path)
+    assert [*tmp_path.iterdir()] == []
 
 
-def test_the_history_is_json():
-    history = [Epoch(1, 2.0, 3.0, 0.5)]
-    records = history_records(history)
-    assert json.loads(json.dumps(records)) == records
-    assert [Epoch(**record) for record in records] == history
+def test_a_gradient_that_is_not_finite_stops_the_training(
+    tiny_llama: Any, tokenizer: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
+    with pytest.raises(ValueError, match="the training gradient's norm of step 1 is inf"):
+        fit(tiny_llama, tokenizer)
+
+
+def test_accumulated_batches_are_one_large_batch(tiny_llama: Any, tokenizer: Any) -> None:
+    # Without InfoNCE, whose candidates are those of a batch. Five pairs: the last batch is smaller.
+    plain = {"gamma": 0.0, "epochs": 2, "checkpoint_every": None}
+    one, large = fit(tiny_llama, tokenizer, settings(**plain, batch_size=5))
+    other, small = fit(tiny_llama, tokenizer, settings(**plain, batch_size=2, accumulate=3))
+    assert len(large.steps) == len(small.steps) == 2
+    for a, b in zip(large.steps, small.steps, strict=True):
+        assert (a.samples, a.tokens) == (b.samples, b.tokens)
+        assert a.loss == pytest.approx(b.loss, abs=1e-5)
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=1e-3)
+    # AdamW's first steps are of the gradient's sign: where it is near 0, rounding shows.
+    assert large.epochs[-1].validation_loss == pytest.approx(small.epochs[-1].validation_loss, abs=0.02)
+    del one, other
+
+
+def test_with_and_without_the_frozen_prefix_the_curves_agree(
+    undisturbed: Any, tiny_llama: Any, tokenizer: Any
+) -> None:
+    _, whole = fit(tiny_llama, tokenizer, settings(frozen_prefix=False))
+    for a, b in zip(undisturbed[1].steps[:4], whole.steps[:4], strict=True):
+        assert a.loss == pytest.approx(b.loss, abs=1e-4)
+
+
+def test_bfloat16_is_used_where_asked_and_weights_stay_in_float32(tiny_llama: Any, tokenizer: Any) -> None:
+    merged, low = fit(tiny_llama, tokenizer, settings(autocast=True, epochs=1))
+    _, full = fit(tiny_llama, tokenizer, settings(epochs=1))
+    assert low.steps[0].loss != full.steps[0].loss
+    assert low.steps[0].loss == pytest.approx(full.steps[0].loss, rel=0.02)
+    assert {tensor.dtype for tensor in merged.state_dict().values()} == {torch.float32}
+
+
+def test_a_validation_can_come_every_few_steps(tiny_llama: Any, tokenizer: Any) -> None:
+    told: list[Epoch] = []
+    _, training = fit(tiny_llama, tokenizer, settings(validate_every=2, epochs=2), on_epoch=told.append)
+    assert [(epoch.epoch, epoch.step) for epoch in told] == [(1, 2), (1, 3), (2, 4), (2, 6)]
+    assert tuple(told) == training.epochs
+    steps = training.steps[4:6]
+    weighed = sum(step.loss * step.samples for step in steps) / sum(step.samples for step in steps)
+    assert told[-1].train_loss == pytest.approx(weighed)
+    assert training.best == min(told, key=lambda epoch: epoch.validation_loss)
+
+
+def test_the_record_says_what_the_training_was(undisturbed: Any, tiny_llama: Any, tokenizer: Any) -> None:
+    _, training = undisturbed
+    objective = Contrastive(tokenizer, TRAIN, VALIDATION, LAYERS, SETTINGS)
+    tokens = sum(len(ids) for pair in objective.train for ids in pair.sequences)
+    assert training.tokens == 3 * tokens
+    assert training.parameters == 2 * len(LAYERS) * 512  # rank x layers x inputs and outputs
+    assert training.seconds > 0
+    assert training.tokens_per_second == pytest.approx(training.tokens / training.seconds)
+    assert training.peak_bytes is None or training.peak_bytes >= 0
+    assert training.skipped == {}
+
+
+def test_the_gradient_is_clipped(tiny_llama: Any, tokenizer: Any) -> None:
+    seen: list[float] = []
+    objective = Contrastive(tokenizer, TRAIN, VALIDATION, LAYERS, settings(clip=0.01))
+    with trainer(tiny_llama, objective, LAYERS, settings(clip=0.01)) as loop:
+        loop.prepare()
+        record = loop.step(loop.groups(1)[0], 0)
+        seen = [float(t.grad.norm()) for t in loop.adapters.values()]
+    assert record.gradient_norm > 0.01
+    assert math.hypot(*seen) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_an_epoch_takes_every_pair_once_and_puts_similar_lengths_together(
+    tiny_llama: Any, tokenizer: Any
+) -> None:
+    pairs = [Pair(f"{letter}?", letter * (1 + 30 * (letter in "bdf")), "no") for letter in "abcdef"]
+    chosen = settings(batch_size=3)
+    objective = Contrastive(tokenizer, pairs, VALIDATION, [0], chosen)
+    with trainer(tiny_llama, objective, [0], chosen) as loop:
+        orders = []
+        for epoch in range(1, 7):
+            batches = [["".join(sorted(p.accepted))[0] for p in batch] for (batch,) in loop.groups(epoch)]
+            assert sorted("".join(sorted(batch)) for batch in batches) == ["ace", "bdf"]
+            orders.append(str(batches))
+        assert len(set(orders)) > 2
+        assert loop.groups(2) == loop.groups(2)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("cosine", [0.25, 0.5, 0.75, *(0.5 * (1 + math.cos(share * math.pi)) for share in (0.3, 0.4))]),
+        ("linear", [0.25, 0.5, 0.75, 0.7, 0.6]),
+        ("constant", [0.25, 0.5, 0.75, 1.0, 1.0]),
+    ],
+)
+def test_the_learning_rate_rises_and_falls(schedule: Any, expected: list[float]) -> None:
+    chosen = settings(schedule=schedule, warm_up=0.4)
+    assert [share_of_rate(chosen, step, 10) for step in range(5)] == pytest.approx(expected)
+    assert all(0 <= share_of_rate(chosen, step, 10) <= 1 for step in range(12))
+
+
+def test_means_of_terms_are_weighted() -> None:
+    assert mean_terms([(1, {"a": 3.0, "b": 1.0}), (3, {"a": 1.0, "b": 1.0})]) == {"a": 1.5, "b": 1.0}
+    assert mean_terms([]) == {}
+
+
+def test_an_estimate_is_of_the_size_of_the_training(tiny_llama: Any, tokenizer: Any) -> None:
+    before = {name: tensor.clone() for name, tensor in tiny_llama.state_dict().items()}
+    objective = Contrastive(tokenizer, TRAIN, VALIDATION, LAYERS, SETTINGS)
+    found = estimate(tiny_llama, objective, LAYERS, SETTINGS)
+    _, training = fit(tiny_llama, tokenizer)
+    assert found.steps == STEPS
+    assert found.seconds == pytest.approx(training.seconds + found.prepare_seconds, rel=3)
+    assert 0 < found.step_seconds * STEPS < found.seconds
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny_llama.state_dict().items())
