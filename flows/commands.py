@@ -16,7 +16,7 @@ from avss_core.pruning import known_layers
 from avss_core.scores import SCORES
 from flows import ROOT, SAMPLE
 from flows.collection import collect_text, dump_answers
-from flows.evaluation import evaluate_checkpoint
+from flows.evaluation import evaluate_checkpoint, machine_of
 from flows.localize import localized
 from flows.mitigate import training_settings
 from flows.params import Params
@@ -60,11 +60,6 @@ def _checkpoint(params: Params, workspace: Workspace) -> Path:
         return Path(params.model.name).resolve()
     prepare_model(params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense)
     return workspace.dense
-
-
-def _machine(params: Params) -> dict[str, Any]:
-    """Return where and in which precision a model runs."""
-    return {"dtype": params.model.dtype, "device": params.model.device}
 
 
 def _scores(params: Params) -> dict[str, Any]:
@@ -232,7 +227,7 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
             workspace.prepared,
             params.data.sets,
             chosen,
-            **_machine(params),
+            **machine_of(params),
             layers=len(layers) if layers else params.mitigate.layers,
             pairs=params.mitigate.pairs,
             settings=training_settings(params),

@@ -10,7 +10,7 @@ from tasks.questions import answer_set, layer_answers
 
 def evaluate_checkpoint(params: Params, prepared: Path, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the figures of a checkpoint, and what they are of: `sets`, `text`, `sentiment`, cached units."""
-    options, machine = params.evaluate, _machine(params)
+    options, machine = params.evaluate, machine_of(params)
     record = {
         "sets": {
             name: answer_set(model, **_questions(params, prepared, name), limit=options.limit)
@@ -65,8 +65,8 @@ def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | 
     return metrics
 
 
-def _machine(params: Params) -> dict[str, Any]:
-    """Return how a model is loaded."""
+def machine_of(params: Params) -> dict[str, Any]:
+    """Return where and in which precision a model runs."""
     return {"dtype": params.model.dtype, "device": params.model.device}
 
 
@@ -74,7 +74,7 @@ def _questions(params: Params, prepared: Path, name: str) -> dict[str, Any]:
     """Return how the test questions of a set are asked."""
     options = params.evaluate
     return {
-        **_machine(params),
+        **machine_of(params),
         "questions": prepared / name / "test.jsonl",
         "demonstrations": [prepared / name / "calibration.jsonl", prepared / name / "train.jsonl"],
         "shots": options.shots,
