@@ -1,4 +1,4 @@
-"""Ask questions: greedy answers with a confidence, and on request how likely given answers are."""
+"""Ask questions: greedy or sampled answers with a confidence, and how likely given answers are."""
 
 import functools
 import math
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -14,6 +14,7 @@ from avss_core.batches import by_length, pad
 from avss_core.likelihood import added_tokens, given_scores, normalisers, score_the_rest
 from avss_core.progress import Progress, no_progress
 from avss_core.prompts import encode
+from avss_core.sampling import Sampling, TokenNoise
 from avss_core.shared_prompt import Rows, SharedPrompt, check_room
 
 
@@ -37,32 +38,36 @@ def answer_questions(
     prompts: Sequence[str],
     *,
     given: Sequence[Sequence[str]] | None = None,
+    sampling: Sampling | None = None,
     max_new_tokens: int = 16,
     batch_size: int = 32,
     progress: Progress = no_progress,
 ) -> list[Answer]:
-    """Return the greedy answer to each prompt, in the order of the prompts.
+    """Return the answer to each prompt, greedy or drawn, in the order of the prompts.
 
     Generation stops at a newline or at the end of text. The tokens that all prompts share are run once;
     batches hold prompts of similar length; a finished sequence leaves its batch; given continuations are
     scored on the keys and values that the answer starts from. The answers do not depend on `batch_size` but
-    for rounding.
+    for rounding. Confidences are those at temperature 1, of drawn answers too.
 
     Args:
         model: a causal language model.
         tokenizer: its tokenizer.
         prompts: whole prompts, demonstrations included.
         given: for each prompt, texts that could follow it, with the space in front where there is one.
+        sampling: how tokens are drawn; None for the likeliest one.
         max_new_tokens: longest answer.
         batch_size: prompts a batch.
         progress: told of each finished batch.
 
     Raises:
         ValueError: a prompt and its answer do not fit the model's context, there is no room for an answer, a
-            given continuation adds no token, or a logit is not a number.
+            given continuation adds no token, a logit is not a number, or seeds are missing or too many.
     """
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; an answer needs room for at least 1 token")
+    if sampling is not None and len(sampling.seeds) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts and {len(sampling.seeds)} seeds; each prompt needs one")
     if not prompts:
         return []
     encoded = [encode(tokenizer, prompt) for prompt in prompts]
@@ -80,7 +85,7 @@ def answer_questions(
             rows = shared.rows(batch)
             last = rows.feed(batch.ids, batch.attention, keep=1)[:, -1]
             scored = given_scores(rows, last, [added[index] for index in chosen])
-            found = _greedy(tokenizer, rows, last, ends, max_new_tokens)
+            found = _continue(tokenizer, rows, last, ends, max_new_tokens, _picker(sampling, chosen))
         for index, answer, own in zip(chosen, found, scored, strict=True):
             answers[index], scores[index] = answer, own
         progress(len(chosen))
@@ -88,22 +93,34 @@ def answer_questions(
     return [replace(answer, given=own) for answer, own in zip(answers, known, strict=True)]
 
 
-def _greedy(
+_Pick = Callable[[Float[Tensor, "rows vocab"], Sequence[int]], Int[Tensor, " rows"]]
+"""Chooses the next token of each row; the rows are told apart by their places in the batch."""
+
+
+def _picker(sampling: Sampling | None, chosen: Sequence[int]) -> _Pick:
+    """Return what picks the tokens of a batch of prompts, given by their indices."""
+    if sampling is None:
+        return lambda last, _alive: last.max(-1).indices
+    return TokenNoise(sampling.temperature, [sampling.seeds[index] for index in chosen]).pick
+
+
+def _continue(
     tokenizer: PreTrainedTokenizerBase,
     rows: Rows,
     last: Float[Tensor, "batch vocab"],
     ends: Callable[[int], bool],
     max_new_tokens: int,
+    pick: _Pick,
 ) -> list[Answer]:
-    """Return the greedy answers of rows that have read their prompts; `last` predicts the first token."""
+    """Return the answers of rows that have read their prompts; `last` predicts the first token."""
     tokens: list[list[int]] = [[] for _ in last]
     chances: list[list[float]] = [[] for _ in last]
     alive = list(range(len(last)))
     for step in range(max_new_tokens):
-        best = last.max(-1)
-        sure = (best.values - normalisers(last)).tolist()
+        picked = pick(last, alive).to(last.device)
+        sure = (last.gather(-1, picked.unsqueeze(-1)).squeeze(-1) - normalisers(last)).tolist()
         going = []
-        for place, (row, token) in enumerate(zip(alive, best.indices.tolist(), strict=True)):
+        for place, (row, token) in enumerate(zip(alive, picked.tolist(), strict=True)):
             tokens[row].append(token)
             chances[row].append(sure[place])
             if not ends(token):
@@ -113,7 +130,7 @@ def _greedy(
         if len(going) < len(alive):
             rows.keep(going)
         alive = [alive[place] for place in going]
-        ids = best.indices[going].unsqueeze(1).cpu()
+        ids = picked[going].unsqueeze(1).cpu()
         last = rows.feed(ids, torch.ones_like(ids, dtype=torch.bool), keep=1)[:, -1]
     return [_answer(tokenizer, *row, ends) for row in zip(tokens, chances, strict=True)]
 

@@ -1,10 +1,10 @@
 """EAVSS: which layers behave differently on hallucinated answers; the formulas are our reading."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -14,59 +14,90 @@ from torch import Tensor
 from avss_core.registry import lookup
 from avss_core.samples import SampleActivations
 
+Weights = Float[Tensor, "*draws pairs"]
+"""How often each pair of answers counts; a whole bootstrap at a time, a draw a row."""
 
-def variance_over_sparsity(samples: SampleActivations) -> Float[Tensor, " layers"]:
+
+def variance_over_sparsity(
+    samples: SampleActivations, weights: Weights | None = None
+) -> Float[Tensor, "*draws layers"]:
     """Return AVSS over all answer tokens of some samples: pooled variance over the share of small values.
 
     Source: Song et al. 2024, arXiv 2411.10069 names HSAV and HSS without formulas. Our reading: the variance
     and the share of |a| below the threshold over the tokens of the answers (none counts as half a value).
     """
+    weights = _once_each(samples) if weights is None else weights
     count = samples.count.unsqueeze(1)
-    total = count.sum()
-    mean = (count * samples.mean).sum(0) / total
-    centred = (samples.centred + count * (samples.mean - mean).square()).sum(0)
-    share = samples.below.sum(0).clamp(min=0.5) / total
-    return (centred / total) / share
+    # Moments about a point near every draw's mean: what is taken off again stays small.
+    shift = samples.mean - (count * samples.mean).sum(0) / count.sum()
+    total = weights @ count
+    mean = weights @ (count * shift) / total
+    variance = weights @ (samples.centred + count * shift.square()) / total - mean.square()
+    share = (weights @ samples.below).clamp(min=0.5) / total
+    return variance.clamp(min=0) / share
 
 
-def eavss(hallucinated: SampleActivations, truthful: SampleActivations) -> Float[Tensor, " layers"]:
+def eavss(
+    hallucinated: SampleActivations, truthful: SampleActivations, weights: Weights | None = None
+) -> Float[Tensor, "*draws layers"]:
     """Return HSAV / HSS of each layer over hallucinated answers, as shares of their sum (sums to 1)."""
-    scores = variance_over_sparsity(hallucinated)
-    return scores / scores.sum()
+    scores = variance_over_sparsity(hallucinated, weights)
+    return scores / scores.sum(-1, keepdim=True)
 
 
-def eavss_contrast(hallucinated: SampleActivations, truthful: SampleActivations) -> Float[Tensor, " layers"]:
+def eavss_contrast(
+    hallucinated: SampleActivations, truthful: SampleActivations, weights: Weights | None = None
+) -> Float[Tensor, "*draws layers"]:
     """Return log of the hallucinated score minus log of the truthful score (nats; > 0 means prone).
 
     Our reading: a layer is prone to hallucination where its score rises on hallucinated answers; the ratio
     cancels what depth, width and scale do to either score alone.
     """
     tiny = torch.finfo(torch.float64).tiny
-    above, below = variance_over_sparsity(hallucinated), variance_over_sparsity(truthful)
+    above, below = (variance_over_sparsity(side, weights) for side in (hallucinated, truthful))
     return above.clamp(min=tiny).log() - below.clamp(min=tiny).log()
 
 
-def eavss_paired(hallucinated: SampleActivations, truthful: SampleActivations) -> Float[Tensor, " layers"]:
+def eavss_paired(
+    hallucinated: SampleActivations, truthful: SampleActivations, weights: Weights | None = None
+) -> Float[Tensor, "*draws layers"]:
     """Return the variance of the paired difference of pooled activations over their pooled variance.
 
     Row i of both is the same question. Dimensionless; 2 for unrelated answers, 0 for equal ones.
     """
-    # float32 holds the stored float16 exactly, and a resample costs a quarter of what float64 takes.
-    first, second = hallucinated.pooled.float(), truthful.pooled.float()
-    within = (first.var(0, correction=0) + second.var(0, correction=0)).sum(-1).double() / 2
-    between = (first.mean(0) - second.mean(0)).square().sum(-1).double() / 4
-    difference = (first - second).var(0, correction=0).sum(-1).double()
-    return difference / (within + between).clamp(min=torch.finfo(torch.float64).tiny)
+    weights = _once_each(hallucinated) if weights is None else weights
+    # A layer at a time: float64 copies of all would be four times the dump.
+    layers = zip(hallucinated.pooled.unbind(1), truthful.pooled.unbind(1), strict=True)
+    return torch.stack([_paired(wrong.double(), right.double(), weights) for wrong, right in layers], -1)
+
+
+def _paired(
+    first: Float[Tensor, "pairs hidden"], second: Float[Tensor, "pairs hidden"], weights: Weights
+) -> Float[Tensor, "*draws"]:
+    """Return `eavss_paired` of one layer; sums over units need only norms and means, not every variance."""
+    total = weights.sum(-1)
+    centre = (first.mean(0) + second.mean(0)) / 2
+    first, second = first - centre, second - centre
+    means = [weights @ side / total.unsqueeze(-1) for side in (first, second)]
+    apart = (means[0] - means[1]).square().sum(-1)
+    squares = [weights @ values.square().sum(-1) / total for values in (first, second, first - second)]
+    within = (squares[0] + squares[1] - sum(mean.square().sum(-1) for mean in means)) / 2
+    pooled = (within + apart / 4).clamp(min=torch.finfo(torch.float64).tiny)
+    return (squares[2] - apart).clamp(min=0) / pooled
+
+
+def _once_each(samples: SampleActivations) -> Weights:
+    """Return the weights under which each pair counts once."""
+    return torch.ones(len(samples.ids), dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class Reading:
     """One reading of EAVSS; the highest layers are the most prone."""
 
-    function: Callable[[SampleActivations, SampleActivations], Float[Tensor, " layers"]]
+    function: Callable[..., Float[Tensor, "*draws layers"]]
+    """Of hallucinated answers, truthful ones row by row, and how often a pair counts (None: once)."""
     reference: str
-    vectors: bool = False
-    """Whether it reads the pooled vectors; the others need only the moments."""
 
 
 READINGS: Mapping[str, Reading] = {
@@ -74,7 +105,7 @@ READINGS: Mapping[str, Reading] = {
     "eavss_contrast": Reading(
         eavss_contrast, "log(HSAV/HSS), hallucinated minus truthful answers; our reading"
     ),
-    "eavss_paired": Reading(eavss_paired, "Var(paired difference) / pooled Var; our reading", vectors=True),
+    "eavss_paired": Reading(eavss_paired, "Var(paired difference) / pooled Var; our reading"),
 }
 
 
@@ -101,15 +132,17 @@ def localise(
     truthful: SampleActivations,
     reading: str,
     *,
+    questions: Sequence[str] | None = None,
     seed: int,
     resamples: int = 200,
 ) -> Localisation:
     """Return a reading with a percentile bootstrap over questions.
 
     Args:
-        hallucinated: one wrong answer a question.
-        truthful: the accepted answer to the same question, row by row.
+        hallucinated: wrong answers.
+        truthful: an accepted answer to the same question each, row by row.
         reading: a key of `READINGS`.
+        questions: the question of each pair, whose pairs are drawn together; None where each has its own.
         seed: of the resampling.
         resamples: draws of the questions with replacement.
 
@@ -118,23 +151,25 @@ def localise(
         LookupError: the reading is unknown.
     """
     function = find_reading(reading).function
-    count = len(hallucinated.ids)
-    if count < 2 or count != len(truthful.ids):
+    asked = list(hallucinated.ids if questions is None else questions)
+    if len(set(asked)) < 2 or not len(asked) == len(hallucinated.ids) == len(truthful.ids):
         raise ValueError(
-            f"localising needs at least 2 questions with both kinds of answer, got {count} hallucinated "
-            f"and {len(truthful.ids)} truthful ones"
+            f"localising needs at least 2 questions with both kinds of answer, got {len(hallucinated.ids)} "
+            f"hallucinated and {len(truthful.ids)} truthful ones of {len(set(asked))} questions"
         )
-    value = function(hallucinated, truthful)
-    if not find_reading(reading).vectors:
-        # Copying the vectors for each resample would take nearly all of its time.
-        hallucinated, truthful = hallucinated.without_vectors(), truthful.without_vectors()
+    draws = function(hallucinated, truthful, question_weights(asked, seed, resamples))
+    low, high = draws.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
+    return Localisation(function(hallucinated, truthful), low, high)
+
+
+def question_weights(questions: Sequence[str], seed: int, resamples: int) -> Float[Tensor, "draws pairs"]:
+    """Return how often resamples of the questions hold each pair: as often as they drew its question."""
+    known = {question: number for number, question in enumerate(dict.fromkeys(questions))}
     generator = torch.Generator().manual_seed(seed)
-    draws = []
-    for _ in range(resamples):
-        rows: Int[Tensor, " questions"] = torch.randint(count, (count,), generator=generator)
-        draws.append(function(hallucinated.select(rows), truthful.select(rows)))
-    low, high = torch.stack(draws).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
-    return Localisation(value, low, high)
+    drawn = torch.randint(len(known), (resamples, len(known)), generator=generator)
+    often = torch.zeros(resamples, len(known), dtype=torch.float64)
+    often.scatter_add_(1, drawn, torch.ones_like(often))
+    return often[:, [known[question] for question in questions]]
 
 
 def probe_auroc(train: SampleActivations, validation: SampleActivations) -> Float[Tensor, " layers"]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,6 +30,8 @@ class AnswerSample:
     question: str
     answer: str
     hallucinated: bool
+    source: str = "supplied"
+    """Whose answer it is: `supplied` with the question, or `generated` by the model itself."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,6 @@ class SampleActivations:
             *(tensor[rows] for tensor in (self.hallucinated, self.pooled, self.count)),
             *(tensor[rows] for tensor in (self.mean, self.centred, self.below)),
         )
-
-    def without_vectors(self) -> "SampleActivations":
-        """Return the same samples with pooled vectors of no units."""
-        return replace(self, pooled=self.pooled[..., :0])
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, question: str, answer: str) -> tuple[list[int], int]:

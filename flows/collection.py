@@ -5,6 +5,8 @@ from typing import Any
 
 from flows.params import Params
 from tasks.collect import dump_activations, text_statistics
+from tasks.own_answers import own_answers
+from tasks.rows import learning_files
 
 
 def collect_text(params: Params, model: Path, source: Path, tokens: int) -> dict[str, Any]:
@@ -40,6 +42,7 @@ def collect_text(params: Params, model: Path, source: Path, tokens: int) -> dict
 
 def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> dict[str, Any]:
     """Write the activation dump of a model into a folder, and return what is in it."""
+    source = params.collect.answers_from
     found: dict[str, Any] = dump_activations(
         model,
         prepared,
@@ -49,6 +52,32 @@ def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> d
         site=params.collect.dump_site,
         relative=params.collect.relative_threshold,
         questions=params.collect.answers,
+        supplied=source != "generated",
+        own={} if source == "supplied" else _own_answers(params, model, prepared),
         folder=folder,
     )
     return found
+
+
+def _own_answers(params: Params, model: Path, prepared: Path) -> dict[str, Any]:
+    """Return own answers by set, asked as the evaluation asks, but no test question; cached units."""
+    collecting, asking = params.collect, params.evaluate
+    return {
+        name: own_answers(
+            model,
+            learning_files(prepared / name),
+            prepared / name / "calibration.jsonl",
+            dtype=params.model.dtype,
+            device=params.model.device,
+            questions=collecting.answers,
+            shots=asking.shots,
+            chat=asking.chat,
+            max_new_tokens=asking.max_new_tokens,
+            batch_size=asking.batch_size,
+            samples=collecting.samples,
+            temperature=collecting.temperature,
+            seed=params.seed,
+            judge_name=collecting.judge,
+        )
+        for name in params.data.sets
+    }

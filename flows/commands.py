@@ -202,7 +202,8 @@ def localize_model(params: Params) -> dict[str, Any]:
     rows = zip(chosen["values"], chosen["low"], chosen["high"], found["probe_auroc"], strict=True)
     return {
         "model": params.model.name,
-        **{key: found[key] for key in ("reading", "reference", "site", "questions", "most_prone")},
+        **{key: found[key] for key in ("reading", "reference", "site", "answers", "questions", "pairs")},
+        **{key: found[key] for key in ("most_prone", "source_agreement")},
         "layers": [
             {"layer": layer, "score": value, "low": low, "high": high, "probe_auroc": auroc}
             for layer, (value, low, high, auroc) in enumerate(rows)

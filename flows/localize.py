@@ -11,7 +11,7 @@ from tasks.localize import localize_layers
 from tasks.tracking import StageLog
 
 
-@stage("localize", ("seed", "data", "collect", "localize"))
+@stage("localize", ("seed", "collect", "localize"))
 def localize(params: Params, workspace: Workspace) -> StageLog:
     """Read EAVSS of every layer from the activation dump."""
     found = localized(params, workspace.activations)
@@ -34,6 +34,5 @@ def localized(params: Params, activations: Path) -> dict[str, Any]:
         reading=params.localize.reading,
         resamples=params.localize.resamples,
         seed=params.seed,
-        sets=params.data.sets,
     )
     return found

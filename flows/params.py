@@ -54,6 +54,9 @@ def _offered(value: str | None, source: str | None, public: Any, what: str) -> s
     return _known(value, public, f"{what} of the Hub") if value is not None and source == "hub" else value
 
 
+JudgeName = Annotated[str, AfterValidator(lambda value: _known(value, ["default", *JUDGES], "judge"))]
+
+
 class Section(BaseModel):
     """A frozen part of the parameters that knows all its keys."""
 
@@ -110,6 +113,10 @@ class Collect(Section):
     threshold: Positive
     relative_threshold: Positive
     answers: Annotated[int, Field(ge=2)]
+    answers_from: Literal["supplied", "generated", "both"]
+    samples: Count
+    temperature: Positive
+    judge: JudgeName
     dump_site: Site
 
 
@@ -165,7 +172,7 @@ class Evaluate(Section):
     batch_size: Count
     layer_questions: Natural
     layer_step: Count
-    judge: str
+    judge: JudgeName
     tokens: Annotated[int, Field(ge=2)]
     window: Annotated[int, Field(ge=2)]
     stride: Count | None
@@ -178,11 +185,6 @@ class Evaluate(Section):
         if value is not None and window is not None and value > window:
             raise ValueError(f"a stride beyond the window of {window} tokens would leave text out")
         return value
-
-    @field_validator("judge")
-    @classmethod
-    def _judge(cls, value: str) -> str:
-        return value if value == "default" else _known(value, ["default", *JUDGES], "judge")
 
 
 class Localize(Section):

@@ -1,6 +1,6 @@
 """Measure activations: mergeable statistics for each text source, and the per-answer dump."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ from prefect import task
 
 from avss_core.batches import token_stream, windows
 from avss_core.collection import collect_statistics
-from avss_core.digests import folder_written_whole
-from avss_core.samples import AnswerSample, observe_answers, save_samples
+from avss_core.digests import folder_written_whole, write_json
+from avss_core.samples import observe_answers, save_samples
+from tasks.answer_samples import samples_of
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_documents, read_prepared, write_rows
@@ -68,11 +69,33 @@ def dump_activations(
     site: str,
     relative: float,
     questions: int,
+    supplied: bool,
+    own: Mapping[str, dict[str, Any]],
     folder: Path,
 ) -> dict[str, Any]:
-    """Write what every layer does on truthful and on wrong answers of train and validation questions."""
+    """Write what every layer does on truthful and on wrong answers of train and validation questions.
+
+    Beside the activations and the samples stand `answers.json`, which counts the answers by set and source,
+    and, where there are any, the model's own answers with their verdicts.
+
+    Args:
+        model: a checkpoint folder.
+        prepared: the folder of the prepared rows.
+        sets: whose questions count.
+        dtype: as of the model.
+        device: as of the model.
+        site: where activations are seen.
+        relative: what counts as small, as a share of the RMS of the block input.
+        questions: supplied answers to how many questions of a set.
+        supplied: whether the answers that come with the questions are read.
+        own: what `own_answers` found, by set; empty where only supplied answers are read.
+        folder: is replaced.
+
+    Raises:
+        ValueError: only the model's own answers are read, and fewer than two questions have both kinds.
+    """
+    samples, counted = samples_of(prepared, sets, questions, supplied=supplied, own=own)
     network, tokenizer = model_at(model, dtype, device)
-    samples = [sample for name in sets for sample in answer_samples(prepared, name, questions)]
     with progress("activations of answers", len(samples)) as advance:
         activations = observe_answers(
             network, tokenizer, samples, site=site, relative=relative, progress=advance
@@ -80,29 +103,15 @@ def dump_activations(
     with folder_written_whole(folder, replace=True) as part:
         save_samples(activations, part / f"{site}.safetensors")
         write_rows(part / "samples.jsonl", [vars(sample) for sample in samples])
+        write_json(part / "answers.json", counted)
+        if own:
+            rows = [{"set": name} | row for name, found in own.items() for row in found["questions"]]
+            write_rows(part / "own_answers.jsonl", rows)
     return {
         "answers": len(samples),
         "layers": activations.pooled.shape[1],
         "hidden": activations.pooled.shape[2],
     }
-
-
-def answer_samples(prepared: Path, name: str, questions: int) -> list[AnswerSample]:
-    """Return a truthful and a wrong answer to each of a set's first train and validation questions.
-
-    Questions without a wrong answer are passed over. Of the questions asked for, four fifths are train
-    questions, as far as both parts last.
-    """
-    chosen: list[AnswerSample] = []
-    for part, share in (("train", 0.8), ("validation", 0.2)):
-        rows = [row for row in read_prepared(prepared / name / f"{part}.jsonl") if row["wrong_answers"]]
-        for row in rows[: max(1, round(questions * share))]:
-            for answer, hallucinated in ((row["answers"][0], False), (row["wrong_answers"][0], True)):
-                kind = "wrong" if hallucinated else "true"
-                chosen.append(
-                    AnswerSample(f"{row['id']}:{kind}", name, part, row["question"], answer, hallucinated)
-                )
-    return chosen
 
 
 def _as_text(path: Path) -> list[str]:

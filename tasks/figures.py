@@ -1,6 +1,7 @@
 """The report's figures: matplotlib objects from the records of a run, written to the same bytes each time."""
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -224,18 +225,20 @@ def _mitigation(found: Mapping[str, Any]) -> Figure:
 
 
 def _eavss(found: Mapping[str, Any]) -> Figure:
-    """Draw EAVSS of each layer with its interval, and the probe that looks from outside."""
+    """Draw EAVSS of each layer with its interval, sets and sources, and the probe that looks from outside."""
     record = found["localization"]
     reading = record["readings"][record["reading"]]
     depth = range(len(reading["values"]))
     figure = Figure(figsize=(10, 5.6), layout="constrained")
     score, probe = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    for (name, values), colour, _ in styled(record["sets"]):
-        score.plot(depth, values, color=colour, lw=0.9, alpha=0.75, label=name)
+    for (name, part), colour, _ in styled(record["sets"]):
+        score.plot(depth, part[record["reading"]]["values"], color=colour, lw=0.9, alpha=0.75, label=name)
+    for (name, part), dashes in zip(record["sources"].items(), ("--", ":"), strict=False):
+        score.plot(depth, part[record["reading"]]["values"], color=INK, ls=dashes, label=f"{name} answers")
     score.fill_between(
         depth, reading["low"], reading["high"], color=GREY, alpha=0.28, lw=0, label="95 % interval"
     )
-    score.plot(depth, reading["values"], color=INK, lw=2, label="all sets")
+    score.plot(depth, reading["values"], color=INK, lw=2, label="all answers")
     trained = found["mitigation"]["training"]["dense_layers"]
     score.scatter(
         trained,
@@ -248,7 +251,8 @@ def _eavss(found: Mapping[str, Any]) -> Figure:
     score.axhline(0, color=INK, lw=0.8)
     score.set(title=record["reading"], ylabel="nats" if record["reading"] == "eavss_contrast" else "score")
     score.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
-    probe.plot(depth, record["probe_auroc"], color=PURPLE, marker="o", ms=3.5)
+    auroc = [math.nan if value is None else value for value in record["probe_auroc"]]
+    probe.plot(depth, auroc, color=PURPLE, marker="o", ms=3.5)
     probe.axhline(0.5, color=INK, lw=0.8, ls="--")
     probe.set(title="Linear probe, validation questions (dashed: chance)", ylabel="AUROC")
     by_layer(probe)

@@ -1,77 +1,112 @@
 """Find the layers that behave differently on hallucinated answers, from the activation dump alone."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from prefect import task
+from torch import Tensor
 
+from avss_core.digests import read_json
 from avss_core.localization import READINGS, find_reading, localise, probe_auroc
 from avss_core.ranking import rank_agreement
 from avss_core.samples import SampleActivations, load_samples
 from tasks.rows import Row, read_prepared
 
+Readings = dict[str, dict[str, list[float]]]
+"""Each reading by name: its values by layer, and the low and high ends of their intervals."""
+
 
 @task(name="localize-layers")
 def localize_layers(
-    activations: Path, site: str, *, reading: str, resamples: int, seed: int, sets: Sequence[str]
+    activations: Path, site: str, *, reading: str, resamples: int, seed: int
 ) -> dict[str, Any]:
     """Return every EAVSS reading of each layer, the layers in order of the chosen one, and the outside check.
 
     All figures come from train and validation questions; the probe is fitted on the first and measured on the
-    second.
+    second, and has no value where one of them lacks answers. Intervals are over questions, of which one may
+    have a supplied and a generated pair of answers. Beside the readings of all pairs stand those of each set,
+    and of each source where there are both, as far as they have two questions.
     """
     samples = load_samples(activations / f"{site}.safetensors")
     rows = read_prepared(activations / "samples.jsonl")
-    found: dict[str, dict[str, Any]] = {
-        name: {"values": _values(samples, rows, name, lambda row: True)} for name in READINGS
-    }
-    found[reading] = _with_interval(samples, rows, reading, resamples, seed)
-    pooled = {name: torch.tensor(record["values"], dtype=torch.float64) for name, record in found.items()}
-    train = _rows(samples, rows, lambda row: row["split"] == "train")
-    validation = _rows(samples, rows, lambda row: row["split"] == "validation")
-    probe = probe_auroc(train, validation)
+
+    def measured(part: list[int]) -> Readings:
+        return _readings(samples, rows, part, resamples, seed)
+
+    found = measured(list(range(len(rows))))
+    sources = _parts(rows, "source")
+    by_source = {name: measured(part) for name, part in sources.items()} if len(sources) > 1 else {}
+    probe = _probe(samples, rows)
     chosen = found[reading]["values"]
     return {
         "reading": reading,
         "reference": find_reading(reading).reference,
         "site": site,
-        "questions": len(rows) // 2,
+        "answers": read_json(activations / "answers.json"),
+        "questions": _questions(rows),
+        "pairs": len(rows) // 2,
         "readings": found,
-        "sets": {
-            name: _values(samples, rows, reading, lambda row, name=name: row["set"] == name) for name in sets
-        },
-        "probe_auroc": probe.tolist(),
-        "probe_questions": len(validation.ids) // 2,
-        "agreement": rank_agreement({**pooled, "probe_auroc": probe}),
+        "sets": {name: measured(part) for name, part in _parts(rows, "set").items()},
+        "sources": by_source,
+        "source_agreement": _between(by_source),
+        "probe_auroc": [None if math.isnan(value) else value for value in probe.tolist()],
+        "probe_questions": _questions([row for row in rows if row["split"] == "validation"]),
+        "agreement": rank_agreement({**_scores(found), "probe_auroc": probe}),
         "most_prone": sorted(range(len(chosen)), key=lambda layer: -chosen[layer]),
     }
 
 
-def _with_interval(
-    samples: SampleActivations, rows: list[Row], name: str, resamples: int, seed: int
-) -> dict[str, Any]:
-    """Return one reading over all questions with intervals."""
-    found = localise(*_halves(samples, rows, lambda row: True), name, seed=seed, resamples=resamples)
-    return {"values": found.values.tolist(), "low": found.low.tolist(), "high": found.high.tolist()}
+def _readings(
+    samples: SampleActivations, rows: list[Row], part: list[int], resamples: int, seed: int
+) -> Readings:
+    """Return every reading of some rows with its interval; the rows hold whole pairs, in their order."""
+    wrong, right = ([i for i in part if rows[i]["hallucinated"] is kind] for kind in (True, False))
+    hallucinated, truthful = samples.select(torch.tensor(wrong)), samples.select(torch.tensor(right))
+    asked = [rows[i]["question"] for i in wrong]
+    found = {
+        name: localise(hallucinated, truthful, name, questions=asked, seed=seed, resamples=resamples)
+        for name in READINGS
+    }
+    return {
+        name: {end: getattr(each, end).tolist() for end in ("values", "low", "high")}
+        for name, each in found.items()
+    }
 
 
-def _values(samples: SampleActivations, rows: list[Row], name: str, where: Any) -> list[float]:
-    """Return one reading over a part of the questions."""
-    return find_reading(name).function(*_halves(samples, rows, where)).tolist()
+def _parts(rows: list[Row], field: str) -> dict[str, list[int]]:
+    """Return the rows of each value of a field that has two questions or more."""
+    parts: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        parts.setdefault(row[field], []).append(i)
+    return {name: part for name, part in parts.items() if _questions([rows[i] for i in part]) > 1}
 
 
-def _halves(
-    samples: SampleActivations, rows: list[Row], where: Any
-) -> tuple[SampleActivations, SampleActivations]:
-    """Return the hallucinated and the truthful answers of the same questions, row by row."""
-    return (
-        _rows(samples, rows, lambda row: row["hallucinated"] and where(row)),
-        _rows(samples, rows, lambda row: not row["hallucinated"] and where(row)),
+def _questions(rows: list[Row]) -> int:
+    """Return how many questions the rows ask."""
+    return len({row["question"] for row in rows})
+
+
+def _scores(readings: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Tensor]:
+    """Return the values of each reading."""
+    return {name: torch.tensor(each["values"], dtype=torch.float64) for name, each in readings.items()}
+
+
+def _between(sources: Mapping[str, Readings]) -> dict[str, float | None]:
+    """Return Kendall's tau between the two sources by reading, nothing where there are not both."""
+    if len(sources) < 2:
+        return {}
+    first, second = map(_scores, sources.values())
+    return {name: rank_agreement({"a": first[name], "b": second[name]})["a"]["b"] for name in READINGS}
+
+
+def _probe(samples: SampleActivations, rows: list[Row]) -> Tensor:
+    """Return the probe's AUROC by layer, nan where the train or the validation part is empty."""
+    train, validation = (
+        [i for i, row in enumerate(rows) if row["split"] == split] for split in ("train", "validation")
     )
-
-
-def _rows(samples: SampleActivations, rows: list[Row], where: Any) -> SampleActivations:
-    """Return the samples whose row fulfils a condition."""
-    return samples.select(torch.tensor([i for i, row in enumerate(rows) if where(row)], dtype=torch.long))
+    if not train or not validation:
+        return torch.full(samples.pooled.shape[1:2], math.nan, dtype=torch.float64)
+    return probe_auroc(*(samples.select(torch.tensor(part)) for part in (train, validation)))

@@ -1,17 +1,16 @@
 """Ask a set's test questions: the model's answers, and the answers read out at each layer; cached units."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from avss_core.architectures import depth
-from avss_core.demonstrations import FewShot, demonstrations_for, fitted_prompt
-from avss_core.generation import Answer, answer_questions
-from avss_core.judges import JUDGES, Judge, default_judge, judge
+from avss_core.generation import answer_questions
+from avss_core.judges import JUDGES, judge
 from avss_core.likelihood import gold_nll, preference_margin
 from avss_core.readout import answers_by_layer
-from avss_core.shared_prompt import context_length
+from tasks.asking import judge_of, prompts_of, shown, verdicts_on
 from tasks.loaded import model_at
 from tasks.progress import progress
 from tasks.rows import read_prepared
@@ -19,8 +18,6 @@ from tasks.units import unit
 
 SCORED_ANSWERS = 4
 """Accepted answers, and as many wrong ones, of a question whose likelihood is measured: its first."""
-
-Row = Mapping[str, Any]
 
 
 @unit("answer-set")
@@ -45,8 +42,8 @@ def answer_set(
     """
     network, tokenizer = model_at(model, dtype, device)
     rows = read_prepared(questions)[:limit]
-    shown = _shown(demonstrations)
-    prompts = _prompts(network, tokenizer, rows, shown, shots=shots, new=max_new_tokens, chat=chat)
+    examples = shown(demonstrations)
+    prompts = prompts_of(network, tokenizer, rows, examples, shots=shots, new=max_new_tokens, chat=chat)
     accepted, wrong = ([_scored(row[field]) for row in rows] for field in ("answers", "wrong_answers"))
     space = "" if chat else " "
     with progress(f"questions of {questions.parent.name}", len(rows)) as advance:
@@ -59,13 +56,13 @@ def answer_set(
             batch_size=batch_size,
             progress=advance,
         )
-    judged_by = _judge_of(questions, judge_name)
+    judged_by, texts = judge_of(questions, judge_name), [answer.text for answer in answers]
     verdicts = {
-        name: _verdicts(judge(name), rows, answers) for name in dict.fromkeys([*_SHOWN, judged_by.name])
+        name: verdicts_on(judge(name), rows, texts) for name in dict.fromkeys([*_SHOWN, judged_by.name])
     }
     return {
         "judge": judged_by.name,
-        "shots": min(shots, len(shown)),
+        "shots": min(shots, len(examples)),
         "dropped_demonstrations": sum(prompt.dropped for prompt in prompts),
         "answers": [
             {
@@ -107,8 +104,8 @@ def layer_answers(
     """
     network, tokenizer = model_at(model, dtype, device)
     rows = read_prepared(questions)[:limit]
-    shown = _shown(demonstrations)
-    prompts = _prompts(network, tokenizer, rows, shown, shots=shots, new=max_new_tokens, chat=chat)
+    examples = shown(demonstrations)
+    prompts = prompts_of(network, tokenizer, rows, examples, shots=shots, new=max_new_tokens, chat=chat)
     layers = range((depth(network.config) - 1) % step, depth(network.config), step)
     with progress(f"layers on {questions.parent.name}", len(rows) * len(layers)) as advance:
         by_layer = answers_by_layer(
@@ -120,7 +117,7 @@ def layer_answers(
             batch_size=batch_size,
             progress=advance,
         )
-    judged_by = _judge_of(questions, judge_name)
+    judged_by = judge_of(questions, judge_name)
     if judged_by.name == "fitted":  # whose encoders would run for the answers of every layer
         judged_by = judge("fitted_lexical")
     return {
@@ -130,7 +127,7 @@ def layer_answers(
             {
                 "layer": layer,
                 "confidence": [answer.confidence for answer in answers],
-                "correct": _verdicts(judged_by, rows, answers),
+                "correct": verdicts_on(judged_by, rows, [answer.text for answer in answers]),
             }
             for layer, answers in by_layer.items()
         ],
@@ -139,48 +136,6 @@ def layer_answers(
 
 _SHOWN = tuple(name for name in JUDGES if not name.startswith("fitted"))
 """Judges whose verdicts stand beside that of the set's own: those that need nothing but words."""
-
-
-def _judge_of(questions: Path, name: str) -> Judge:
-    """Return the judge of a set."""
-    return judge(default_judge(questions.parent.name) if name == "default" else name)
-
-
-def _verdicts(judged_by: Judge, rows: Sequence[Row], answers: Sequence[Answer]) -> list[bool]:
-    """Return a judge's verdicts on the answers to rows."""
-    return judged_by.verdicts(
-        [(row["question"], answer.text, row["answers"]) for row, answer in zip(rows, answers, strict=True)]
-    )
-
-
-def _shown(demonstrations: Sequence[Path]) -> list[tuple[str, str]]:
-    """Return the questions that can stand before a test question, with their first accepted answers."""
-    return [(row["question"], row["answers"][0]) for path in demonstrations for row in read_prepared(path)]
-
-
-def _prompts(
-    network: Any,
-    tokenizer: Any,
-    rows: Sequence[Row],
-    shown: Sequence[tuple[str, str]],
-    *,
-    shots: int,
-    new: int,
-    chat: bool,
-) -> list[FewShot]:
-    """Return the prompt of each row, with as many demonstrations as fit."""
-    context = context_length(network)
-    return [
-        fitted_prompt(
-            tokenizer,
-            demonstrations_for(row["question"], shown, shots),
-            row["question"],
-            room=None if context is None else context - new,
-            chat=chat,
-            name=row["id"],
-        )
-        for row in rows
-    ]
 
 
 def _scored(texts: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from tasks.figures import write_figures
 from tasks.wording import (
     MORE_FIGURES,
     NAMES,
+    answer_lines,
     change_text,
     direction,
     figure_text,
@@ -211,6 +212,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         figures={name: Markup(svg) for name, svg in figures.items()},
         verdicts=[*verdicts(found), *control_verdicts(found["mitigation"])],
         figure_names=NAMES,
+        answer_lines=answer_lines,
         figure_text=figure_text,
         interval_text=interval_text,
         change_text=change_text,

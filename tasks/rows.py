@@ -1,7 +1,8 @@
 """The files that `prepare` writes and later stages read: rows as JSON lines, documents as a JSON list."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +25,24 @@ def read_prepared(path: Path) -> list[Row]:
 def read_documents(path: Path) -> list[str]:
     """Return the documents of a prepared text file."""
     return [str(document) for document in read_json(path)]
+
+
+LEARNING_PARTS = (("train", 0.8), ("validation", 0.2))
+"""The parts of a set that may be looked at to choose layers, and the share of the questions from each."""
+
+
+def learning_files(folder: Path) -> dict[str, Path]:
+    """Return the files of those parts of a set."""
+    return {part: folder / f"{part}.jsonl" for part, _ in LEARNING_PARTS}
+
+
+def learning_rows(
+    files: Mapping[str, Path], questions: int, where: Callable[[Row], bool] = lambda row: True
+) -> Iterator[tuple[str, Row]]:
+    """Yield (part, row) of a set's first train and validation rows that fulfil a condition.
+
+    Of the questions asked for, four fifths are train questions, as far as both parts last.
+    """
+    for part, share in LEARNING_PARTS:
+        rows = filter(where, read_prepared(files[part]))
+        yield from ((part, row) for row in islice(rows, max(1, round(questions * share))))

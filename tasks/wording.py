@@ -1,6 +1,6 @@
 """Numbers and verdicts in plain words: a change is called one only where its interval excludes zero."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ def direction(name: str, entry: Mapping[str, Any]) -> str:
     return "better" if (entry["value"] < 0) == (name in LOWER_IS_BETTER) else "worse"
 
 
-def listed(items: Sequence[Any]) -> str:
+def listed(items: Iterable[Any]) -> str:
     """Return items as a list in a sentence."""
     return ", ".join(map(str, items)) or "none"
 
@@ -97,6 +97,31 @@ def setting_text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return listed(value) if isinstance(value, list) else str(value)
+
+
+def answer_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return where the answers that EAVSS looks at come from: one line a source, with its counts."""
+    kinds = {source: [sets[source] for sets in answers.values() if source in sets]
+             for source in ("supplied", "generated")}  # fmt: skip
+    lines = []
+    if kinds["supplied"]:
+        questions = sum(found["questions"] for found in kinds["supplied"])
+        lines.append(f"supplied with the data: an accepted and a wrong answer to {questions} questions")
+    if kinds["generated"]:
+        total = {
+            key: sum(found[key] for found in kinds["generated"])
+            for key, value in kinds["generated"][0].items()
+            if isinstance(value, int)
+        }
+        judges = listed(dict.fromkeys(found["judge"] for found in kinds["generated"]))
+        lines.append(
+            f"the model's own, judged by {judges}: a right and a wrong answer to {total['both_kinds']} of "
+            f"{total['questions']} questions; {total['only_right']} were answered only right, "
+            f"{total['only_wrong']} only wrong, {total['wordless']} without a word. Of {total['answers']} "
+            f"answers {total['right']} are right, {total['wrong']} wrong, {total['empty']} empty and "
+            f"{total['duplicate']} repeat another"
+        )
+    return lines
 
 
 def retentions(table: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

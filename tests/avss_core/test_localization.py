@@ -16,6 +16,7 @@ from avss_core.localization import (
     find_reading,
     localise,
     probe_auroc,
+    question_weights,
     variance_over_sparsity,
 )
 from avss_core.samples import SampleActivations
@@ -219,18 +220,56 @@ def test_a_probe_without_both_kinds_is_refused():
         probe_auroc(both, dataclasses.replace(both, hallucinated=~wrong.hallucinated))
 
 
-@pytest.mark.parametrize("name", [name for name, reading in READINGS.items() if not reading.vectors])
-def test_a_reading_without_vectors_needs_none(name):
-    generator = torch.Generator().manual_seed(3)
-    samples = [
-        SampleActivations(
-            tuple(map(str, range(4))),
-            torch.zeros(4, dtype=torch.bool),
-            torch.randn(4, 2, 3, generator=generator).half(),
-            torch.full((4,), 6.0, dtype=torch.float64),
-            *torch.rand(3, 4, 2, generator=generator, dtype=torch.float64),
-        )
-        for _ in range(2)
-    ]
-    whole = READINGS[name].function(*samples)
-    assert torch.equal(whole, READINGS[name].function(*(part.without_vectors() for part in samples)))
+@pytest.mark.parametrize("reading", READINGS)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**31))
+def test_a_weight_counts_a_pair_as_often_as_its_copies(reading, seed):
+    first, second = random_dump(seed), random_dump(seed + 1, False)
+    often = torch.tensor([[2, 0, 1, 1, 3, 0], [1, 1, 1, 1, 1, 1], [0, 5, 0, 0, 0, 1]])
+    found = READINGS[reading].function(first, second, often.double())
+    for row, counts in enumerate(often):
+        copies = torch.arange(6).repeat_interleave(counts)
+        expected = READINGS[reading].function(first.select(copies), second.select(copies))
+        torch.testing.assert_close(found[row], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_readings_equal_numpy_s_variances():
+    first, second = random_dump(20, samples=9), random_dump(21, False, samples=9)
+    f, s = first.pooled.double().numpy(), second.pooled.double().numpy()
+    within = (f.var(0) + s.var(0)).sum(-1) / 2 + ((f.mean(0) - s.mean(0)) ** 2).sum(-1) / 4
+    np.testing.assert_allclose(eavss_paired(first, second).numpy(), (f - s).var(0).sum(-1) / within)
+
+
+def test_a_far_off_mean_costs_no_digits():
+    near = random_dump(22)
+    far = dataclasses.replace(near, mean=near.mean + 1e6)
+    torch.testing.assert_close(variance_over_sparsity(far), variance_over_sparsity(near), rtol=1e-6, atol=0)
+
+
+def test_the_pairs_of_a_question_are_drawn_together():
+    weights = question_weights(["a", "b", "a", "c"], seed=0, resamples=50)
+    assert torch.equal(weights[:, 0], weights[:, 2])
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+    assert len(weights[:, [0, 1, 3]].unique(dim=0)) > 5
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_second_pair_that_repeats_the_first_leaves_the_interval_as_it_is(reading):
+    first, second = random_dump(2, samples=30), random_dump(3, False, samples=30)
+    twice = torch.arange(30).repeat(2)
+    once = localise(first, second, reading, seed=0)
+    found = localise(
+        first.select(twice), second.select(twice), reading, questions=list(map(str, twice.tolist())), seed=0
+    )
+    torch.testing.assert_close(found.low, once.low)
+    torch.testing.assert_close(found.high, once.high)
+    # As pairs of 60 questions they would pretend to know more.
+    ids = list(map(str, range(60)))
+    apart = localise(first.select(twice), second.select(twice), reading, questions=ids, seed=0)
+    assert ((apart.high - apart.low) < 0.9 * (once.high - once.low)).all()
+
+
+def test_two_pairs_of_one_question_are_one_question():
+    two = random_dump(7, samples=2)
+    with pytest.raises(ValueError, match="got 2 hallucinated and 2 truthful ones of 1 questions"):
+        localise(two, two, "eavss", questions=["a", "a"], seed=0)

@@ -17,6 +17,7 @@ from tasks.figures import DRAWINGS
 from tasks.report import write_report
 from tasks.wording import (
     MORE_FIGURES,
+    answer_lines,
     change_text,
     direction,
     figure_text,
@@ -147,8 +148,10 @@ def records() -> Records:
                                     "pruned_against_dense": changes(accuracy=entry(-0.25)),
                                     "retention": kept(0.5), "layers": by_layer()},
         "localization.json": {"reading": "eavss_contrast", "reference": "a formula", "site": "update",
-                              "questions": 12, "readings": {"eavss_contrast": band}, "probe_questions": 2,
-                              "sets": dict.fromkeys(SETS, band["values"]),
+                              "answers": {name: {"supplied": {"questions": 6}} for name in SETS},
+                              "questions": 12, "pairs": 12, "readings": {"eavss_contrast": band},
+                              "sets": {key: {"eavss_contrast": band} for key in SETS}, "probe_questions": 2,
+                              "sources": {}, "source_agreement": {},
                               "probe_auroc": [0.5, 0.75, 1.0, 0.25],
                               "agreement": tau("eavss_contrast", "probe_auroc"), "most_prone": [2, 0, 3, 1]},
         "mitigated/certificate.json": certificate([0, 1, 2, 3], 1000, {"base": "dense"}),
@@ -402,6 +405,42 @@ def test_set_names_with_dollar_signs_are_drawn(records: Records, render: Any, tm
     mitigation["controls"], mitigation["against_controls"] = {}, {}
     render(draw=True)
     assert "a$b$\\c" in (tmp_path / "reports" / "figures" / "pruning.svg").read_text(encoding="utf-8")
+
+
+OWN = {"questions": 40, "both_kinds": 7, "only_right": 3, "only_wrong": 28, "wordless": 2, "answers": 200,
+       "right": 30, "wrong": 90, "empty": 20, "duplicate": 60, "judge": "fitted", "shots": 5}  # fmt: skip
+
+
+def test_where_the_answers_come_from_is_said_with_counts() -> None:
+    (line,) = answer_lines({"nq": {"supplied": {"questions": 6}}, "sciq": {"supplied": {"questions": 5}}})
+    assert line == "supplied with the data: an accepted and a wrong answer to 11 questions"
+    (line,) = answer_lines({"nq": {"generated": OWN}, "sciq": {"generated": OWN | {"judge": "f1"}}})
+    assert line == (
+        "the model's own, judged by fitted, f1: a right and a wrong answer to 14 of 80 questions; 6 were "
+        "answered only right, 56 only wrong, 4 without a word. Of 400 answers 60 are right, 180 wrong, "
+        "40 empty and 120 repeat another"
+    )
+    assert len(answer_lines({"nq": {"supplied": {"questions": 6}, "generated": OWN}})) == 2
+
+
+def test_both_sources_stand_on_the_page(records: Records, render: Any, tmp_path: Path) -> None:
+    found = records["localization.json"]
+    found["answers"] = {name: {"supplied": {"questions": 6}, "generated": OWN} for name in SETS}
+    own = {"values": [1.5] * LAYERS, "low": [1.25] * LAYERS, "high": [1.75] * LAYERS}
+    found["sources"] = {"generated": {"eavss_contrast": own}, "supplied": found["sets"]["nq"]}
+    found["source_agreement"] = {"eavss_contrast": 0.25}
+    found["probe_auroc"] = [None] * LAYERS
+    render(draw=True)
+    page = Page(tmp_path / "reports" / "index.html")
+    assert page.errors == []
+    assert "14 of 80 questions" in page.text
+    assert "by the two sources: eavss_contrast 0.25." in page.text
+    row = next(row for row in page.rows if row[0] == "2" and "1.5 [1.25, 1.75]" in row)
+    # One reading of all answers, two sets, two sources, no probe.
+    assert row[1:] == [*["0.3 [0.2, 0.4]"] * 3, "1.5 [1.25, 1.75]", "0.3 [0.2, 0.4]", "\u2014"]
+    drawn = (tmp_path / "reports" / "figures" / "eavss.svg").read_text(encoding="utf-8")
+    assert "generated answers" in drawn
+    assert "supplied answers" in drawn
 
 
 def test_an_existing_report_is_replaced(render: Any, tmp_path: Path) -> None:
