@@ -29,7 +29,8 @@ _TRAINING = (
 def mitigate(params: Params, workspace: Workspace) -> StageLog:
     """Train the prone layers alone, and measure what that changed."""
     options = params.mitigate
-    base = workspace.dense if options.base == "dense" else workspace.pruned
+    base = {"dense": workspace.dense, "pruned": workspace.pruned, "healed": workspace.healed}[options.base]
+    answered = workspace.healing if options.base == "healed" else workspace.evaluation
     training = train_layers(
         base,
         workspace.prepared,
@@ -48,7 +49,7 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
         replace=True,
     )
     figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.mitigated)
-    before = read_answers(workspace.evaluation / "answers.parquet", options.base)
+    before = read_answers(answered / "answers.parquet", options.base)
     result = {
         "base": options.base,
         "training": training,

@@ -15,6 +15,7 @@ from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
 from tasks.figures import write_figures
+from tasks.healing_page import shown_of, summary_of
 from tasks.wording import (
     MORE_FIGURES,
     NAMES,
@@ -26,6 +27,7 @@ from tasks.wording import (
     number,
     retentions,
     setting_text,
+    share_kept,
     significant,
     verdicts,
 )
@@ -52,6 +54,8 @@ def write_report(
     pruned: Path,
     sizes: Path,
     evaluation: Path,
+    healed: Path,
+    healing: Path,
     localization: Path,
     mitigated: Path,
     mitigation: Path,
@@ -71,11 +75,15 @@ def write_report(
         "pruned": ("prune", pruned / "certificate.json"),
         "sizes": ("speed", sizes),
         "evaluation": ("evaluate", evaluation / "figures.json"),
+        "healing": ("heal", healing / "figures.json"),
         "localization": ("localize", localization),
         "mitigated": ("mitigate", mitigated / "certificate.json"),
         "mitigation": ("mitigate", mitigation / "figures.json"),
     }
     found = {name: _record(stage, path) for name, (stage, path) in records.items()}
+    if found["healing"]["enabled"]:
+        found["healed"] = _record("heal", healed / "certificate.json")
+        found["evaluation"]["healed"] = found["healing"]["healed"]
     found |= {"parameters": parameters} | activation_figures(found["statistics"], parameters)
     summary = summarise(found)
     with folder_written_whole(folder, replace=True) as part:
@@ -134,9 +142,10 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the run's figures as nested numbers; a figure without a value is left out."""
     scores, evaluation, mitigation = found["scores"], found["evaluation"], found["mitigation"]
     variants = {
-        **{name: evaluation[name] for name in ("dense", "pruned")},
+        **{name: evaluation[name] for name in ("dense", "pruned", "healed") if name in evaluation},
         "mitigated": mitigation["mitigated"],
     }
+    cards = {"dense": "card", "pruned": "pruned", "healed": "healed", "mitigated": "mitigated"}
     changes = {
         "pruned": evaluation["pruned_against_dense"],
         "mitigated": mitigation["mitigated_against_base"],
@@ -150,9 +159,9 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
                 }
                 for variant, figures in variants.items()
             },
+            "healing": summary_of(found["healing"]),
             "layers": {"dense": found["card"]["layers"], "pruned": len(found["pruned"]["layer_map"])},
-            "parameters": {name: found[key]["parameters"] for name, key in
-                           (("dense", "card"), ("pruned", "pruned"), ("mitigated", "mitigated"))},
+            "parameters": {name: found[cards[name]]["parameters"] for name in variants},
             "retention": {variant: {name: entry["retention"] for name, entry in change.items()}
                           for variant, change in changes.items()},
             "score": {
@@ -200,6 +209,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         figure_text=figure_text,
         interval_text=interval_text,
         change_text=change_text,
+        share_kept=share_kept,
         direction=direction,
         judges={name: judge.reference for name, judge in JUDGES.items()},
     )
@@ -214,8 +224,9 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
             part for part, origin in sorted(found["manifest"]["origin"].items()) if origin == "sample"
         ],
         "small": [name for name, figures in dense["sets"].items() if figures["small_n"]],
-        "compared": 2 * len(NAMES) * len(dense["sets"]),
+        "compared": (3 if found["healing"]["enabled"] else 2) * len(NAMES) * len(dense["sets"]),
         "retentions": list(retentions(found["evaluation"]["retention"])),
+        **shown_of(found["healing"]),
         "more_figures": tuple(MORE_FIGURES.items()),
         "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
         "certain": [layer for layer, low in enumerate(contrast["low"]) if low > 0],

@@ -10,13 +10,18 @@ from tasks.wording import retentions
 FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
 
 
-def markdown_tables(scores: Path, evaluation: Path, mitigation: Path) -> str:
+def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: Path) -> str:
     """Return what each score removes and costs, and every figure of every model, from the files of a run."""
-    scored, figures, mended = (
-        read_json(path) for path in (scores, evaluation / "figures.json", mitigation / "figures.json")
+    scored = read_json(scores)
+    figures, healed, mended = (
+        read_json(folder / "figures.json") for folder in (evaluation, healing, mitigation)
     )
-    variants = {"dense": figures["dense"], "pruned": figures["pruned"], "mitigated": mended["mitigated"]}
-    parts = [_removals(scored), _questions(variants), _language(variants), _retention(figures["retention"])]
+    variants = {"dense": figures["dense"], "pruned": figures["pruned"]}
+    kept = {"pruned": figures["retention"]}
+    if healed["enabled"]:
+        variants["healed"], kept["healed"] = healed["healed"], healed["retention"]["after"]
+    variants["mitigated"] = mended["mitigated"]
+    parts = [_removals(scored), _questions(variants), _language(variants), _retention(kept)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -40,12 +45,13 @@ def _speed(value: float, ratio: Mapping[str, float] | None) -> str:
     return f"{value:.1f}" + (f" ({ratio['value']:.2f} times)" if ratio else "")
 
 
-def _retention(table: Mapping[str, Any]) -> list[str]:
-    """Return the table of what the pruned model keeps."""
-    lines = ["| figure | kept by the pruned model [95 %, paired] |", "| --- | --- |"]
-    for name, entry in retentions(table):
-        kept = "nothing to keep" if entry["value"] is None else _share(entry)
-        lines.append(f"| {name} | {kept} |")
+def _retention(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the table of what each variant keeps."""
+    heads = [f"kept by the {variant} model [95 %, paired]" for variant in tables]
+    lines = [f"| figure | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
+    for row in zip(*(retentions(table) for table in tables.values()), strict=True):
+        cells = ["nothing to keep" if entry["value"] is None else _share(entry) for _, entry in row]
+        lines.append(f"| {row[0][0]} | {' | '.join(cells)} |")
     return lines
 
 
