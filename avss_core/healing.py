@@ -146,6 +146,28 @@ class Distillation:
         return kl_divergence(wanted, logits, self.settings.temperature)
 
 
+def distillation(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    train_windows: Sequence[Ids],
+    validation_windows: Sequence[Ids],
+    settings: HealingSettings,
+    layer_map: Sequence[int],
+) -> Distillation:
+    """Return the objective by which a pruned model learns from the dense one; arguments as of `distil`.
+
+    Raises:
+        ValueError: as `Distillation`, or the two models do not share a vocabulary.
+    """
+    sizes = [int(model.config.vocab_size) for model in (student, teacher)]
+    if sizes[0] != sizes[1] or len(layer_map) != depth(student.config):
+        raise ValueError(
+            f"a student of {sizes[0]} words and {depth(student.config)} layers cannot learn from a teacher "
+            f"of {sizes[1]} words by a map of {len(layer_map)} layers"
+        )
+    return Distillation(teacher, train_windows, validation_windows, layer_map, settings)
+
+
 def distil(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
@@ -176,15 +198,9 @@ def distil(
         progress: as `train`.
 
     Raises:
-        ValueError: as `train` and `Distillation`, or the two models do not share a vocabulary.
+        ValueError: as `train` and `distillation`.
     """
-    sizes = [int(model.config.vocab_size) for model in (student, teacher)]
-    if sizes[0] != sizes[1] or len(layer_map) != depth(student.config):
-        raise ValueError(
-            f"a student of {sizes[0]} words and {depth(student.config)} layers cannot learn from a teacher "
-            f"of {sizes[1]} words by a map of {len(layer_map)} layers"
-        )
-    objective = Distillation(teacher, train_windows, validation_windows, layer_map, settings)
+    objective = distillation(student, teacher, train_windows, validation_windows, settings, layer_map)
     return train(
         student,
         objective,

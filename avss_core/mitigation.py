@@ -134,6 +134,26 @@ class Contrastive:
         return torch.stack(terms).mean()
 
 
+def contrastive(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train_pairs: Sequence[Pair],
+    validation_pairs: Sequence[Pair],
+    layers: Sequence[int],
+    settings: ContrastiveSettings,
+) -> Contrastive:
+    """Return the objective of a model's training.
+
+    Pairs with an empty or no wrong answer, or longer than the model's context, are left out and counted in
+    its `skipped`.
+
+    Raises:
+        ValueError: every weight of the loss is 0.
+    """
+    room: Any = getattr(model.config, "max_position_embeddings", None)
+    return Contrastive(tokenizer, train_pairs, validation_pairs, layers, settings, room=room)
+
+
 def train_contrastive(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -147,16 +167,12 @@ def train_contrastive(
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
     progress: Progress = no_progress,
 ) -> tuple[PreTrainedModel, Training]:
-    """Return `train` of the contrastive objective; see there.
-
-    Pairs with an empty or no wrong answer, or longer than the model's context, are left out and counted in
-    the record's `skipped`.
+    """Return `train` of the `contrastive` objective; see both.
 
     Raises:
-        ValueError: as `train` and `Contrastive`.
+        ValueError: as `train` and `contrastive`.
     """
-    room: Any = getattr(model.config, "max_position_embeddings", None)
-    objective = Contrastive(tokenizer, train_pairs, validation_pairs, layers, settings, room=room)
+    objective = contrastive(model, tokenizer, train_pairs, validation_pairs, layers, settings)
     return train(
         model,
         objective,
@@ -169,13 +185,12 @@ def train_contrastive(
     )
 
 
-def answer_loss(epoch: Epoch, settings: ContrastiveSettings) -> float:
-    """Return the part of a validation's loss that means the same whichever layers are trained, in nats.
+def answer_loss(terms: Mapping[str, float], settings: ContrastiveSettings) -> float:
+    """Return the part of a validation's terms that means the same whichever layers are trained, in nats.
 
     That is cross entropy + alpha * preference. InfoNCE looks at the trained layers, so losses that hold it
     are not comparable between choices of layers.
     """
-    terms = epoch.validation_terms
     weights = {"cross_entropy": settings.cross_entropy, "preference": settings.alpha}
     return sum(weight * terms[name] for name, weight in weights.items() if weight)
 

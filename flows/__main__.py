@@ -13,6 +13,7 @@ STAGE_NAMES = (
     "prune",
     "speed",
     "evaluate",
+    "heal",
     "localize",
     "mitigate",
     "report",

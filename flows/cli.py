@@ -358,7 +358,8 @@ def report(
     from flows.workspace import Workspace
 
     checked, place = load_params(params, changes), Workspace(workspace)
-    missing = [path for path in (place.scores, place.evaluation, place.mitigation) if not path.exists()]
+    needed = (place.scores, place.evaluation, place.healing, place.mitigation)
+    missing = [path for path in needed if not path.exists()]
     if missing:
         raise FileNotFoundError(
             f"{workspace} does not hold the results of a run: {missing[0]} is missing; run `make repro`, or "
@@ -368,7 +369,7 @@ def report(
         from avss_core.digests import read_json
         from tasks.tables import markdown_tables, speed_table
 
-        print(markdown_tables(place.scores, place.evaluation, place.mitigation))
+        print(markdown_tables(*needed))
         if place.times.is_file():
             print(f"\n{speed_table(read_json(place.times))}")
         return

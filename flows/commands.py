@@ -223,7 +223,7 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
         if chosen is None:
             most_prone = _localized(params, workspace, model)["most_prone"]
             chosen = sorted(most_prone[: params.mitigate.layers])
-        training = train_layers(
+        training, _ = train_layers(
             model,
             workspace.prepared,
             params.data.sets,
@@ -234,6 +234,7 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
             folder=out,
             provenance={"model": params.model.name, "revision": params.model.revision},
             replace=False,
+            resume=workspace.training / "mitigate",
         )
         after, after_answers = evaluate_checkpoint(params, workspace.prepared, out)
     return {

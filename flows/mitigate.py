@@ -13,6 +13,7 @@ from tasks.controls import compare_trainings, discarded, plan_trainings
 from tasks.evaluate import divergence
 from tasks.mitigate import train_layers
 from tasks.tracking import StageLog
+from tasks.training import forget, machine_metrics
 
 _TRAINING = (
     "epochs",
@@ -31,7 +32,8 @@ _TRAINING = (
 def mitigate(params: Params, workspace: Workspace) -> StageLog:
     """Train the prone layers alone, and beside them the controls; measure what each training changed."""
     options = params.mitigate
-    base = {"dense": workspace.dense, "pruned": workspace.pruned}[options.base]
+    base = {"dense": workspace.dense, "pruned": workspace.pruned, "healed": workspace.healed}[options.base]
+    answered = workspace.healing if options.base == "healed" else workspace.evaluation
     localization = read_json(workspace.localization)
     plans = plan_trainings(
         base,
@@ -45,17 +47,18 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
     known = {"base": options.base, "weights": read_json(workspace.dense / "model_card.json")["weights"]}
     for name, plan in plans.items():
         if name == "mitigated":
-            trained[name] = _trained(params, workspace, base, plan, workspace.mitigated, known)
+            trained[name] = _trained(params, workspace, base, name, plan, workspace.mitigated, known)
         else:
             with discarded(workspace.control(name)) as folder:
-                trained[name] = _trained(params, workspace, base, plan, folder, None)
-    before = read_answers(workspace.evaluation / "answers.parquet", options.base)
+                trained[name] = _trained(params, workspace, base, name, plan, folder, None)
+    before = read_answers(answered / "answers.parquet", options.base)
     result = compare_trainings(before, trained, localization["readings"], base=options.base, seed=params.seed)
     with folder_written_whole(workspace.mitigation, replace=True) as part:
         write_json(part / "figures.json", result)
         write_answers(part / "answers.parquet", {name: found["answers"] for name, found in trained.items()})
+    forget(workspace.training / "mitigate")
     return StageLog(
-        metrics=_metrics(result),
+        metrics=_metrics(result, {name: found["machine"] for name, found in trained.items()}),
         tables={"mitigation.json": result},
         tags={
             "mitigated.path": str(workspace.mitigated),
@@ -73,12 +76,13 @@ def _trained(
     params: Params,
     workspace: Workspace,
     base: Path,
+    name: str,
     plan: dict[str, Any],
     folder: Path,
     provenance: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the training, the figures, the answers and the divergence of one variant."""
-    training = train_layers(
+    training, machine = train_layers(
         base,
         workspace.prepared,
         params.data.sets,
@@ -90,6 +94,8 @@ def _trained(
         folder=folder,
         provenance=provenance,
         replace=True,
+        resume=workspace.training / "mitigate",
+        name=_curve(name),
     )
     moved = divergence(
         base,
@@ -100,15 +106,28 @@ def _trained(
         window=params.evaluate.window,
     )
     figures, answers = evaluate_checkpoint(params, workspace.prepared, folder)
-    return {"training": training, "figures": figures, "answers": answers, "divergence": moved}
+    return {
+        "training": training,
+        "machine": machine,
+        "figures": figures,
+        "answers": answers,
+        "divergence": moved,
+    }
 
 
-def _metrics(result: dict[str, Any]) -> dict[str, float | None]:
-    """Return the figures of every variant by name."""
+def _metrics(result: dict[str, Any], machines: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+    """Return the figures of every variant by name, and what its training took of the machine."""
     metrics = figures_by_name("mitigated", result["mitigated"])
     metrics["mitigate.validation_loss"] = min(
         epoch["validation_loss"] for epoch in result["training"]["history"]
     )
     for name, found in result["controls"].items():
         metrics |= figures_by_name(f"control.{name}", found["figures"])
+    for name, machine in machines.items():
+        metrics |= machine_metrics(_curve(name), machine)
     return metrics
+
+
+def _curve(name: str) -> str:
+    """Return what the curves of a variant are called."""
+    return "mitigate" if name == "mitigated" else f"control.{name}"

@@ -187,6 +187,43 @@ class Evaluate(Section):
         return value
 
 
+class Heal(Section):
+    """How the pruned model learns from the dense one."""
+
+    enabled: bool
+    tokens: Annotated[int, Field(ge=2)]
+    validation_tokens: Annotated[int, Field(ge=2)]
+    window: Annotated[int, Field(ge=2)]
+    batch_size: Count
+    accumulate: Count
+    text: Weight
+    questions: Weight
+    reviews: Weight
+    epochs: Count
+    learning_rate: Positive
+    rank: Count
+    layers: Annotated[list[Natural], Field(min_length=1), Distinct] | None
+    temperature: Positive
+    hidden: Weight
+    top_k: Count | None
+    validate_every: Count
+    patience: Count
+    autocast: bool
+
+    @field_validator("reviews")
+    @classmethod
+    def _some_share(cls, value: float, info: Any) -> float:
+        if not value and not info.data.get("text", 1) and not info.data.get("questions", 1):
+            raise ValueError("the shares text, questions and reviews are all 0: raise one of them")
+        return value
+
+    @property
+    def text_tokens(self) -> int:
+        """Return how much text is asked for."""
+        share = self.text / (self.text + self.questions + self.reviews)
+        return round((self.tokens + self.validation_tokens) * share) if self.enabled else 0
+
+
 class Localize(Section):
     """How hallucination-prone layers are found."""
 
@@ -202,7 +239,7 @@ class Localize(Section):
 class Mitigate(Section):
     """How the prone layers are trained."""
 
-    base: Literal["dense", "pruned"]
+    base: Literal["dense", "pruned", "healed"]
     layers: Count
     pairs: Count
     epochs: Count
@@ -240,6 +277,7 @@ class Params(Section):
     prune: Prune
     speed: Speed
     evaluate: Evaluate
+    heal: Heal
     localize: Localize
     mitigate: Mitigate
     gates: Gates
@@ -256,18 +294,30 @@ class Params(Section):
                 raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")
         return value
 
-    @field_validator("evaluate")
+    @field_validator("evaluate", "heal")
     @classmethod
-    def _enough_text(cls, value: Evaluate, info: Any) -> Evaluate:
+    def _enough_text(cls, value: Any, info: Any) -> Any:
         data, collect, score = (info.data.get(section) for section in ("data", "collect", "score"))
         if data is None or collect is None or score is None or not data.streamed:
             return value
-        tokens = max(collect.tokens + score.cost_tokens, value.tokens + value.window)
+        scored = collect.tokens + score.cost_tokens
+        if isinstance(value, Heal):
+            tokens = scored + value.text_tokens if value.text_tokens else 0
+        else:
+            tokens = max(scored, value.tokens + value.window)
         if data.characters < MOST_CHARACTERS * tokens:
             raise ValueError(
                 f"{tokens} tokens of text are asked for, and data.characters is {data.characters}: "
                 f"raise it to {MOST_CHARACTERS * tokens}"
             )
+        return value
+
+    @field_validator("mitigate")
+    @classmethod
+    def _healed(cls, value: Mitigate, info: Any) -> Mitigate:
+        heal = info.data.get("heal")
+        if value.base == "healed" and heal is not None and not heal.enabled:
+            raise ValueError("the base is the healed model, and heal.enabled is false: set it to true")
         return value
 
     def flat(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from flows import ROOT
 from flows.collect import collect
 from flows.evaluate import evaluate
 from flows.gate import gate
+from flows.heal import heal
 from flows.localize import localize
 from flows.mitigate import mitigate
 from flows.params import Params
@@ -22,7 +23,7 @@ from tasks.tracking import pipeline_run
 
 STAGES: Mapping[str, Any] = {
     stage.name: stage
-    for stage in (prepare, collect, score, prune, speed, evaluate, localize, mitigate, report, gate)
+    for stage in (prepare, collect, score, prune, speed, evaluate, heal, localize, mitigate, report, gate)
 }
 """The stages of `dvc.yaml`, in the order in which they run."""
 

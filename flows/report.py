@@ -10,7 +10,10 @@ from tasks.report import write_report
 from tasks.tracking import StageLog
 
 
-@stage("report", ("seed", "model", "data", "collect", "score", "prune", "evaluate", "localize", "mitigate"))
+@stage(
+    "report",
+    ("seed", "model", "data", "collect", "score", "prune", "evaluate", "heal", "localize", "mitigate"),
+)
 def report(params: Params, workspace: Workspace) -> StageLog:
     """Render everything that the other stages found."""
     summary, files = write_report(**_inputs(params, workspace))
@@ -25,7 +28,7 @@ def render(params: Params, root: Path) -> None:
 def _inputs(params: Params, workspace: Workspace) -> dict[str, Any]:
     """Return where the results of the other stages lie, and where the page goes."""
     stages = ["prepared", "dense", "statistics", "scores", "pruned", "sizes"]
-    stages += ["evaluation", "localization", "mitigated", "mitigation"]
+    stages += ["evaluation", "healed", "healing", "localization", "mitigated", "mitigation"]
     return {name: getattr(workspace, name) for name in stages} | {
         "parameters": params.flat(),
         "folder": workspace.reports,

@@ -56,6 +56,21 @@ class Workspace:
         return self.root / "data" / "evaluation"
 
     @property
+    def healed(self) -> Path:
+        """The pruned checkpoint after healing, with its certificate; empty where nothing was healed."""
+        return self.root / "data" / "healed"
+
+    @property
+    def healing(self) -> Path:
+        """Training record, figures and answers of the healed model."""
+        return self.root / "data" / "healing"
+
+    @property
+    def training(self) -> Path:
+        """Checkpoints of trainings that were stopped; no output that DVC compares."""
+        return self.root / "data" / "training"
+
+    @property
     def localization(self) -> Path:
         """EAVSS of every layer."""
         return self.root / "data" / "localization.json"

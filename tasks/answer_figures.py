@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tasks.drawing import BLUE, GREY, INK, ORANGE, by_layer, intervals, styled
+from tasks.drawing import BLUE, GREEN, GREY, INK, ORANGE, by_layer, intervals, styled
 from tasks.wording import LOWER_IS_BETTER, NAMES, retentions
 
 _VARIANTS = (("dense", BLUE, "o"), ("pruned", ORANGE, "s"))
@@ -79,18 +79,25 @@ def layers(found: Mapping[str, Any]) -> Figure:
 
 
 def retention(found: Mapping[str, Any]) -> Figure:
-    """Draw what the pruned model keeps of each figure, with its interval."""
-    rows = list(retentions(found["evaluation"]["retention"]))
+    """Draw what the pruned model, and the healed one where there is one, keep of each figure."""
+    tables = {"pruned": (found["evaluation"]["retention"], ORANGE, "s")}
+    if found["healing"]["enabled"]:
+        tables["healed"] = (found["healing"]["retention"]["after"], GREEN, "^")
+    rows = [name for name, _ in retentions(found["evaluation"]["retention"])]
     figure = Figure(figsize=(8, 0.9 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    entries = [entry for _, entry in rows]
     axes.axvline(1, color=INK, lw=0.8)
     axes.axvline(0.9, color=GREY, lw=0.8, ls="--")
-    intervals(axes, entries, 0, ORANGE, [ORANGE] * len(rows), "s", "pruned")
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    for place, (label, (table, colour, marker)) in enumerate(tables.items()):
+        entries = [entry for _, entry in retentions(table)]
+        offset = 0.28 * (place - (len(tables) - 1) / 2)
+        intervals(axes, entries, offset, colour, [colour] * len(rows), marker, label)
+    axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel("share kept of the dense model's figure (dashed: 0.9)")
+    if len(tables) > 1:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

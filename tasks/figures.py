@@ -11,7 +11,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from tasks import answer_figures
+from tasks import answer_figures, healing_page
 from tasks.drawing import (
     BLUE,
     GREEN,
@@ -37,7 +37,7 @@ def write_figures(found: Mapping[str, Any], folder: Path) -> dict[str, str]:
     inline = {}
     with style.context(["default", STYLE]):  # a user's own matplotlibrc plays no part
         for name, draw in DRAWINGS.items():
-            if name == "layers" and found["evaluation"]["layers"] is None:
+            if _left_out(name, found):
                 continue
             figure = draw(found)
             text = io.StringIO()
@@ -47,6 +47,12 @@ def write_figures(found: Mapping[str, Any], folder: Path) -> dict[str, str]:
             (folder / f"{name}.svg").write_text(text.getvalue(), encoding="utf-8")
             inline[name] = _inline(text.getvalue(), name)
     return inline
+
+
+def _left_out(name: str, found: Mapping[str, Any]) -> bool:
+    """Tell whether a run did not measure what a figure shows."""
+    healed = found["healing"]["enabled"]
+    return (name == "layers" and found["evaluation"]["layers"] is None) or (name == "healing" and not healed)
 
 
 def _inline(svg: str, name: str) -> str:
@@ -286,6 +292,7 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "reliability": answer_figures.reliability,
     "coverage": answer_figures.coverage,
     "layers": answer_figures.layers,
+    "healing": healing_page.losses,
     "eavss": _eavss,
     "training": _training,
     "mitigation": _mitigation,

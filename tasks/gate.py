@@ -26,6 +26,6 @@ def check_retention(tables: Mapping[str, Mapping[str, Any]], minimum: float | No
     }
 
 
-def fallen_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return a line for each figure that fell."""
-    return [f"{variant}: {sentence}" for variant, lines in found["fallen"].items() for sentence in lines]
+def fallen_lines(found: Mapping[str, Any], variant: str) -> list[str]:
+    """Return a line for each figure of a variant that fell."""
+    return [f"{variant}: {sentence}" for sentence in found["fallen"][variant]]

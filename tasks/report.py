@@ -17,6 +17,7 @@ from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
 from tasks.control_wording import control_verdicts, trainings
 from tasks.figures import write_figures
+from tasks.healing_page import shown_of, summary_of
 from tasks.wording import (
     MORE_FIGURES,
     NAMES,
@@ -29,7 +30,9 @@ from tasks.wording import (
     number,
     retentions,
     setting_text,
+    share_kept,
     significant,
+    trained_base,
     verdicts,
 )
 
@@ -55,6 +58,8 @@ def write_report(
     pruned: Path,
     sizes: Path,
     evaluation: Path,
+    healed: Path,
+    healing: Path,
     localization: Path,
     mitigated: Path,
     mitigation: Path,
@@ -74,11 +79,15 @@ def write_report(
         "pruned": ("prune", pruned / "certificate.json"),
         "sizes": ("speed", sizes),
         "evaluation": ("evaluate", evaluation / "figures.json"),
+        "healing": ("heal", healing / "figures.json"),
         "localization": ("localize", localization),
         "mitigated": ("mitigate", mitigated / "certificate.json"),
         "mitigation": ("mitigate", mitigation / "figures.json"),
     }
     found = {name: _record(stage, path) for name, (stage, path) in records.items()}
+    if found["healing"]["enabled"]:
+        found["healed"] = _record("heal", healed / "certificate.json")
+        found["evaluation"]["healed"] = found["healing"]["healed"]
     found |= {"parameters": parameters} | activation_figures(found["statistics"], parameters)
     summary = summarise(found)
     with folder_written_whole(folder, replace=True) as part:
@@ -137,9 +146,10 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the run's figures as nested numbers; a figure without a value is left out."""
     scores, evaluation, mitigation = found["scores"], found["evaluation"], found["mitigation"]
     variants = {
-        **{name: evaluation[name] for name in ("dense", "pruned")},
+        **{name: evaluation[name] for name in ("dense", "pruned", "healed") if name in evaluation},
         "mitigated": mitigation["mitigated"],
     }
+    cards = {"dense": "card", "pruned": "pruned", "healed": "healed", "mitigated": "mitigated"}
     changes = {
         "pruned": evaluation["pruned_against_dense"],
         "mitigated": mitigation["mitigated_against_base"],
@@ -165,9 +175,9 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
                 for name, found in controls.items()
             },
             "divergence": mitigation["divergence"]["value"],
+            "healing": summary_of(found["healing"]),
             "layers": {"dense": found["card"]["layers"], "pruned": len(found["pruned"]["layer_map"])},
-            "parameters": {name: found[key]["parameters"] for name, key in
-                           (("dense", "card"), ("pruned", "pruned"), ("mitigated", "mitigated"))},
+            "parameters": {name: found[cards[name]]["parameters"] for name in variants},
             "retention": {variant: {name: entry["retention"] for name, entry in change.items()}
                           for variant, change in changes.items()},
             "score": {
@@ -216,6 +226,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         figure_text=figure_text,
         interval_text=interval_text,
         change_text=change_text,
+        share_kept=share_kept,
         direction=direction,
         judges={name: judge.reference for name, judge in JUDGES.items()},
     )
@@ -230,8 +241,12 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
             part for part, origin in sorted(found["manifest"]["origin"].items()) if origin == "sample"
         ],
         "small": [name for name, figures in dense["sets"].items() if figures["small_n"]],
-        "compared": 2 * len(NAMES) * len(dense["sets"]),
+        "compared": (2 + int(found["healing"]["enabled"]) + len(mitigation["against_controls"]))
+        * len(NAMES)
+        * len(dense["sets"]),
+        "base": trained_base(found),
         "retentions": list(retentions(found["evaluation"]["retention"])),
+        **shown_of(found["healing"]),
         "more_figures": tuple(MORE_FIGURES.items()),
         "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
         "certain": [layer for layer, low in enumerate(contrast["low"]) if low > 0],

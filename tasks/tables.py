@@ -11,15 +11,20 @@ from tasks.wording import NAMES, direction, retentions
 FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
 
 
-def markdown_tables(scores: Path, evaluation: Path, mitigation: Path) -> str:
+def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: Path) -> str:
     """Return what each score removes and costs, and every figure of every model, from the files of a run."""
-    scored, figures, mended = (
-        read_json(path) for path in (scores, evaluation / "figures.json", mitigation / "figures.json")
+    scored = read_json(scores)
+    figures, healed, mended = (
+        read_json(folder / "figures.json") for folder in (evaluation, healing, mitigation)
     )
-    variants = {"dense": figures["dense"], "pruned": figures["pruned"], "mitigated": mended["mitigated"]}
-    parts = [_removals(scored), _questions(variants), _language(variants), _retention(figures["retention"])]
+    variants = {"dense": figures["dense"], "pruned": figures["pruned"]}
+    kept = {"pruned": figures["retention"]}
+    if healed["enabled"]:
+        variants["healed"], kept["healed"] = healed["healed"], healed["retention"]["after"]
+    variants["mitigated"] = mended["mitigated"]
+    parts = [_removals(scored), _questions(variants), _language(variants), _retention(kept)]
     if mended["controls"]:
-        parts += [_trainings(mended, figures[mended["base"]]), _controls(mended)]
+        parts += [_trainings(mended, variants[mended["base"]]), _controls(mended)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -43,12 +48,13 @@ def _speed(value: float, ratio: Mapping[str, float] | None) -> str:
     return f"{value:.1f}" + (f" ({ratio['value']:.2f} times)" if ratio else "")
 
 
-def _retention(table: Mapping[str, Any]) -> list[str]:
-    """Return the table of what the pruned model keeps."""
-    lines = ["| figure | kept by the pruned model [95 %, paired] |", "| --- | --- |"]
-    for name, entry in retentions(table):
-        kept = "nothing to keep" if entry["value"] is None else _share(entry)
-        lines.append(f"| {name} | {kept} |")
+def _retention(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the table of what each variant keeps."""
+    heads = [f"kept by the {variant} model [95 %, paired]" for variant in tables]
+    lines = [f"| figure | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
+    for row in zip(*(retentions(table) for table in tables.values()), strict=True):
+        cells = ["nothing to keep" if entry["value"] is None else _share(entry) for _, entry in row]
+        lines.append(f"| {row[0][0]} | {' | '.join(cells)} |")
     return lines
 
 
@@ -128,7 +134,7 @@ def _trainings(mended: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
         training, after = found["training"], found["figures"]["language_modelling"]["token_perplexity"]
         lines.append(
             f"| {name} | {', '.join(map(str, training['dense_layers']))} | {training['rank']} | "
-            f"{training['parameters']:,} | {training['steps']} | {after / before:.3f} | "
+            f"{training['parameters']:,} | {len(training['steps'])} | {after / before:.3f} | "
             f"{found['divergence']['value']:.3f} | {found['answered']:.3f} |"
         )
     return lines

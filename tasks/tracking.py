@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,9 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 EXPERIMENT = "avss"
 PIPELINE_VARIABLE = "AVSS_PIPELINE"
 """Environment variable by which the processes of one pipeline run know that they belong together."""
+
+_ACTIVE: ContextVar[tuple[MlflowClient, str] | None] = ContextVar("avss_stage_run", default=None)
+"""Client and id of the stage run that is open here."""
 
 _PIPELINE, _OWNER, _PARENT = "avss.pipeline", "avss.owner", "mlflow.parentRunId"
 
@@ -86,6 +90,7 @@ def stage_run(
     run = _create(client, experiment, stage, tags | {_PARENT: parent, "avss.stage": stage}, os.getpid())
     client.log_batch(run, params=[Param(key, str(value)[:6000]) for key, value in params.items()])
     status = "FAILED"
+    active = _ACTIVE.set((client, run))
     with _terminated_as_interrupt():
         try:
             yield lambda log: _log(client, run, parent, log)
@@ -94,9 +99,15 @@ def stage_run(
             status = "KILLED"
             raise
         finally:
+            _ACTIVE.reset(active)
             client.set_terminated(run, status)
             if PIPELINE_VARIABLE not in os.environ and (status != "FINISHED" or stage == "report"):
                 client.set_terminated(parent, status)
+
+
+def open_run() -> tuple[MlflowClient, str] | None:
+    """Return client and id of the stage run that is open here, None outside of one."""
+    return _ACTIVE.get()
 
 
 def _client(home: Path) -> tuple[MlflowClient, str]:

@@ -135,14 +135,22 @@ def retentions(table: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
     yield "language modelling, NLL", table["language_modelling"]["nll_retention"]
 
 
+def trained_base(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the figures of the model that was trained."""
+    base = found["mitigation"]["base"]
+    figures: Mapping[str, Any] = (found["healing"] if base == "healed" else found["evaluation"])[base]
+    return figures
+
+
 def verdicts(found: Mapping[str, Any]) -> list[Verdict]:
     """Return what the run found, each sentence following from the numbers and their intervals."""
     evaluation, mitigation = found["evaluation"], found["mitigation"]
-    dense, pruned, base = (evaluation[name] for name in ("dense", "pruned", mitigation["base"]))
+    dense, pruned, base = evaluation["dense"], evaluation["pruned"], trained_base(found)
     return [
         _removal(found),
         *_changes("After pruning", dense, pruned, evaluation["pruned_against_dense"]),
         _sentiment(dense["sentiment"], pruned["sentiment"]),
+        *_healing(found["healing"], dense, pruned),
         _training(mitigation, base["language_modelling"]),
         *_changes("After training", base, mitigation["mitigated"], mitigation["mitigated_against_base"]),
     ]
@@ -163,6 +171,40 @@ def _removal(found: Mapping[str, Any]) -> Verdict:
         f"{'' if apart else ' (the intervals over windows overlap)'}. It leaves "
         f"{found['pruned']['parameters']:,} of {found['card']['parameters']:,} parameters.",
     )
+
+
+def _healing(
+    healing: Mapping[str, Any], dense: Mapping[str, Any], pruned: Mapping[str, Any]
+) -> Iterator[Verdict]:
+    """Yield what healing brought back; nothing where there was none."""
+    if not healing["enabled"]:
+        return
+    healed = healing["healed"]
+    before, after, goal = (side["language_modelling"] for side in (pruned, healed, dense))
+    apart = _apart(before["window_mean"], after["window_mean"])
+    better = "better" if after["nll"] < before["nll"] else "worse"
+    tokens = f"{healing['training']['tokens']:,} tokens"
+    kept = [
+        f"{name}: {share_kept(was)} before, {share_kept(now)} after"
+        for (name, was), (_, now) in zip(
+            *(retentions(healing["retention"][when]) for when in ("before", "after")), strict=True
+        )
+    ]
+    yield Verdict(
+        better if apart else "same",
+        f"Healing on {tokens} brings the pruned model's loss on test text from "
+        f"{number(before['nll'])} to {number(after['nll'])} nats per token; the dense model's is "
+        f"{number(goal['nll'])}. Kept of the dense model's figures:",
+        tuple(kept),
+    )
+    yield from _changes("After healing", pruned, healed, healing["healed_against_pruned"])
+
+
+def share_kept(entry: Mapping[str, Any]) -> str:
+    """Return a retention with its interval, in percent."""
+    if entry["value"] is None:
+        return "nothing to keep"
+    return f"{figure_text('accuracy', entry['value'])} {interval_text('accuracy', entry)}"
 
 
 def _training(mitigation: Mapping[str, Any], before: Mapping[str, Any]) -> Verdict:

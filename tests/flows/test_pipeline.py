@@ -37,6 +37,11 @@ QUICK = {
     "evaluate.max_new_tokens": 4,
     "evaluate.tokens": 128,
     "evaluate.window": 64,
+    "heal.tokens": 600,
+    "heal.validation_tokens": 200,
+    "heal.window": 128,
+    "heal.rank": 2,
+    "heal.validate_every": 2,
     "localize.resamples": 10,
     "mitigate.layers": 2,
     "mitigate.pairs": 4,
@@ -74,8 +79,8 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
     from flows.workspace import Workspace
 
     paths = Workspace(workspace)
-    names = "prepared dense statistics activations scores pruned evaluation localization mitigated mitigation"
-    for name in [*names.split(), "reports"]:
+    names = "prepared dense statistics activations scores pruned evaluation healed healing localization"
+    for name in [*names.split(), "mitigated", "mitigation", "reports"]:
         assert getattr(paths, name).exists(), name
     assert not [path for path in workspace.rglob("*") if path.name.endswith(".part")]
 
@@ -202,7 +207,7 @@ def test_the_results_are_there_in_the_harness_layout(workspace):
 
 
 def test_no_gate_is_no_reason_to_fail(workspace):
-    assert _json(workspace / "data/gates.json")["fallen"] == {"pruned": []}
+    assert _json(workspace / "data/gates.json")["fallen"] == {"pruned": [], "healed": []}
 
 
 def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(workspace):
@@ -297,6 +302,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     pipeline(load_params(ROOT / "params.yaml", changes), tmp_path)
     for name in ("data/scores.json", "data/evaluation/figures.json", "data/mitigation/figures.json",
+                 "data/healing/figures.json", "data/healed/model.safetensors",
                  "data/activations/update.safetensors", "data/pruned/model.safetensors",
                  "data/mitigated/model.safetensors", "reports/summary.json"):  # fmt: skip
         assert (tmp_path / name).read_bytes() == (workspace / name).read_bytes(), name
@@ -312,7 +318,20 @@ def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harn
     figures = _json(workspace / "data/evaluation/figures.json")
     figures["retention"]["language_modelling"]["nll_retention"] = {"value": 0.5, "low": 0.4, "high": 0.6}
     write_json(tmp_path / "data/evaluation/figures.json", figures)
+    write_json(tmp_path / "data/healing/figures.json", {"enabled": False})
     fell = r"pruned: language modelling NLL: retention 0.50 \[0.40, 0.60\] is under gates.min_retention 0.9"
     with pytest.raises(ValueError, match=fell):
         gate(params, tmp_path)
     assert not (tmp_path / "data/gates.json").exists()
+    # Where there is a healed model it has the last word; what the pruned one lost is written down.
+    good = json.loads(json.dumps(figures["retention"]).replace("0.5", "0.95"))
+    for found in (*good["generation"]["sets"].values(), good["classification"]["sentiment"]):
+        found["retention"] = {"value": 1.0, "low": 1.0, "high": 1.0}
+    healing = {"enabled": True, "retention": {"after": good}}
+    write_json(tmp_path / "data/healing/figures.json", healing)
+    gate(params, tmp_path)
+    assert _json(tmp_path / "data/gates.json")["fallen"]["pruned"]
+    healing["retention"]["after"] = figures["retention"]
+    write_json(tmp_path / "data/healing/figures.json", healing)
+    with pytest.raises(ValueError, match=fell.replace("pruned", "healed")):
+        gate(params, tmp_path)

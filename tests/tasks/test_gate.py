@@ -17,8 +17,8 @@ def test_without_a_minimum_nothing_falls():
 
 def test_what_falls_is_named_with_its_figure_and_what_has_no_figure_does_not_fall():
     found = check_retention.fn({"pruned": TABLE}, 0.7)
-    assert [line.partition(" [")[0] for line in fallen_lines(found)] == [
+    assert [line.partition(" [")[0] for line in fallen_lines(found, "pruned")] == [
         "pruned: language modelling NLL: retention 0.50"
     ]
     assert found["without"]["pruned"] == ["sciq accuracy: no retention, since there was nothing to keep"]
-    assert len(fallen_lines(check_retention.fn({"pruned": TABLE}, 0.8))) == 3
+    assert len(fallen_lines(check_retention.fn({"pruned": TABLE}, 0.8), "pruned")) == 3

@@ -147,6 +147,15 @@ def records() -> Records:
         "evaluation/figures.json": {"dense": variant(0.5, 3.0), "pruned": variant(0.25, 3.75),
                                     "pruned_against_dense": changes(accuracy=entry(-0.25)),
                                     "retention": kept(0.5), "layers": by_layer()},
+        "healed/certificate.json": certificate([0, 1, 3], 800, {"base": "pruned"}),
+        "healing/figures.json": {
+            "enabled": True, "healed": variant(0.375, 3.25), "healed_against_pruned": changes(),
+            "retention": {"before": kept(0.5), "after": kept(0.625)},
+            "training": {"layers": [0, 1, 2], "dense_layers": [0, 1, 3], "parameters": 64, "tokens": 1200,
+                         "train": {"text": {"tokens": 700, "wanted": 700}, "questions": {"tokens": 500}},
+                         "steps": [{"tokens": 600, "loss": 2.0}, {"tokens": 600, "loss": 1.5}],
+                         "history": [{"step": 1, "validation_loss": 1.75},
+                                     {"step": 2, "validation_loss": 1.625}]}},
         "localization.json": {"reading": "eavss_contrast", "reference": "a formula", "site": "update",
                               "answers": {name: {"supplied": {"questions": 6}} for name in SETS},
                               "questions": 12, "pairs": 12, "readings": {"eavss_contrast": band},
@@ -171,7 +180,7 @@ def training(layers: list[int]) -> Records:
     """The record of a training."""
     history = [{"epoch": n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
                 "validation_preference": 0.5} for n in (1, 2)]  # fmt: skip
-    return {"layers": layers, "dense_layers": layers, "rank": 8, "parameters": 96, "steps": 4,
+    return {"layers": layers, "dense_layers": layers, "rank": 8, "parameters": 96, "steps": [{}] * 4,
             "train_pairs": 9, "validation_pairs": 3, "skipped": {"no wrong answer": 2}, "best_loss": 1.5,
             "history": history}  # fmt: skip
 
@@ -189,12 +198,21 @@ def render(
             )
         for file, record in records.items():
             write_json(tmp_path / file, record)
-        folders = ("prepared", "dense", "pruned", "evaluation", "mitigated", "mitigation")
+        folders = (
+            "prepared",
+            "dense",
+            "pruned",
+            "evaluation",
+            "healed",
+            "healing",
+            "mitigated",
+            "mitigation",
+        )
         paths = {folder: tmp_path / folder for folder in folders}
         files = ("statistics", "scores", "sizes", "localization")
         paths |= {file: tmp_path / f"{file}.json" for file in files}
         parameters = {"seed": 0, "model.name": "tiny", "collect.threshold": 1e-5, "collect.skip_first": True,
-                      "score.resamples": 8,
+                      "score.resamples": 8, "heal.rank": 2,
                       "collect.relative_threshold": 0.1, "evaluate.max_new_tokens": 16, "prune.layers": None,
                       "data.sets": list(SETS)}  # fmt: skip
         return write_report.fn(**paths, parameters=parameters, folder=tmp_path / name)
@@ -205,7 +223,8 @@ def render(
 def judged(records: Records) -> Records:
     """The records that verdicts are drawn from, by the names that the page gives them."""
     files = {"evaluation": "evaluation/figures.json", "mitigation": "mitigation/figures.json",
-             "pruned": "pruned/certificate.json", "card": "dense/model_card.json"}  # fmt: skip
+             "healing": "healing/figures.json", "pruned": "pruned/certificate.json",
+             "card": "dense/model_card.json"}  # fmt: skip
     return {name: records[file] for name, file in files.items()}
 
 
@@ -329,8 +348,8 @@ def test_no_other_run_is_called_a_sample(render: Any, tmp_path: Path) -> None:
 def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
     render()
     page = Page(tmp_path / "reports" / "index.html")
-    assert page.row("dense", "3.000")[2] == significant(math.exp(3.0))
-    assert page.row("pruned", "3.750")[4] == significant(math.exp(3.75))
+    assert page.row("healed", "3.250")[2] == significant(math.exp(3.25))
+    assert page.row("after", "3.010")[4] == significant(math.exp(3.01))
     assert page.row("nq", "9") == ["nq", "9", "3", "2", "60", "60 small n", "1", "0", "5",
                                    "f1 (token F1 >= 0.5; 1606.05250)"]  # fmt: skip
     layer = page.row("2", "removed")
@@ -369,8 +388,17 @@ def test_summary_holds_numbers_alone_and_equals_its_file(render: Any, tmp_path: 
         "exact_match": 0.125,
     }  # fmt: skip
     assert summary["layers"] == {"dense": 4, "pruned": 3}
-    assert summary["parameters"] == {"dense": 1000, "pruned": 800, "mitigated": 1000}
-    assert summary["sentiment"] == {"dense": 0.5, "pruned": 0.25, "mitigated": 0.5}
+    assert summary["parameters"] == {"dense": 1000, "pruned": 800, "healed": 800, "mitigated": 1000}
+    assert summary["sentiment"] == {"dense": 0.5, "pruned": 0.25, "healed": 0.375, "mitigated": 0.5}
+    assert summary["healed"]["nq"]["accuracy"] == 0.375
+    assert summary["healing"] == {
+        "tokens": 1200,
+        "validation_loss": 1.625,
+        "kept": {
+            "before": {"generation": 0.5, "sentiment": 0.75, "sentiment_over_chance": 0.5, "nll": 0.8},
+            "after": {"generation": 0.625, "sentiment": 0.75, "sentiment_over_chance": 0.5, "nll": 0.8},
+        },
+    }
     assert summary["text"]["mitigated"] == math.exp(3.01)
 
 
@@ -379,8 +407,9 @@ def test_a_figure_without_a_value_is_a_dash_and_not_in_the_summary(
 ) -> None:
     records["evaluation/figures.json"]["dense"]["sentiment"]["accuracy"] = entry(None)
     summary, _ = render()
-    assert summary["sentiment"].keys() == {"pruned", "mitigated"}
-    assert Page(tmp_path / "reports" / "index.html").row("dense", "3.000")[6] == "\u2014"
+    assert summary["sentiment"].keys() == {"pruned", "healed", "mitigated"}
+    rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if row[:2] == ["dense", "3.000"]]
+    assert [row[6] for row in rows] == ["\u2014", "\u2014"]
 
 
 def test_markup_in_names_is_shown_not_run(records: Records, render: Any, tmp_path: Path) -> None:
@@ -392,8 +421,14 @@ def test_markup_in_names_is_shown_not_run(records: Records, render: Any, tmp_pat
 
 
 def test_set_names_with_dollar_signs_are_drawn(records: Records, render: Any, tmp_path: Path) -> None:
-    figures = records["evaluation/figures.json"]
+    figures, healing = records["evaluation/figures.json"], records["healing/figures.json"]
     layers = figures["layers"]
+    for sets in (
+        healing["healed"]["sets"],
+        healing["healed_against_pruned"],
+        *(healing["retention"][when]["generation"]["sets"] for when in ("before", "after")),
+    ):
+        sets["a$b$\\c"] = sets.pop("nq")
     for sets in (figures["dense"]["sets"], figures["pruned"]["sets"], figures["pruned_against_dense"],
                  figures["retention"]["generation"]["sets"], layers["sets"], layers["n"]):  # fmt: skip
         sets["a$b$\\c"] = sets.pop("nq")
@@ -471,11 +506,44 @@ def test_a_missing_record_is_named(
     assert not (tmp_path / "reports").exists()
 
 
+def test_healing_stands_on_the_page_with_what_is_kept_before_and_after(render: Any, tmp_path: Path) -> None:
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    kept = [" ".join(cell.split()) for cell in page.row("mean of the sets")]
+    assert kept == ["mean of the sets", "50.0 % [45.0, 55.0]", "62.5 % [57.5, 67.5]"]
+    text = " ".join(page.text.split())
+    assert "1,200 tokens: 500 of questions, 700 of text." in text
+    assert "that of step 2 of 2." in text
+    assert "Healing on 1,200 tokens brings the pruned model's loss on test text from 3.750 to 3.250" in text
+    assert "mean of the sets: 50.0 % [45.0, 55.0] before, 62.5 % [57.5, 67.5] after" in text
+    assert "healing after pruning" not in text
+
+
+def test_a_run_without_healing_shows_none(records: Records, render: Any, tmp_path: Path) -> None:
+    records["healing/figures.json"] = {"enabled": False}
+    records.pop("healed/certificate.json")
+    summary, files = render(draw=True)
+    page = Page(tmp_path / "reports" / "index.html")
+    assert "healing" not in page.ids
+    assert "Not measured: healing after pruning, answers" in " ".join(page.text.split())
+    assert "healed" not in summary
+    assert "healing" not in summary
+    assert not [path for path in files if path.name == "healing.png"]
+    assert [path for path in files if path.name == "retention.png"]
+
+
+def test_text_that_fell_short_is_told(records: Records, render: Any, tmp_path: Path) -> None:
+    records["healing/figures.json"]["training"]["train"]["text"]["wanted"] = 900
+    render()
+    text = " ".join(Page(tmp_path / "reports" / "index.html").text.split())
+    assert "There was less text than asked for: 700 tokens of 900." in text
+
+
 def test_a_failed_check_is_shown(records: Records, render: Any, tmp_path: Path) -> None:
     records["pruned/certificate.json"]["checks"][0]["passed"] = False
     render()
     rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if row[0] == "logits"]
-    assert [row[1] for row in rows] == ["✗ failed", "✓ passed"]
+    assert [row[1] for row in rows] == ["✗ failed", "✓ passed", "✓ passed"]
 
 
 def test_an_explicit_list_is_not_taken_for_the_scores_choice(
@@ -594,7 +662,8 @@ def test_the_controls_are_shown_with_the_verdict_that_follows_from_the_intervals
         "accuracy": {"value": 0.2, "low": 0.1, "high": 0.3},
         "ece": {"value": 0.2, "low": 0.1, "high": 0.3},
     }
-    first, second, third = SETS[:3]
+    first, second = SETS
+    third = "third"
     sets = {first: {**against, "brier": {"value": -0.2, "low": -0.3, "high": -0.1}},
             second: against, third: {**against, **sure}}  # fmt: skip
     records["mitigation/figures.json"]["against_controls"] = {"random": sets}

@@ -21,11 +21,11 @@ def _model(accuracy):
     }
 
 
-def _kept():
+def _kept(share=0.5):
     nothing = {"value": None, "low": None, "high": None}
     sentiment = {"retention": _entry(0.75), "retention_over_chance": nothing}
     return {
-        "generation": {"sets": {"nq": {"retention": _entry(0.5)}}, "mean": _entry(0.5)},
+        "generation": {"sets": {"nq": {"retention": _entry(share)}}, "mean": _entry(share)},
         "classification": {"sentiment": sentiment},
         "language_modelling": {"nll_retention": _entry(0.8)},
     }
@@ -49,7 +49,7 @@ def run(tmp_path):
     both = {"dense": _model(0.25), "pruned": _model(0.125), "retention": _kept()}
     (tmp_path / "evaluation/figures.json").write_text(json.dumps(both))
     change = {"nq": dict.fromkeys(NAMES, _entry(0.05)) | {"accuracy": _entry(0.25)}}
-    training = {"dense_layers": [1, 2], "rank": 8, "parameters": 1234, "steps": 5}
+    training = {"dense_layers": [1, 2], "rank": 8, "parameters": 1234, "steps": [{}] * 5}
     mitigated = {
         "base": "dense",
         "training": training,
@@ -60,21 +60,29 @@ def run(tmp_path):
         "against_controls": {},
     }
     (tmp_path / "mitigation/figures.json").write_text(json.dumps(mitigated))
+    (tmp_path / "healing").mkdir()
+    healing = {"enabled": True, "healed": _model(0.375), "retention": {"after": _kept(0.62)}}
+    (tmp_path / "healing/figures.json").write_text(json.dumps(healing))
     return tmp_path
 
 
+def _tables(run):
+    return markdown_tables(run / "scores.json", run / "evaluation", run / "healing", run / "mitigation")
+
+
 def test_every_number_of_the_tables_comes_from_the_files(run):
-    lines = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").splitlines()
+    lines = _tables(run).splitlines()
     assert "| none | | 3.500 | | |" in lines
     assert "| avss | 1, 4 | 4.250 [4.150, 4.350] |  | 75 % |" in lines
     assert "| last_n | 8, 9 | 6.500 [6.400, 6.600] | +2.250 [+2.150, +2.350] |  |" in lines
     assert "| nq (7, f1) | dense | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
+    assert "|  | healed | 0.375 [0.275, 0.475] | 0.375 | 0.375 | 0.375 | 0.375 | 0.375 |" in lines
     assert "|  | mitigated | 0.500 [0.400, 0.600] | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |" in lines
     assert "| pruned | 12.3 | 56.8 | 0.500 [0.400, 0.600] | - |" in lines
 
 
 def test_every_line_of_a_table_has_the_cells_of_its_head(run):
-    tables = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").split("\n\n")
+    tables = _tables(run).split("\n\n")
     assert len(tables) == 4
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
@@ -88,7 +96,7 @@ def test_the_controls_have_two_tables(run):
     found["controls"] = {"lowest": control | {"divergence": _entry(0.5)}}
     found["against_controls"] = {"lowest": change}
     path.write_text(json.dumps(found))
-    tables = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").split("\n\n")
+    tables = _tables(run).split("\n\n")
     assert tables[4].splitlines()[2:] == [
         "| mitigated | 1, 2 | 8 | 1,234 | 5 | 1.000 | 0.250 | 0.750 |",
         "| lowest | 1, 2 | 8 | 1,234 | 5 | 1.000 | 0.500 | 0.750 |",
@@ -105,18 +113,24 @@ def test_the_controls_have_two_tables(run):
 def test_a_missing_file_is_named(run):
     (run / "scores.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"scores\.json"):
-        markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation")
+        _tables(run)
 
 
 def test_what_is_kept_has_its_interval(run):
-    table = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").split("\n\n")[3]
+    table = _tables(run).split("\n\n")[3]
     assert table.splitlines()[2:] == [
-        "| nq, accuracy | 50 % [40, 60] |",
-        "| mean of the sets | 50 % [40, 60] |",
-        "| sentiment, accuracy | 75 % [65, 85] |",
-        "| sentiment, over chance | nothing to keep |",
-        "| language modelling, NLL | 80 % [70, 90] |",
+        "| nq, accuracy | 50 % [40, 60] | 62 % [52, 72] |",
+        "| mean of the sets | 50 % [40, 60] | 62 % [52, 72] |",
+        "| sentiment, accuracy | 75 % [65, 85] | 75 % [65, 85] |",
+        "| sentiment, over chance | nothing to keep | nothing to keep |",
+        "| language modelling, NLL | 80 % [70, 90] | 80 % [70, 90] |",
     ]
+
+
+def test_a_run_without_healing_has_no_row_and_no_column_of_it(run):
+    (run / "healing/figures.json").write_text(json.dumps({"enabled": False}))
+    assert "healed" not in _tables(run)
+    assert "| nq, accuracy | 50 % [40, 60] |" in _tables(run).splitlines()
 
 
 def test_speed_has_a_ratio_for_all_but_the_first():

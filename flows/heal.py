@@ -1,0 +1,103 @@
+"""Stage heal: the pruned model learns from the dense one, and is evaluated the same way."""
+
+from pathlib import Path
+from typing import Any
+
+from avss_core.digests import folder_written_whole, read_json, write_json
+from avss_core.healing_text import Shares
+from flows.evaluation import evaluate_checkpoint, figures_by_name, machine_of
+from flows.params import Params
+from flows.stage import stage
+from flows.workspace import Workspace
+from tasks.answer_rows import read_answers, write_answers
+from tasks.evaluate import compare_variants, retained
+from tasks.heal import Mixture, heal_model
+from tasks.tracking import StageLog
+from tasks.training import forget, machine_metrics
+
+_TRAINING = (
+    "epochs",
+    "learning_rate",
+    "batch_size",
+    "accumulate",
+    "rank",
+    "patience",
+    "autocast",
+    "validate_every",
+    "temperature",
+    "hidden",
+    "top_k",
+)
+
+
+@stage("heal", ("seed", "model", "data", "collect", "score", "evaluate", "heal"))
+def heal(params: Params, workspace: Workspace) -> StageLog:
+    """Heal the pruned model, and measure what that brought back."""
+    if not params.heal.enabled:
+        with folder_written_whole(workspace.healed, replace=True):
+            pass
+        with folder_written_whole(workspace.healing, replace=True) as part:
+            write_json(part / "figures.json", {"enabled": False})
+        return StageLog(tags={"healed": "no"})
+    resume = workspace.training / "heal"
+    training, machine = heal_model(
+        workspace.pruned,
+        workspace.dense,
+        workspace.prepared,
+        params.data.sets,
+        folder=workspace.healed,
+        resume=resume,
+        provenance={
+            "base": "pruned",
+            "weights": read_json(workspace.dense / "model_card.json")["weights"],
+        },
+        replace=True,
+        **healing_settings(params),
+    )
+    figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.healed)
+    evaluation = read_json(workspace.evaluation / "figures.json")
+    dense, pruned = (_record(workspace.evaluation, evaluation, name) for name in ("dense", "pruned"))
+    result = {
+        "enabled": True,
+        "training": training,
+        "healed": figures,
+        "retention": {
+            "before": evaluation["retention"],
+            "after": retained(dense, answers, seed=params.seed),
+        },
+        "healed_against_pruned": compare_variants(pruned, answers, seed=params.seed),
+    }
+    with folder_written_whole(workspace.healing, replace=True) as part:
+        write_json(part / "figures.json", result)
+        write_answers(part / "answers.parquet", {"healed": answers})
+    forget(resume)
+    return StageLog(
+        metrics=figures_by_name("healed", figures)
+        | machine_metrics("heal", machine)
+        | {"heal.validation_loss": min(e["validation_loss"] for e in training["history"])},
+        tables={"healing.json": result},
+        tags={"healed.path": str(workspace.healed)},
+    )
+
+
+def healing_settings(params: Params) -> dict[str, Any]:
+    """Return what is learnt from and how, as `tasks.heal.heal_model` takes it."""
+    options = params.heal
+    mixture = Mixture(
+        tokens=options.tokens,
+        validation_tokens=options.validation_tokens,
+        window=options.window,
+        shares=Shares(options.text, options.questions, options.reviews),
+        skip=params.collect.tokens + params.score.cost_tokens,
+        held_out=params.data.validation,
+        chat=params.evaluate.chat,
+        seed=params.seed,
+    )
+    training = {name: getattr(options, name) for name in _TRAINING} | {"seed": params.seed}
+    return {**machine_of(params), "mixture": mixture, "layers": options.layers, "settings": training}
+
+
+def _record(evaluation: Path, figures: dict[str, Any], variant: str) -> dict[str, Any]:
+    """Return what the evaluation found of a model, of the text the losses of its windows."""
+    answers = read_answers(evaluation / "answers.parquet", variant)
+    return answers | {"text": figures[variant]["language_modelling"]}

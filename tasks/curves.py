@@ -1,0 +1,50 @@
+"""Curves of a stage's MLflow run, written while the stage runs."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from mlflow.entities import Metric
+
+from tasks.tracking import open_run
+
+WRITE_SECONDS = 5.0
+"""Points are written together at most so often: a write costs as much as a step of a small model."""
+
+_BATCH = 900
+
+
+class Curves:
+    """Points of curves by step; outside of a stage's run they go nowhere."""
+
+    def __init__(self, name: str, seconds: float = WRITE_SECONDS) -> None:
+        self.name, self.seconds = name, seconds
+        self._held: list[Metric] = []
+        self._written = time.monotonic()
+
+    def add(self, values: Mapping[str, float], step: int) -> None:
+        """Add one point to each curve `name.key`, and write what is held where the last write is long ago."""
+        now = int(time.time() * 1000)
+        self._held += [Metric(f"{self.name}.{key}", float(value), now, step) for key, value in values.items()]
+        if time.monotonic() - self._written >= self.seconds or len(self._held) >= _BATCH:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is held."""
+        held, self._held, self._written = self._held, [], time.monotonic()
+        run = open_run()
+        if run is None:
+            return
+        client, identifier = run
+        for start in range(0, len(held), _BATCH):
+            client.log_batch(identifier, metrics=held[start : start + _BATCH])
+
+
+@contextmanager
+def curves(name: str) -> Iterator[Curves]:
+    """Yield curves that are written to the last point however the context ends."""
+    kept = Curves(name)
+    try:
+        yield kept
+    finally:
+        kept.write()

@@ -1,0 +1,164 @@
+"""Heal the pruned checkpoint by distillation from the dense one, and write the merged result."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from transformers import PreTrainedTokenizerBase
+
+from avss_core.architectures import block_path, depth
+from avss_core.batches import token_stream
+from avss_core.certificate import write_certified
+from avss_core.digests import digest_json, digest_tensors, folder_written_whole
+from avss_core.healing import HealingSettings, distillation
+from avss_core.healing_text import Shares, Sources, Windows, healing_windows
+from avss_core.numbering import layer_map
+from avss_core.prompts import Demonstration
+from avss_core.pruning import known_layers
+from avss_core.shared_prompt import context_length
+from tasks.loaded import model_at
+from tasks.rows import Row, read_documents, read_prepared
+from tasks.training import Say, run_training
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What is learnt from, and how much of it."""
+
+    tokens: int
+    validation_tokens: int
+    window: int
+    shares: Shares
+    skip: int
+    """First tokens of the calibration text that are left out: scores, and what choices cost, are of them."""
+    held_out: float
+    """Share of the train reviews that chooses the best moment."""
+    chat: bool
+    seed: int
+
+
+@task(name="heal-model")
+def heal_model(
+    student: Path,
+    teacher: Path,
+    prepared: Path,
+    sets: Sequence[str],
+    mixture: Mixture,
+    *,
+    dtype: str,
+    device: str,
+    layers: Sequence[int] | None,
+    settings: Mapping[str, Any],
+    folder: Path,
+    resume: Path,
+    provenance: Mapping[str, Any],
+    replace: bool,
+    say: Say | None = None,
+) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """Write the healed checkpoint; return the record of its training, and its times and memory.
+
+    Args:
+        student: folder of the pruned checkpoint.
+        teacher: folder of the dense one.
+        prepared: folder of the prepared rows and text.
+        sets: question sets to learn from.
+        mixture: what is learnt from.
+        dtype: of both models.
+        device: of both models.
+        layers: to train, numbered as in the student; None for all.
+        settings: fields of `avss_core.healing.HealingSettings`.
+        folder: where the checkpoint goes.
+        resume: where a stopped training goes on; the caller removes it.
+        provenance: recorded in the certificate.
+        replace: whether an existing checkpoint gives way.
+        say: told of the estimate and of each validation; the log where it is None.
+    """
+    dense, _ = model_at(teacher, dtype, device)
+    pruned, tokenizer = model_at(student, dtype, device)
+    count = depth(pruned.config)
+    numbers = layer_map(student, count)
+    chosen = known_layers(range(count) if layers is None else layers, count)
+    train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned))
+    objective = distillation(
+        pruned, dense, train.ids, validation.ids, HealingSettings(**settings), layer_map=numbers
+    )
+    found = run_training(
+        "heal",
+        pruned,
+        objective,
+        chosen,
+        objective.settings,
+        resume=resume,
+        inputs=[student, teacher],
+        say=say,
+    )
+    trained = tuple(f"{block_path(pruned)}.{layer}." for layer in chosen)
+    outside = {name: t for name, t in pruned.state_dict().items() if not name.startswith(trained)}
+    with folder_written_whole(folder, replace=replace) as part:
+        write_certified(
+            found.model,
+            tokenizer,
+            part,
+            source=digest_tensors(outside),
+            layer_map=numbers,
+            provenance=provenance,
+        )
+    record = {
+        "layers": chosen,
+        "dense_layers": [numbers[layer] for layer in chosen],
+        "train": train.counts,
+        "validation": validation.counts,
+        "windows": digest_json([train.ids, validation.ids]),
+    }
+    return record | found.record, found.machine
+
+
+def mixed(
+    tokenizer: PreTrainedTokenizerBase,
+    prepared: Path,
+    sets: Sequence[str],
+    mixture: Mixture,
+    context: int | None,
+) -> tuple[Windows, Windows]:
+    """Return the windows to learn from and those that choose the best moment; no test row is in any.
+
+    Text is calibration text behind what scores were measured on, first for validation; questions are train
+    rows and validation rows; reviews are train rows, the last of them for validation.
+    """
+    window = min(mixture.window, context or mixture.window)
+    amounts = (mixture.validation_tokens, mixture.tokens)
+    held, learnt = (mixture.shares.of(tokens)["text"] for tokens in amounts)
+    text = token_stream(
+        tokenizer, read_documents(prepared / "text" / "calibration.json"), mixture.skip + held + learnt
+    )[mixture.skip :]
+    reviews = [(row["text"], row["label"]) for row in read_prepared(prepared / "sst2" / "train.jsonl")]
+    last = round(len(reviews) * (1 - mixture.held_out))
+    parts = {
+        "validation": Sources(text[:held], _questions(prepared, sets, "validation"), reviews[last:]),
+        "train": Sources(text[held:], _questions(prepared, sets, "train"), reviews[:last]),
+    }
+    found = [
+        healing_windows(
+            tokenizer,
+            sources,
+            mixture.shares,
+            tokens=tokens,
+            window=window,
+            seed=mixture.seed,
+            chat=mixture.chat,
+            repeat=part == "train",
+        )
+        for (part, sources), tokens in zip(parts.items(), amounts, strict=True)
+    ]
+    return found[1], found[0]
+
+
+def _questions(prepared: Path, sets: Sequence[str], part: str) -> dict[str, list[Demonstration]]:
+    """Return the questions of a part with the answer that the evaluation would show."""
+
+    def read(name: str) -> list[Row]:
+        return read_prepared(prepared / name / f"{part}.jsonl")
+
+    return {name: [(row["question"], row["answers"][0]) for row in read(name)] for name in sets}

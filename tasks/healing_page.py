@@ -1,0 +1,73 @@
+"""What the report tells of healing: its curve, its numbers on the page, and those of the summary."""
+
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from tasks.drawing import BLUE, ORANGE
+from tasks.wording import retentions
+
+
+def losses(found: Mapping[str, Any]) -> Figure:
+    """Draw the loss of each step and each validation against the tokens learnt from."""
+    training = found["healing"]["training"]
+    steps, history = training["steps"], training["history"]
+    tokens = list(accumulate(step["tokens"] for step in steps))
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tokens, [step["loss"] for step in steps], color=BLUE, lw=1, label="train, each step")
+    places = [tokens[epoch["step"] - 1] for epoch in history]
+    held_out = [epoch["validation_loss"] for epoch in history]
+    axes.plot(places, held_out, color=ORANGE, marker="s", label="validation")
+    axes.set(xlabel="train tokens", ylabel="loss (nats per token)", xlim=(0, None))
+    axes.xaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
+    axes.legend()
+    return figure
+
+
+def shown_of(healing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page needs besides the record, nothing where nothing was healed.
+
+    Returns:
+        retentions_after: what is kept, by name; healed_best: the validation whose model is kept;
+        healing_short: whether there was less text than asked for.
+    """
+    if not healing["enabled"]:
+        return {}
+    training = healing["training"]
+    text = training["train"]["text"]
+    return {
+        "retentions_after": dict(retentions(healing["retention"]["after"])),
+        "healed_best": min(training["history"], key=lambda epoch: epoch["validation_loss"]),
+        "healing_short": text["tokens"] < text["wanted"],
+    }
+
+
+def summary_of(healing: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what healing took and what is kept of the dense model before and after, None without it.
+
+    Returns:
+        tokens, validation_loss (nats a token) and kept, before and after: generation (mean over the sets),
+        sentiment, sentiment_over_chance and nll.
+    """
+    if not healing["enabled"]:
+        return None
+    training = healing["training"]
+    return {
+        "tokens": training["tokens"],
+        "validation_loss": min(epoch["validation_loss"] for epoch in training["history"]),
+        "kept": {when: _kept(table) for when, table in healing["retention"].items()},
+    }
+
+
+def _kept(table: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the values of a table of retention."""
+    sentiment = table["classification"]["sentiment"]
+    return {
+        "generation": table["generation"]["mean"]["value"],
+        "sentiment": sentiment["retention"]["value"],
+        "sentiment_over_chance": sentiment["retention_over_chance"]["value"],
+        "nll": table["language_modelling"]["nll_retention"]["value"],
+    }
