@@ -1,5 +1,6 @@
 """Numbers and verdicts in plain words: a change is called one only where its interval excludes zero."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,22 +102,23 @@ def setting_text(value: Any) -> str:
 
 def answer_lines(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return where the answers that EAVSS looks at come from: one line a source, with its counts."""
-    kinds = {source: [sets[source] for sets in answers.values() if source in sets]
-             for source in ("supplied", "generated")}  # fmt: skip
+    supplied, own = (
+        {name: sources[kind] for name, sources in answers.items() if kind in sources}
+        for kind in ("supplied", "generated")
+    )
     lines = []
-    if kinds["supplied"]:
-        questions = sum(found["questions"] for found in kinds["supplied"])
+    if supplied:
+        questions = sum(found["questions"] for found in supplied.values())
         lines.append(f"supplied with the data: an accepted and a wrong answer to {questions} questions")
-    if kinds["generated"]:
-        total = {
-            key: sum(found[key] for found in kinds["generated"])
-            for key, value in kinds["generated"][0].items()
-            if isinstance(value, int)
-        }
-        judges = listed(dict.fromkeys(found["judge"] for found in kinds["generated"]))
+    if own:
+        total: Counter[str] = Counter()
+        for found in own.values():
+            total.update({key: value for key, value in found.items() if isinstance(value, int)})
+        judges = listed(dict.fromkeys(found["judge"] for found in own.values()))
+        each = listed(f"{name} {found['both_kinds']}" for name, found in own.items())
         lines.append(
             f"the model's own, judged by {judges}: a right and a wrong answer to {total['both_kinds']} of "
-            f"{total['questions']} questions; {total['only_right']} were answered only right, "
+            f"{total['questions']} questions ({each}); {total['only_right']} were answered only right, "
             f"{total['only_wrong']} only wrong, {total['wordless']} without a word. Of {total['answers']} "
             f"answers {total['right']} are right, {total['wrong']} wrong, {total['empty']} empty and "
             f"{total['duplicate']} repeat another"

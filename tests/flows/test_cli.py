@@ -422,6 +422,28 @@ class TestOthers:
         assert result["questions"] == 8
         assert all(row["low"] <= row["high"] for row in result["layers"])
 
+    def test_localize_says_whose_answers_it_read(self, avss, model, data):
+        arguments = ["localize", model, "--data", data, "--sets", "nq", *SETTINGS]
+        assert (
+            "answers supplied with the data: an accepted and a wrong answer to 8 questions"
+            in avss(*arguments).err
+        )
+        own = ["--answers-from", "both", "--set", "collect.judge=contains", "--set", "collect.samples=2"]
+        found = avss(*arguments, *own, "--json")
+        assert found.err == ""
+        counts = found.json["answers"]["nq"]
+        assert counts["supplied"] == {"questions": 8}
+        assert counts["generated"]["questions"] == 8
+        assert counts["generated"]["answers"] == 8 * 3
+        assert "the model's own, judged by contains: a right and a wrong" in avss(*arguments, *own).err
+
+    def test_localize_refuses_answers_from_nowhere(self, refused, model, data):
+        message = refused("localize", model, "--data", data, "--answers-from", "nobody")
+        assert (
+            "collect.answers_from: Input should be 'supplied', 'generated' or 'both' (got 'nobody')"
+            in message
+        )
+
     def test_mitigate_trains_the_most_prone_layers(self, avss, model, data):
         prone = avss("localize", model, "--data", data, "--sets", "nq", "--json", *SETTINGS).json
         found = avss("mitigate", model, "--data", data, "--sets", "nq", "--out", "t", "--json", *SETTINGS)

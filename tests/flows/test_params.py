@@ -233,6 +233,10 @@ def test_all_problems_are_told_at_once(refused):
         "collect.sites=[attentions]",
         "collect.sites=[output, update, output]",
         "collect.sites=output",
+        "collect.answers_from=model",
+        "collect.samples=0",
+        "collect.temperature=0",
+        "collect.judge=fited",
         "data.sets=[]",
         "data.sets=[nq, nq]",
         "data.sets=nq",
@@ -300,6 +304,7 @@ def test_every_registered_name_is_accepted(load):
     for key, names in {
         "score.name": SCORES,
         "localize.reading": READINGS,
+        "collect.judge": [*JUDGES, "default"],
         "evaluate.judge": [*JUDGES, "default"],
     }.items():
         for name in names:

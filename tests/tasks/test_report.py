@@ -451,9 +451,9 @@ def test_where_the_answers_come_from_is_said_with_counts() -> None:
     assert line == "supplied with the data: an accepted and a wrong answer to 11 questions"
     (line,) = answer_lines({"nq": {"generated": OWN}, "sciq": {"generated": OWN | {"judge": "f1"}}})
     assert line == (
-        "the model's own, judged by fitted, f1: a right and a wrong answer to 14 of 80 questions; 6 were "
-        "answered only right, 56 only wrong, 4 without a word. Of 400 answers 60 are right, 180 wrong, "
-        "40 empty and 120 repeat another"
+        "the model's own, judged by fitted, f1: a right and a wrong answer to 14 of 80 questions (nq 7, "
+        "sciq 7); 6 were answered only right, 56 only wrong, 4 without a word. Of 400 answers 60 are "
+        "right, 180 wrong, 40 empty and 120 repeat another"
     )
     assert len(answer_lines({"nq": {"supplied": {"questions": 6}, "generated": OWN}})) == 2
 
