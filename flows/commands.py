@@ -1,7 +1,7 @@
 """What the commands of `avss` run: the same tasks as the stages, for one model in a scratch workspace."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from avss_core.scores import SCORES
 from flows import ROOT, SAMPLE
 from flows.collection import collect_text, dump_answers
 from flows.evaluation import evaluate_checkpoint, machine_of
+from flows.heal import healing_settings
 from flows.localize import localized
 from flows.mitigate import training_settings
 from flows.params import Params
@@ -25,10 +26,12 @@ from flows.score import choice_of
 from flows.speed import timed
 from flows.workspace import Workspace
 from tasks.evaluate import compare_variants
+from tasks.heal import heal_model
 from tasks.mitigate import train_layers
 from tasks.prepare import prepare_data, prepare_model, prepare_text
 from tasks.prune import prune_model
 from tasks.score import choice_stability, score_layers
+from tasks.training import forget
 
 
 @contextmanager
@@ -245,6 +248,36 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
         "after": after,
         "difference": compare_variants(before_answers, after_answers, seed=params.seed),
     }
+
+
+@flow(name="heal-pruned", persist_result=False)
+def heal_pruned(params: Params, teacher: str, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train the pruned model towards the dense one, write the merged checkpoint, and return the record.
+
+    A run that was stopped goes on in a folder beside `out`.
+    """
+    resume = out.absolute().parent / f".{out.name}.training"
+    with _scratch() as workspace:
+        _rows(params, workspace)
+        dense = params.model.model_copy(update={"name": teacher, "revision": None})
+        training, machine = heal_model.fn(
+            _checkpoint(params, workspace),
+            _checkpoint(params.model_copy(update={"model": dense}), Workspace(workspace.root / "teacher")),
+            workspace.prepared,
+            params.data.sets,
+            folder=out,
+            resume=resume,
+            provenance={
+                "model": params.model.name,
+                "revision": params.model.revision,
+                "teacher": Path(teacher).name,
+            },
+            replace=False,
+            say=say,
+            **healing_settings(params),
+        )
+    forget(resume)
+    return {"model": params.model.name, "teacher": teacher, "out": str(out), "training": training} | machine
 
 
 def _own_layers(model: Path, layers: Sequence[int]) -> list[int]:

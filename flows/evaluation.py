@@ -1,4 +1,4 @@
-"""Evaluate one checkpoint on everything; used by the stages evaluate and mitigate and by the command line."""
+"""Evaluate one checkpoint on everything; used by every stage that makes one and by the command line."""
 
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from rich.console import Console
@@ -88,4 +89,18 @@ def change_rows(found: Mapping[str, Any]) -> list[Row]:
         for name, changed in found["difference"].items()
         for figure, change in changed.items()
         if isinstance(change, dict)
+    ]
+
+
+def training_rows(training: Mapping[str, Any]) -> list[Row]:
+    """Return one row for each validation of a training: steps and tokens so far, and the losses."""
+    tokens = list(accumulate(step["tokens"] for step in training["steps"]))
+    return [
+        {
+            "step": epoch["step"],
+            "tokens": tokens[epoch["step"] - 1],
+            "train_loss": epoch["train_loss"],
+            "validation_loss": epoch["validation_loss"],
+        }
+        for epoch in training["history"]
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.logging import get_logger
 from transformers import PreTrainedTokenizerBase
 
 from avss_core.architectures import block_path, depth
@@ -81,6 +82,8 @@ def heal_model(
     numbers = layer_map(student, count)
     chosen = known_layers(range(count) if layers is None else layers, count)
     train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned))
+    for line in _shortages(train):
+        (say or get_logger("training").warning)(line)
     objective = distillation(
         pruned, dense, train.ids, validation.ids, HealingSettings(**settings), layer_map=numbers
     )
@@ -113,6 +116,15 @@ def heal_model(
         "windows": digest_json([train.ids, validation.ids]),
     }
     return record | found.record, found.machine
+
+
+def _shortages(windows: Windows) -> list[str]:
+    """Return a line for each kind of which there is less than asked for."""
+    return [
+        f"heal: {kind} holds {counts['tokens']:,} of the {counts['wanted']:,} tokens that were asked for"
+        for kind, counts in windows.counts.items()
+        if counts["tokens"] < counts["wanted"]
+    ]
 
 
 def mixed(

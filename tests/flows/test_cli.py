@@ -24,7 +24,7 @@ from avss_core.batches import token_stream
 from tasks.texts import read_parts
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "score", "prune", "speed", "evaluate", "localize", "mitigate", "verify", "report")
+COMMANDS = ("run", "score", "prune", "speed", "evaluate", "heal", "localize", "mitigate", "verify", "report")
 
 QUICK = {
     "collect.tokens": 512,
@@ -43,6 +43,11 @@ QUICK = {
     "evaluate.tokens": 128,
     "evaluate.window": 64,
     "evaluate.sentiment_shots": 0,
+    "heal.tokens": 300,
+    "heal.validation_tokens": 100,
+    "heal.window": 100,
+    "heal.rank": 2,
+    "heal.validate_every": 2,
     "localize.resamples": 10,
     "mitigate.epochs": 1,
     "mitigate.layers": 2,
@@ -444,6 +449,27 @@ class TestOthers:
             in message
         )
 
+    def test_heal_says_what_it_takes_and_writes_what_it_promises(self, avss, pruned, model, data):
+        found = avss("heal", pruned, "--teacher", model, "--data", data, "--out", "h", *SETTINGS)
+        assert "\nheal: about " in found.err
+        assert "heal: step 2, train loss " in found.err
+        # A layer has four matrices of 32 x 32 or 32 x 16 and three of 32 x 64, of rank 2 each.
+        assert "h: 4,096 numbers of 4 layers trained on " in found.err
+        assert "heal: text holds 0 of the 120 tokens that were asked for" in found.err
+        assert [row["step"] for row in found.rows] == ["2"]
+        assert float(found.rows[0]["validation_loss"]) > 0
+        certificate = json.loads(Path("h/certificate.json").read_text())
+        assert certificate["layer_map"] == [0, 2, 3, 5]
+        assert avss("verify", "h", "--json").json["passed"] is True
+        assert sorted(path.name for path in Path().iterdir()) == ["h", "pruned"]
+
+    def test_heal_refuses_a_teacher_of_another_vocabulary(self, refused, pruned, tiny, tokenizer, data):
+        folder = Path.cwd().parent / "other"
+        tiny("llama", vocab_size=300).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        found = refused("heal", pruned, "--teacher", folder, "--data", data, "--out", "h", *SETTINGS)
+        assert "a student of 260 words and 4 layers cannot learn from a teacher of 300 words" in found
+
     def test_mitigate_trains_the_most_prone_layers(self, avss, model, data):
         prone = avss("localize", model, "--data", data, "--sets", "nq", "--json", *SETTINGS).json
         found = avss("mitigate", model, "--data", data, "--sets", "nq", "--out", "t", "--json", *SETTINGS)
@@ -751,13 +777,13 @@ def test_verify_needs_a_certificate(refused, bare):
         assert f"{folder} has no certificate.json" in refused("verify", folder)
 
 
-@pytest.mark.parametrize("command", ["prune", "mitigate"])
+@pytest.mark.parametrize("command", ["prune", "heal --teacher none", "mitigate"])
 def test_a_folder_in_use_is_refused_first(refused, command):
     Path("used").mkdir()
     (Path("used") / "thesis.txt").write_text("mine")
-    assert "--out used exists already" in refused(command, "no-such-model", "--out", "used")
+    assert "--out used exists already" in refused(*command.split(), "no-such-model", "--out", "used")
     for out in ("used/thesis.txt", "used/thesis.txt/new"):
-        assert "thesis.txt is a file" in refused(command, "no-such-model", "--out", out)
+        assert "thesis.txt is a file" in refused(*command.split(), "no-such-model", "--out", out)
     assert (Path("used") / "thesis.txt").read_text() == "mine"
 
 
@@ -872,7 +898,7 @@ class TestReport:
 
         calls = []
         monkeypatch.setattr(report, "render", lambda *arguments: calls.append(arguments))
-        for name in ("scores.json", "evaluation", "mitigation"):
+        for name in ("scores.json", "evaluation", "healing", "mitigation"):
             (tmp_path / "run" / "data" / name).mkdir(parents=True)
         found = avss("report", "--workspace", tmp_path / "run", "--set", "seed=5")
         assert (found.code, found.out) == (0, f"{tmp_path / 'run/reports/index.html'}\n")

@@ -265,3 +265,19 @@ def test_a_student_of_one_layer_heals(beside, changed):
     found = _json(beside.healing / "figures.json")["training"]
     assert found["dense_layers"] == [5]
     assert set(found["steps"][0]["terms"]) == {"kl", "hidden"}
+
+
+def test_mitigation_can_start_from_the_healed_model(workspace, beside, changed):
+    from avss_core.digests import write_json
+    from flows.mitigate import mitigate
+
+    for name in ("healed", "healing"):
+        (beside.root / "data" / name).symlink_to(workspace.root / "data" / name)
+    write_json(beside.localization, {"most_prone": [1, 2, 0, 5]})
+    mitigate(changed("mitigate.base=healed", "mitigate.layers=1", "mitigate.pairs=4"), beside.root)
+    certificate = _json(beside.mitigated / "certificate.json")
+    healed = _json(workspace.healed / "certificate.json")
+    assert certificate["layer_map"] == KEPT
+    assert _json(beside.mitigation / "figures.json")["base"] == "healed"
+    same = {name for name, digest in certificate["tensors"].items() if healed["tensors"][name] == digest}
+    assert {int(name.split(".")[2]) for name in certificate["tensors"].keys() - same} == {1}

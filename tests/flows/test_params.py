@@ -172,13 +172,25 @@ def test_a_folder_may_have_any_text_and_sentiment_set(load):
             "evaluate.stride: Input should be greater than or equal to 1 (got 0)",
         ),
         (
+            ["data.source=hub", "data.text=pile", "heal.tokens=199000", "heal.validation_tokens=1000"],
+            "heal: 92288 tokens of text are asked for, and data.characters is 200000: raise it to 553728",
+        ),
+        (
+            ["heal.text=0", "heal.questions=0", "heal.reviews=0"],
+            "heal.reviews: the shares text, questions and reviews are all 0: raise one of them (got 0)",
+        ),
+        (
+            ["mitigate.base=healed", "heal.enabled=false"],
+            "mitigate: the base is the healed model, and heal.enabled is false: set it to true",
+        ),
+        (
             ["data.source=hub", "data.text=pile", "evaluate.tokens=99488"],
             "evaluate: 100000 tokens of text are asked for, and data.characters is 200000: "
             "raise it to 600000",
         ),
     ],
 )
-def test_a_text_or_stride_that_cannot_be_is_refused(refused, changes, problem):
+def test_settings_that_do_not_go_together_are_refused(refused, changes, problem):
     assert refused(*changes) == [problem]
 
 

