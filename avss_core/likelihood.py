@@ -118,18 +118,13 @@ def given_scores(
             without a token scores nan.
     """
     scores = [[math.nan] * len(own) for own in given]
-    # The shortest of each row go together, then the next, so that little is padded.
-    orders = [
-        sorted(filter(own.__getitem__, range(len(own))), key=[len(ids) for ids in own].__getitem__)
-        for own in given
-    ]
-    for turn in range(max(map(len, orders))):
-        places = [order[turn] if turn < len(order) else None for order in orders]
-        ids = [[] if at is None else list(own[at]) for at, own in zip(places, given, strict=True)]
-        means = _means(rows, last, ids)
-        for own, at, mean in zip(scores, places, means, strict=True):
-            if at is not None:
-                own[at] = mean
+    pairs = [(row, place) for row, own in enumerate(given) for place, ids in enumerate(own) if ids]
+    # Those of one length go together, whichever rows they follow, so that little is padded.
+    for group in by_length([given[row][place] for row, place in pairs], len(given)):
+        chosen = [pairs[index] for index in group]
+        means = _means(rows, last, [row for row, _ in chosen], [given[row][place] for row, place in chosen])
+        for (row, place), mean in zip(chosen, means, strict=True):
+            scores[row][place] = mean
     return scores
 
 
@@ -180,15 +175,19 @@ def _score(shared: SharedPrompt, batch: Batch, tokens: Sequence[int]) -> list[tu
 
 
 @torch.inference_mode()
-def _means(rows: Rows, last: Float[Tensor, "batch vocab"], ids: Sequence[Sequence[int]]) -> list[float]:
-    """Return the mean log-probability a token of one continuation a row (nan where a row has none)."""
+def _means(
+    rows: Rows, last: Float[Tensor, "batch vocab"], places: Sequence[int], ids: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the mean log-probability a token of continuations, each of the row at its place."""
     batch = pad(ids)
-    found = [_chances(last.unsqueeze(1), batch.ids[:, :1])]
-    with rows.aside():
-        for start in range(0, batch.ids.shape[1] - 1, _PIECE):
-            stop = min(start + _PIECE, batch.ids.shape[1] - 1)
+    length = batch.ids.shape[1]
+    found = [_chances(last[list(places)].unsqueeze(1), batch.ids[:, :1])]
+    if length > 1:
+        copies = rows.copies(places, length - 1)
+        for start in range(0, length - 1, _PIECE):
+            stop = min(start + _PIECE, length - 1)
             # The mask leaves out padding, whose positions could lie past the model's last.
-            logits = rows.feed(batch.ids[:, start:stop], batch.attention[:, start:stop], stop - start)
+            logits = copies.feed(batch.ids[:, start:stop], batch.attention[:, start:stop], stop - start)
             found.append(_chances(logits, batch.ids[:, start + 1 : stop + 1]))
     chances = torch.cat(found, 1).masked_fill(~batch.attention, 0)
     return (chances.sum(1) / batch.attention.sum(1)).tolist()
