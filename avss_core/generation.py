@@ -61,17 +61,14 @@ def answer_questions(
         ValueError: a prompt and its answer do not fit the model's context, there is no room for an answer, a
             given continuation adds no token, or a logit is not a number.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}; an answer needs room for at least 1 token")
+    encoded = encode_prompts(model, tokenizer, prompts, max_new_tokens)
     if not prompts:
         return []
-    encoded = [encode(tokenizer, prompt) for prompt in prompts]
-    check_room(model, encoded, max_new_tokens)
     texts = given or [()] * len(prompts)
     added = [added_tokens(model, tokenizer, *pair) for pair in zip(prompts, texts, strict=True)]
     spare = max([max_new_tokens, *(len(ids) for own in added for ids in own)])
     shared = SharedPrompt(model, encoded, new_tokens=spare)
-    ends = _end_test(model, tokenizer)
+    ends = end_test(model, tokenizer)
     answers = [Answer("", math.nan)] * len(prompts)
     scores: list[list[float]] = [[]] * len(prompts)
     for chosen in by_length(encoded, batch_size):
@@ -80,7 +77,7 @@ def answer_questions(
             rows = shared.rows(batch)
             last = rows.feed(batch.ids, batch.attention, keep=1)[:, -1]
             scored = given_scores(rows, last, [added[index] for index in chosen])
-            found = _greedy(tokenizer, rows, last, ends, max_new_tokens)
+            found = greedy_answers(tokenizer, rows, last, ends, max_new_tokens)
         for index, answer, own in zip(chosen, found, scored, strict=True):
             answers[index], scores[index] = answer, own
         progress(len(chosen))
@@ -88,7 +85,22 @@ def answer_questions(
     return [replace(answer, given=own) for answer, own in zip(answers, known, strict=True)]
 
 
-def _greedy(
+def encode_prompts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
+) -> list[list[int]]:
+    """Return the token ids of prompts.
+
+    Raises:
+        ValueError: a prompt and its answer do not fit the model's context, or there is no room for an answer.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}; an answer needs room for at least 1 token")
+    encoded = [encode(tokenizer, prompt) for prompt in prompts]
+    check_room(model, encoded, max_new_tokens)
+    return encoded
+
+
+def greedy_answers(
     tokenizer: PreTrainedTokenizerBase,
     rows: Rows,
     last: Float[Tensor, "batch vocab"],
@@ -132,7 +144,7 @@ def _answer(
     return Answer(text, min(1.0, math.exp(sum(scored) / len(scored))))
 
 
-def _end_test(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bool]:
+def end_test(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bool]:
     """Return the test of whether a token ends an answer: it ends a text or a turn, or holds a newline."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}

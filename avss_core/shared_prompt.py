@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from avss_core.architectures import depth
 from avss_core.batches import Batch
 
 
@@ -33,7 +34,7 @@ def check_room(model: PreTrainedModel, sequences: Sequence[Sequence[int]], new_t
     Raises:
         ValueError: the longest does not fit.
     """
-    longest, room = max(map(len, sequences)), context_length(model)
+    longest, room = max(map(len, sequences), default=0), context_length(model)
     if room is not None and longest + new_tokens > room:
         raise ValueError(
             f"a prompt of {longest} tokens and {new_tokens} new ones do not fit the model's "
@@ -104,13 +105,20 @@ class Rows:
         self._mask = self._mask[chosen]
         self._cache.batch_select_indices(chosen.to(self._model.device))
 
-    def copies(self, places: Sequence[int], new_tokens: int) -> "Rows":
-        """Return the rows at places, each as often as it is named, with room to read new tokens."""
-        chosen = torch.tensor(places)
+    def copies(self, places: Sequence[int], new_tokens: int, model: PreTrainedModel | None = None) -> "Rows":
+        """Return the rows at places, each as often as it is named, with room to read new tokens.
+
+        Args:
+            places: of rows.
+            new_tokens: how many the copies may read.
+            model: what reads on, a view with leading blocks of this model alone; None for the model itself.
+        """
+        chosen, reader = torch.tensor(places), model or self._model
         cache = copy.copy(self._cache)
-        on_device = chosen.to(self._model.device)
-        cache.layers = [_copied(layer, on_device, new_tokens) for layer in self._cache.layers]
-        return Rows(self._model, cache, self._mask[chosen])
+        on_device = chosen.to(reader.device)
+        known = self._cache.layers[: depth(reader.config)]
+        cache.layers = [_copied(layer, on_device, new_tokens) for layer in known]
+        return Rows(reader, cache, self._mask[chosen])
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -119,6 +127,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def __init__(self, shared: DynamicLayer, rows: int, room: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rows, self._room, self._filled = rows, room, 0
+        self._whole: tuple[Tensor, ...] = ()
         self._shared = shared.get_seq_length()
         if self._shared and shared.keys is not None and shared.values is not None:
             # One row is written to all: copying broadcasts.
@@ -160,7 +169,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         )
         for whole, held in zip(layer._whole, self._whole, strict=True):
             torch.index_select(held[:, :, : self._filled], 0, rows, out=whole[:, :, : self._filled])
-        layer._show()
+        if self._whole:
+            layer._show()
         return layer
 
     def _show(self) -> tuple[Tensor, Tensor]:
