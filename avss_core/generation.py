@@ -32,6 +32,15 @@ class Answer:
     """Mean log-probability a token of each given continuation; None where the context has no room for it."""
 
 
+Pick = Callable[[Float[Tensor, "rows vocab"], Sequence[int]], Int[Tensor, " rows"]]
+"""Chooses the next token of each row; the rows are told apart by their places in the batch."""
+
+
+def likeliest(last: Float[Tensor, "rows vocab"], _alive: Sequence[int]) -> Int[Tensor, " rows"]:
+    """Return the token with the largest logit of each row."""
+    return last.max(-1).indices
+
+
 def answer_questions(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -64,19 +73,16 @@ def answer_questions(
         ValueError: a prompt and its answer do not fit the model's context, there is no room for an answer, a
             given continuation adds no token, a logit is not a number, or seeds are missing or too many.
     """
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}; an answer needs room for at least 1 token")
+    encoded = encode_prompts(model, tokenizer, prompts, max_new_tokens)
     if sampling is not None and len(sampling.seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts and {len(sampling.seeds)} seeds; each prompt needs one")
     if not prompts:
         return []
-    encoded = [encode(tokenizer, prompt) for prompt in prompts]
-    check_room(model, encoded, max_new_tokens)
     texts = given or [()] * len(prompts)
     added = [added_tokens(model, tokenizer, *pair) for pair in zip(prompts, texts, strict=True)]
     spare = max([max_new_tokens, *(len(ids) for own in added for ids in own)])
     shared = SharedPrompt(model, encoded, new_tokens=spare)
-    ends = _end_test(model, tokenizer)
+    ends = end_test(model, tokenizer)
     answers = [Answer("", math.nan)] * len(prompts)
     scores: list[list[float]] = [[]] * len(prompts)
     for chosen in by_length(encoded, batch_size):
@@ -85,7 +91,7 @@ def answer_questions(
             rows = shared.rows(batch)
             last = rows.feed(batch.ids, batch.attention, keep=1)[:, -1]
             scored = given_scores(rows, last, [added[index] for index in chosen])
-            found = _continue(tokenizer, rows, last, ends, max_new_tokens, _picker(sampling, chosen))
+            found = continued(tokenizer, rows, last, ends, max_new_tokens, _picker(sampling, chosen))
         for index, answer, own in zip(chosen, found, scored, strict=True):
             answers[index], scores[index] = answer, own
         progress(len(chosen))
@@ -93,24 +99,35 @@ def answer_questions(
     return [replace(answer, given=own) for answer, own in zip(answers, known, strict=True)]
 
 
-_Pick = Callable[[Float[Tensor, "rows vocab"], Sequence[int]], Int[Tensor, " rows"]]
-"""Chooses the next token of each row; the rows are told apart by their places in the batch."""
+def encode_prompts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_new_tokens: int
+) -> list[list[int]]:
+    """Return the token ids of prompts.
+
+    Raises:
+        ValueError: a prompt and its answer do not fit the model's context, or there is no room for an answer.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}; an answer needs room for at least 1 token")
+    encoded = [encode(tokenizer, prompt) for prompt in prompts]
+    check_room(model, encoded, max_new_tokens)
+    return encoded
 
 
-def _picker(sampling: Sampling | None, chosen: Sequence[int]) -> _Pick:
+def _picker(sampling: Sampling | None, chosen: Sequence[int]) -> Pick:
     """Return what picks the tokens of a batch of prompts, given by their indices."""
     if sampling is None:
-        return lambda last, _alive: last.max(-1).indices
+        return likeliest
     return TokenNoise(sampling.temperature, [sampling.seeds[index] for index in chosen]).pick
 
 
-def _continue(
+def continued(
     tokenizer: PreTrainedTokenizerBase,
     rows: Rows,
     last: Float[Tensor, "batch vocab"],
     ends: Callable[[int], bool],
     max_new_tokens: int,
-    pick: _Pick,
+    pick: Pick = likeliest,
 ) -> list[Answer]:
     """Return the answers of rows that have read their prompts; `last` predicts the first token."""
     tokens: list[list[int]] = [[] for _ in last]
@@ -149,7 +166,7 @@ def _answer(
     return Answer(text, min(1.0, math.exp(sum(scored) / len(scored))))
 
 
-def _end_test(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bool]:
+def end_test(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bool]:
     """Return the test of whether a token ends an answer: it ends a text or a turn, or holds a newline."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}

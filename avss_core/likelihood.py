@@ -38,16 +38,23 @@ def continuation_log_likelihoods(
         return []
     encoded, starts = zip(*(split_continuation(tokenizer, *pair) for pair in pairs), strict=True)
     check_room(model, encoded, 0)
+    # A last token predicts nothing here, so texts that differ in it alone are read once.
+    pairs_of: dict[tuple[int, ...], list[int]] = {}
+    for index, ids in enumerate(encoded):
+        pairs_of.setdefault(tuple(ids[:-1]), []).append(index)
+    read = list(pairs_of)
     # At least the token before each continuation is run again, since its logits predict the first one.
-    shared = SharedPrompt(model, encoded, at_most=min(starts) - 1)
+    shared = SharedPrompt(model, read, at_most=min(starts) - 1)
     scores: list[tuple[float, int]] = [(math.nan, 0)] * len(pairs)
-    for chosen in by_length(encoded, batch_size):
+    for chosen in by_length(read, batch_size):
         # Padding on the left puts the continuations at the end, so that only their positions need logits.
-        batch = pad([encoded[index][shared.length :] for index in chosen], left=True)
-        tokens = [len(encoded[index]) - starts[index] for index in chosen]
-        for index, score in zip(chosen, _score(shared, batch, tokens), strict=True):
+        batch = pad([read[place][shared.length :] for place in chosen], left=True)
+        scored = [(row, index) for row, place in enumerate(chosen) for index in pairs_of[read[place]]]
+        tokens = [encoded[index][starts[index] :] for _, index in scored]
+        found = _score(shared, batch, [row for row, _ in scored], tokens)
+        for (_, index), score in zip(scored, found, strict=True):
             scores[index] = score
-        progress(len(chosen))
+        progress(len(scored))
     return scores
 
 
@@ -118,18 +125,13 @@ def given_scores(
             without a token scores nan.
     """
     scores = [[math.nan] * len(own) for own in given]
-    # The shortest of each row go together, then the next, so that little is padded.
-    orders = [
-        sorted(filter(own.__getitem__, range(len(own))), key=[len(ids) for ids in own].__getitem__)
-        for own in given
-    ]
-    for turn in range(max(map(len, orders))):
-        places = [order[turn] if turn < len(order) else None for order in orders]
-        ids = [[] if at is None else list(own[at]) for at, own in zip(places, given, strict=True)]
-        means = _means(rows, last, ids)
-        for own, at, mean in zip(scores, places, means, strict=True):
-            if at is not None:
-                own[at] = mean
+    pairs = [(row, place) for row, own in enumerate(given) for place, ids in enumerate(own) if ids]
+    # Those of one length go together, whichever rows they follow, so that little is padded.
+    for group in by_length([given[row][place] for row, place in pairs], len(given)):
+        chosen = [pairs[index] for index in group]
+        means = _means(rows, last, [row for row, _ in chosen], [given[row][place] for row, place in chosen])
+        for (row, place), mean in zip(chosen, means, strict=True):
+            scores[row][place] = mean
     return scores
 
 
@@ -171,24 +173,39 @@ def _chances(
 
 
 @torch.inference_mode()
-def _score(shared: SharedPrompt, batch: Batch, tokens: Sequence[int]) -> list[tuple[float, int]]:
-    """Return the log-likelihood of each row's last tokens, with their number, for a left-padded batch."""
-    longest = max(tokens)
-    logits = shared.rows(batch).feed(batch.ids, batch.attention, longest + 1)[:, :-1]
-    chances = _chances(logits, batch.ids[:, -longest:])
-    return [(float(row[-count:].sum()), count) for row, count in zip(chances, tokens, strict=True)]
+def _score(
+    shared: SharedPrompt, batch: Batch, rows: Sequence[int], tokens: Sequence[Sequence[int]]
+) -> list[tuple[float, int]]:
+    """Return the log-likelihood of tokens, with their number, that the ends of rows predict.
+
+    Args:
+        shared: what the rows of the batch share.
+        batch: left-padded texts up to the last token that predicts.
+        rows: for each continuation, the row that predicts it.
+        tokens: for each continuation, its token ids.
+    """
+    longest = max(map(len, tokens))
+    logits = shared.rows(batch).feed(batch.ids, batch.attention, longest)
+    ids, places = pad(tokens, left=True).ids.to(logits.device), torch.tensor(rows, device=logits.device)
+    picked = logits[places.unsqueeze(1), torch.arange(longest, device=logits.device), ids]
+    chances = (picked - normalisers(logits)[places]).double().cpu()
+    return [(float(row[-len(own) :].sum()), len(own)) for row, own in zip(chances, tokens, strict=True)]
 
 
 @torch.inference_mode()
-def _means(rows: Rows, last: Float[Tensor, "batch vocab"], ids: Sequence[Sequence[int]]) -> list[float]:
-    """Return the mean log-probability a token of one continuation a row (nan where a row has none)."""
+def _means(
+    rows: Rows, last: Float[Tensor, "batch vocab"], places: Sequence[int], ids: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return the mean log-probability a token of continuations, each of the row at its place."""
     batch = pad(ids)
-    found = [_chances(last.unsqueeze(1), batch.ids[:, :1])]
-    with rows.aside():
-        for start in range(0, batch.ids.shape[1] - 1, _PIECE):
-            stop = min(start + _PIECE, batch.ids.shape[1] - 1)
+    length = batch.ids.shape[1]
+    found = [_chances(last[list(places)].unsqueeze(1), batch.ids[:, :1])]
+    if length > 1:
+        copies = rows.copies(places, length - 1)
+        for start in range(0, length - 1, _PIECE):
+            stop = min(start + _PIECE, length - 1)
             # The mask leaves out padding, whose positions could lie past the model's last.
-            logits = rows.feed(batch.ids[:, start:stop], batch.attention[:, start:stop], stop - start)
+            logits = copies.feed(batch.ids[:, start:stop], batch.attention[:, start:stop], stop - start)
             found.append(_chances(logits, batch.ids[:, start + 1 : stop + 1]))
     chances = torch.cat(found, 1).masked_fill(~batch.attention, 0)
     return (chances.sum(1) / batch.attention.sum(1)).tolist()

@@ -1,16 +1,16 @@
 """Prompts that start alike: what they share runs once, and its keys and values serve every batch."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicLayer
 
+from avss_core.architectures import depth
 from avss_core.batches import Batch
 
 
@@ -34,7 +34,7 @@ def check_room(model: PreTrainedModel, sequences: Sequence[Sequence[int]], new_t
     Raises:
         ValueError: the longest does not fit.
     """
-    longest, room = max(map(len, sequences)), context_length(model)
+    longest, room = max(map(len, sequences), default=0), context_length(model)
     if room is not None and longest + new_tokens > room:
         raise ValueError(
             f"a prompt of {longest} tokens and {new_tokens} new ones do not fit the model's "
@@ -105,16 +105,20 @@ class Rows:
         self._mask = self._mask[chosen]
         self._cache.batch_select_indices(chosen.to(self._model.device))
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Forget at the end what is read inside."""
-        mask, cache = self._mask, self._cache
-        self._cache = copy.copy(cache)
-        self._cache.layers = [_branch(layer) for layer in cache.layers]
-        try:
-            yield
-        finally:
-            self._mask, self._cache = mask, cache
+    def copies(self, places: Sequence[int], new_tokens: int, model: PreTrainedModel | None = None) -> "Rows":
+        """Return the rows at places, each as often as it is named, with room to read new tokens.
+
+        Args:
+            places: of rows.
+            new_tokens: how many the copies may read.
+            model: what reads on, a view with leading blocks of this model alone; None for the model itself.
+        """
+        chosen, reader = torch.tensor(places), model or self._model
+        cache = copy.copy(self._cache)
+        on_device = chosen.to(reader.device)
+        known = self._cache.layers[: depth(reader.config)]
+        cache.layers = [_copied(layer, on_device, new_tokens) for layer in known]
+        return Rows(reader, cache, self._mask[chosen])
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
@@ -123,6 +127,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def __init__(self, shared: DynamicLayer, rows: int, room: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rows, self._room, self._filled = rows, room, 0
+        self._whole: tuple[Tensor, ...] = ()
         self._shared = shared.get_seq_length()
         if self._shared and shared.keys is not None and shared.values is not None:
             # One row is written to all: copying broadcasts.
@@ -155,6 +160,19 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._whole = tuple(whole[: len(indices)] for whole in self._whole)
         self._show()
 
+    def copied(self, rows: Tensor, new_tokens: int) -> "RoomyLayer":
+        """Return a layer that holds some rows, each as often as it is named, with room for new tokens."""
+        layer = copy.copy(self)
+        layer._rows, layer._room = len(rows), self._filled + new_tokens
+        layer._whole = tuple(
+            whole.new_empty(len(rows), whole.shape[1], layer._room, whole.shape[3]) for whole in self._whole
+        )
+        for whole, held in zip(layer._whole, self._whole, strict=True):
+            torch.index_select(held[:, :, : self._filled], 0, rows, out=whole[:, :, : self._filled])
+        if self._whole:
+            layer._show()
+        return layer
+
     def _show(self) -> tuple[Tensor, Tensor]:
         """Return what is filled of the memory, and let the layer hold it."""
         keys, values = (whole[:, :, : self._filled] for whole in self._whole)
@@ -172,11 +190,13 @@ def _repeated(layer: Any, rows: int, room: int) -> Any:
     return copied
 
 
-def _branch(layer: Any) -> Any:
-    """Return a layer that can grow while the given one holds what it held."""
-    # These kinds write behind what they hold, or put new tensors in place of the old.
-    light = type(layer) in (RoomyLayer, DynamicLayer, DynamicSlidingWindowLayer)
-    return copy.copy(layer) if light else copy.deepcopy(layer)
+def _copied(layer: Any, rows: Tensor, new_tokens: int) -> Any:
+    """Return a layer with some rows of another one, which stays as it is."""
+    if type(layer) is RoomyLayer:
+        return layer.copied(rows, new_tokens)
+    copied = copy.deepcopy(layer)
+    copied.batch_select_indices(rows)
+    return copied
 
 
 def _slides(model: PreTrainedModel, length: int) -> bool:

@@ -451,3 +451,20 @@ def test_what_all_rows_share_is_not_copied_when_rows_leave():
     assert torch.equal(roomy.keys, expected)
     assert torch.equal(roomy.values, -expected)
     assert roomy.keys.data_ptr() == before
+
+
+def test_rows_are_copied_as_often_as_they_are_named_and_stay_as_they_were():
+    layer = shared_prompt.DynamicLayer()
+    keys = torch.arange(6.0).view(1, 1, 3, 2)
+    layer.update(keys, -keys)
+    roomy = shared_prompt.RoomyLayer(layer, rows=3, room=5)
+    own = torch.arange(6.0).view(3, 1, 1, 2) + 10
+    roomy.update(own, -own)
+    copied = roomy.copied(torch.tensor([2, 0, 2, 2]), new_tokens=1)
+    new = torch.arange(8.0).view(4, 1, 1, 2) + 20
+    copied.update(new, -new)
+    expected = torch.cat([keys.expand(4, -1, -1, -1), own[[2, 0, 2, 2]], new], 2)
+    assert torch.equal(copied.keys, expected)
+    assert torch.equal(copied.values, -expected)
+    assert torch.equal(roomy.keys, torch.cat([keys.expand(3, -1, -1, -1), own], 2))
+    assert roomy.get_seq_length() == 4

@@ -47,6 +47,35 @@ def test_given_answers_score_as_in_a_forward_pass_each(family, batch_size, tiny,
         assert answer.given == pytest.approx(tuple(own), abs=1e-4)
 
 
+def test_given_answers_of_one_length_are_read_together_whichever_prompts_they_follow(tiny_llama, tokenizer):
+    seen = []
+    handle = tiny_llama.model.embed_tokens.register_forward_hook(
+        lambda _m, args, _o: seen.append(tuple(args[0].shape))
+    )
+    given = [[" abcdefg", " a", " gfedcba"], [" b"], []]
+    answer_questions(tiny_llama, tokenizer, ["Q: x", "Q: y", "Q: z"], given=given, max_new_tokens=1)
+    handle.remove()
+    # The shared start, the three prompts' own ends, then all but the last token of 3 and of 1 given answer.
+    lengths = sorted(len(tokenizer(text).input_ids) for own in given for text in own)
+    assert lengths == [2, 2, 8, 8]
+    assert seen == [(1, 3), (3, 1), (3, 7), (1, 7)]
+
+
+def test_texts_that_differ_in_their_last_token_alone_are_read_once(tiny_llama, tokenizer):
+    seen = []
+    handle = tiny_llama.model.embed_tokens.register_forward_hook(
+        lambda _m, args, _o: seen.append(tuple(args[0].shape))
+    )
+    pairs = [("Q: x", "a"), ("Q: yyy", "a"), ("Q: x", "b"), ("Q: x", "bc")]
+    found = continuation_log_likelihoods(tiny_llama, tokenizer, pairs)
+    handle.remove()
+    # The shared start "Q: ", then "x" for two of them, "yyy" and "xb".
+    assert seen == [(1, 3), (3, 3)]
+    alone = [continuation_log_likelihoods(tiny_llama, tokenizer, [pair])[0] for pair in pairs]
+    assert [score for score, _ in found] == pytest.approx([score for score, _ in alone], abs=1e-5)
+    assert [tokens for _, tokens in found] == [1, 1, 1, 2]
+
+
 def test_a_given_answer_longer_than_a_piece_scores_whole(tiny_model, tokenizer):
     text = " " + "abc " * 12
     ((score,),) = [a.given for a in answer_questions(tiny_model, tokenizer, ["Q:"], given=[[text]])]

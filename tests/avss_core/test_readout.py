@@ -55,7 +55,35 @@ def test_each_layer_is_read_through_the_norm_and_the_head(model: PreTrainedModel
 
 def test_the_last_layer_answers_as_the_model_does(model: PreTrainedModel, tokenizer: Any) -> None:
     found = answers_by_layer(model, tokenizer, PROMPTS, layers=[LAYERS - 1], **OPTIONS)
-    assert found == {LAYERS - 1: answer_questions(model, tokenizer, PROMPTS, **OPTIONS)}
+    expected = answer_questions(model, tokenizer, PROMPTS, **OPTIONS)
+    assert [answer.text for answer in found[LAYERS - 1]] == [answer.text for answer in expected]
+    confidences = [answer.confidence for answer in expected]
+    assert [answer.confidence for answer in found[LAYERS - 1]] == pytest.approx(confidences, rel=1e-5)
+
+
+def test_the_prompts_are_read_once_for_all_layers(tiny_llama: PreTrainedModel, tokenizer: Any) -> None:
+    read: list[int] = []
+    for block in blocks(tiny_llama)[:2]:
+        block.register_forward_hook(lambda _block, args, _result: read.append(args[0].shape[1]))
+    answers_by_layer(tiny_llama, tokenizer, ["Q: abc", "Q: xyz"], layers=[0, 1], max_new_tokens=1)
+    for block in blocks(tiny_llama)[:2]:
+        block._forward_hooks.clear()
+    # The shared start and all but the last token by both blocks, then the last one by the first, by both.
+    assert read == [3, 3, 2, 2, 1, 1, 1]
+
+
+@pytest.mark.parametrize("prompts", [["a", "b"], ["ab", "c"]])
+def test_short_prompts_with_nothing_in_common_are_read_out(
+    prompts: list[str], model: PreTrainedModel, tokenizer: Any
+) -> None:
+    found = answers_by_layer(model, tokenizer, prompts, **OPTIONS)
+    for layer, answers in found.items():
+        expected = [naive_tokens(model, tokenizer, prompt, layer) for prompt in prompts]
+        assert [answer.text for answer in answers] == expected, layer
+
+
+def test_no_prompt_gives_no_answer(tiny_llama: PreTrainedModel, tokenizer: Any) -> None:
+    assert answers_by_layer(tiny_llama, tokenizer, [], layers=[1]) == {1: []}
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gpt2", "llama"])
@@ -90,7 +118,7 @@ def test_the_model_is_left_as_it_was(model: PreTrainedModel, tokenizer: Any) -> 
 def test_progress_counts_the_prompts_of_each_layer(tiny_llama: PreTrainedModel, tokenizer: Any) -> None:
     done: list[int] = []
     answers_by_layer(tiny_llama, tokenizer, PROMPTS, layers=[1, 3], progress=done.append, **OPTIONS)
-    assert done == [2, 1, 2, 1]
+    assert done == [2, 2, 1, 1]
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
