@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 
 from avss_core.bootstrap import bootstrap_interval
-from avss_core.summary import changes
+from avss_core.summary import changes, contrast
 
 Answered = Mapping[str, Any]
 """One answer: id, correct (0 or 1) and, for questions, confidence."""
+
+Sets = Mapping[str, Mapping[str, Any]]
+"""A model's answers: name of the set -> a record with the `answers`."""
 
 
 def mean_with_interval(values: Sequence[float | int], seed: int) -> dict[str, float | None]:
@@ -50,6 +53,51 @@ def paired_difference(before: Sequence[Answered], after: Sequence[Answered], see
     found = changes((sure[0], right[0]), (sure[1], right[1]), seed)
     base, kept = sum(right[0]), sum(right[1])
     return {"n": len(sure[0]), **found, "retention": kept / base if base > 0 else None}
+
+
+def difference_to_mean(
+    others: Sequence[Sequence[Answered]], own: Sequence[Answered], seed: int
+) -> dict[str, Any]:
+    """Return one model's figures minus the mean of other models', with paired 95 % bootstrap intervals.
+
+    So a choice is compared with several random draws of it at once.
+
+    Args:
+        others: answers of each of the other models; at least one.
+        own: answers of the model to the same questions.
+        seed: of the resampling.
+
+    Returns:
+        n, and for each figure of `summary.FIGURES` the value, low and high of the difference.
+
+    Raises:
+        ValueError: the questions are not the same, or there is no other model.
+    """
+    if not others:
+        raise ValueError("there is no other model to compare with")
+    weighted = [(1.0, own), *((-1.0 / len(others), rows) for rows in others)]
+    sides = [(weight, paired(own, rows)[1]) for weight, rows in weighted]
+    columns = [
+        (weight, ([row["confidence"] for row in rows], [row["correct"] for row in rows]))
+        for weight, rows in sides
+    ]
+    return {"n": len(own), **contrast(columns, seed)}
+
+
+def differences_by_set(before: Sets, after: Sets, seed: int) -> dict[str, Any]:
+    """Return `paired_difference` of each question set that the second model answered."""
+    return {
+        name: paired_difference(before[name]["answers"], found["answers"], seed)
+        for name, found in after.items()
+    }
+
+
+def differences_to_mean_by_set(others: Sequence[Sets], own: Sets, seed: int) -> dict[str, Any]:
+    """Return `difference_to_mean` of each question set that the model answered."""
+    return {
+        name: difference_to_mean([other[name]["answers"] for other in others], found["answers"], seed)
+        for name, found in own.items()
+    }
 
 
 def paired(before: Sequence[Answered], after: Sequence[Answered]) -> tuple[list[Answered], list[Answered]]:

@@ -123,8 +123,36 @@ class Localisation:
     """An EAVSS reading of each layer with its 95 % interval over questions."""
 
     values: Float[Tensor, " layers"]
-    low: Float[Tensor, " layers"]
-    high: Float[Tensor, " layers"]
+    draws: Float[Tensor, "resamples layers"]
+    """What it is on each resample."""
+
+    @property
+    def low(self) -> Float[Tensor, " layers"]:
+        """The low end of the interval."""
+        return self.draws.quantile(0.025, dim=0)
+
+    @property
+    def high(self) -> Float[Tensor, " layers"]:
+        """The high end of the interval."""
+        return self.draws.quantile(0.975, dim=0)
+
+
+def mean_over_sets(found: Sequence[Localisation]) -> Localisation:
+    """Return the mean of a reading over question sets, each of which counts the same.
+
+    Our reading: answers of one set are alike in length and form, those of two sets are not. Pooled token by
+    token, the set with the longest answers would decide, and a set whose wrong answers are longer than its
+    accepted ones would look like a property of the layers.
+
+    Raises:
+        ValueError: there is no set.
+    """
+    if not found:
+        raise ValueError("there is no question set to take the mean of")
+    return Localisation(
+        torch.stack([each.values for each in found]).mean(0),
+        torch.stack([each.draws for each in found]).mean(0),
+    )
 
 
 def localise(
@@ -158,8 +186,7 @@ def localise(
             f"hallucinated and {len(truthful.ids)} truthful ones of {len(set(asked))} questions"
         )
     draws = function(hallucinated, truthful, question_weights(asked, seed, resamples))
-    low, high = draws.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0)
-    return Localisation(function(hallucinated, truthful), low, high)
+    return Localisation(function(hallucinated, truthful), draws)
 
 
 def question_weights(questions: Sequence[str], seed: int, resamples: int) -> Float[Tensor, "draws pairs"]:

@@ -169,6 +169,17 @@ def train_contrastive(
     )
 
 
+def answer_loss(epoch: Epoch, settings: ContrastiveSettings) -> float:
+    """Return the part of a validation's loss that means the same whichever layers are trained, in nats.
+
+    That is cross entropy + alpha * preference. InfoNCE looks at the trained layers, so losses that hold it
+    are not comparable between choices of layers.
+    """
+    terms = epoch.validation_terms
+    weights = {"cross_entropy": settings.cross_entropy, "preference": settings.alpha}
+    return sum(weight * terms[name] for name, weight in weights.items() if weight)
+
+
 def _scores(model: FrozenPrefix, batch: Batch, last: Tensor, answer: Tensor) -> Tensor:
     """Return the mean log-likelihood of each row's answer; logits are made of the last positions alone."""
     kept = int(answer.sum(1).max()) + 1

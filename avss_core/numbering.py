@@ -16,6 +16,22 @@ def layer_map(folder: Path, layers: int) -> list[int]:
     return [int(layer) for layer in read_json(path)["layer_map"]] if path.is_file() else list(range(layers))
 
 
+def own_layers(layers: Sequence[int], numbers: Sequence[int]) -> list[int]:
+    """Return a checkpoint's own numbers of layers of the dense model, without those that it lost.
+
+    Args:
+        layers: numbered as in the dense model, in any order, which stays.
+        numbers: old number of each layer, as of `layer_map`.
+
+    Raises:
+        ValueError: none of them is left.
+    """
+    own = [numbers.index(layer) for layer in layers if layer in numbers]
+    if not own:
+        raise ValueError(f"none of the layers {list(layers)} of the dense model is left in the checkpoint")
+    return own
+
+
 def check_own_layers(removed: Sequence[int], numbers: Sequence[int]) -> list[int]:
     """Return the numbers of layers to remove in depth order; they are the checkpoint's own.
 

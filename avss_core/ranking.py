@@ -56,12 +56,12 @@ def rank_agreement(scores: Mapping[str, Float[Tensor, " layers"]]) -> dict[str, 
     layers = len(next(iter(scores.values())))
     columns = {**scores, "depth": torch.arange(layers, dtype=torch.float64)}
     return {
-        name: {other: _tau(left.tolist(), right.tolist()) for other, right in columns.items()}
+        name: {other: kendall_tau(left.tolist(), right.tolist()) for other, right in columns.items()}
         for name, left in columns.items()
     }
 
 
-def _tau(left: Sequence[float], right: Sequence[float]) -> float | None:
-    """Return Kendall's tau-b, None where it has no value."""
+def kendall_tau(left: Sequence[float], right: Sequence[float]) -> float | None:
+    """Return Kendall's tau-b of two columns (-1 to 1), None where it has no value: one is constant."""
     tau = float(kendalltau(left, right).statistic)
     return tau if math.isfinite(tau) else None

@@ -1,7 +1,7 @@
 """Disjoint train, validation, calibration and test questions, told apart by a hash and not by their order."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -145,6 +145,21 @@ def check_disjoint(splits: Mapping[str, Splits]) -> None:
                         f"the question {row['question']!r} is in the {other} part of {where} and in the "
                         f"{part} part of {name}: no two parts may share one; make them with split_sets"
                     )
+
+
+def refuse_test_questions(used: Iterable[str], tested: Iterable[str]) -> None:
+    """Return nothing when no question that a choice or a training uses is a test question.
+
+    Raises:
+        ValueError: one is; names it.
+    """
+    keys = {question_key(question) for question in tested}
+    for question in used:
+        if question_key(question) in keys:
+            raise ValueError(
+                f"the question {question!r} is a test question: nothing may be learnt or chosen by it; "
+                "prepare the rows again"
+            )
 
 
 def _check_shares(validation: float, calibration: float) -> None:

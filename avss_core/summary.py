@@ -1,7 +1,7 @@
 """The figures of a model's answers and of two models on the same questions, each with its interval."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -83,17 +83,44 @@ def changes(
     Raises:
         ValueError: there are not as many answers after as before.
     """
-    first, second = answer_columns(*before), answer_columns(*after)
-    if first[0].size != second[0].size:
-        raise ValueError(f"there are {first[0].size} answers before and {second[0].size} after")
+    sizes = [answer_columns(*side)[0].size for side in (before, after)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"there are {sizes[0]} answers before and {sizes[1]} after")
+    return contrast([(1.0, after), (-1.0, before)], seed)
 
-    def change(rows: Any) -> list[Values]:
-        old, new = ([column[rows] for column in columns] for columns in (first, second))
-        return [f(*new) - f(*old) for f in FIGURES.values()]
 
-    resampled = _resampled(first[0].size, seed, change)
+def contrast(
+    sides: Sequence[tuple[float, tuple[Column, Column]]], seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Return a weighted sum of models' figures for each of `FIGURES`, with paired 95 % bootstrap intervals.
+
+    With the weights 1, -1/2 and -1/2: how far the first model is above the mean of the other two. Resamples
+    take the same questions of every model.
+
+    Args:
+        sides: for each model its weight, and confidence and correctness of its answers to the same questions
+            in the same order; at least one.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: the models have not equally many answers.
+    """
+    columns = [(weight, answer_columns(*side)) for weight, side in sides]
+    sizes = {sure.size for _, (sure, _) in columns}
+    if len(sizes) != 1:
+        raise ValueError(f"the models have {sorted(sizes)} answers; expected one number for all")
+    size = sizes.pop()
+
+    def combined(rows: Any) -> list[Values]:
+        drawn = [(weight, (sure[rows], right[rows])) for weight, (sure, right) in columns]
+        return [
+            np.sum([weight * function(*side) for weight, side in drawn], axis=0)
+            for function in FIGURES.values()
+        ]
+
+    resampled = _resampled(size, seed, combined)
     return {
-        name: as_record(figure(rows, *second) - figure(rows, *first), values)
+        name: as_record(float(sum(weight * figure(rows, *side) for weight, side in columns)), values)
         for (name, rows), values in zip(FIGURES.items(), resampled, strict=True)
     }
 

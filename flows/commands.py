@@ -11,7 +11,6 @@ from transformers import AutoConfig
 
 from avss_core.architectures import depth
 from avss_core.models import has_tokenizer
-from avss_core.numbering import layer_map
 from avss_core.pruning import known_layers
 from avss_core.scores import SCORES
 from flows import ROOT, SAMPLE
@@ -218,18 +217,18 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
     with _scratch() as workspace:
         _rows(params, workspace)
         model = _checkpoint(params, workspace)
-        chosen = _dense_numbers(model, layers) if layers else None
+        chosen = None if layers is None else _own_layers(model, layers)
         # Before the training, so that an evaluation that cannot work costs no training.
         before, before_answers = evaluate_checkpoint(params, workspace.prepared, model)
         if chosen is None:
-            chosen = _dense_numbers(model, _localized(params, workspace, model)["most_prone"])
+            most_prone = _localized(params, workspace, model)["most_prone"]
+            chosen = sorted(most_prone[: params.mitigate.layers])
         training = train_layers(
             model,
             workspace.prepared,
             params.data.sets,
             chosen,
             **machine_of(params),
-            layers=len(layers) if layers else params.mitigate.layers,
             pairs=params.mitigate.pairs,
             settings=training_settings(params),
             folder=out,
@@ -247,13 +246,10 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
     }
 
 
-def _dense_numbers(model: Path, layers: Sequence[int]) -> list[int]:
-    """Return what the layers of a checkpoint were called in the dense model: training names them so.
+def _own_layers(model: Path, layers: Sequence[int]) -> list[int]:
+    """Return layers of a checkpoint, numbered as it numbers them, in depth order.
 
     Raises:
         ValueError: the model has no such layer, or one is named twice.
     """
-    count = depth(AutoConfig.from_pretrained(model))
-    known_layers(layers, count)
-    numbers = layer_map(model, count)
-    return [numbers[layer] for layer in layers]
+    return known_layers(layers, depth(AutoConfig.from_pretrained(model)))

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from avss_core.controls import CONTROLS
 from avss_core.judges import JUDGES
 from avss_core.localization import READINGS
 from avss_core.scores import SCORES
@@ -213,6 +214,13 @@ class Mitigate(Section):
     gamma: Weight
     temperature: Positive
     patience: Count
+    controls: Annotated[list[str], Distinct]
+    random_draws: Count
+
+    @field_validator("controls")
+    @classmethod
+    def _controls(cls, value: list[str]) -> list[str]:
+        return [_known(name, CONTROLS, "control") for name in value]
 
 
 class Gates(Section):

@@ -70,6 +70,10 @@ class Workspace:
         """History, figures and answers of the mitigated model."""
         return self.root / "data" / "mitigation"
 
+    def control(self, name: str) -> Path:
+        """A control's checkpoint while it is measured."""
+        return self.root / "data" / "controls" / name
+
     @property
     def gates(self) -> Path:
         """What the last word on the run was."""

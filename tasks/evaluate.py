@@ -8,7 +8,8 @@ from typing import Any
 from prefect import task
 
 from avss_core.batches import token_stream
-from avss_core.comparison import mean_with_interval, paired_difference
+from avss_core.comparison import differences_by_set, mean_with_interval
+from avss_core.divergence import text_divergence
 from avss_core.perplexity import language_modelling
 from avss_core.retention import retention_table
 from avss_core.sentiment import balanced_demonstrations, sentiment_probabilities
@@ -47,6 +48,20 @@ def text_loss(
         "window_means": list(found.window_means),
         **found.perplexities(),
     }
+
+
+@unit("divergence")
+def divergence(
+    base: Path, model: Path, text: Path, *, dtype: str, device: str, tokens: int, window: int
+) -> dict[str, Any]:
+    """Return the KL divergence of a model from the one that it was trained from, on the test text."""
+    # The base comes first, so that the model stays in memory for what else is measured of it.
+    network, tokenizer = model_at(base, dtype, device)
+    trained, _ = model_at(model, dtype, device)
+    ids = token_stream(tokenizer, read_documents(text), tokens + 1)
+    with progress("divergence from the base", max(1, len(ids) - 1) // window) as advance:
+        means = text_divergence(network, trained, ids, window=window, progress=advance)
+    return {"tokens": len(ids) - 1, "window": window, "window_means": list(means)}
 
 
 @unit("sentiment")
@@ -129,10 +144,7 @@ def summarise_layers(sets: Mapping[str, Mapping[str, Any]], *, seed: int) -> dic
 @task(name="compare-variants")
 def compare_variants(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
     """Return, for each set, after minus before on the same questions with paired intervals."""
-    return {
-        name: paired_difference(before["sets"][name]["answers"], found["answers"], seed)
-        for name, found in after["sets"].items()
-    }
+    return differences_by_set(before["sets"], after["sets"], seed)
 
 
 @task(name="retention")

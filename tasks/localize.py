@@ -10,7 +10,14 @@ from prefect import task
 from torch import Tensor
 
 from avss_core.digests import read_json
-from avss_core.localization import READINGS, find_reading, localise, probe_auroc
+from avss_core.localization import (
+    READINGS,
+    Localisation,
+    find_reading,
+    localise,
+    mean_over_sets,
+    probe_auroc,
+)
 from avss_core.ranking import rank_agreement
 from avss_core.samples import SampleActivations, load_samples
 from tasks.rows import Row, read_prepared
@@ -27,18 +34,23 @@ def localize_layers(
 
     All figures come from train and validation questions; the probe is fitted on the first and measured on the
     second, and has no value where one of them lacks answers. Intervals are over questions, of which one may
-    have a supplied and a generated pair of answers. Beside the readings of all pairs stand those of each set,
-    and of each source where there are both, as far as they have two questions.
+    have a supplied and a generated pair of answers. The readings are means over the question sets; beside
+    them stand those of each set, and of each source where there are both, as far as they have two questions.
     """
     samples = load_samples(activations / f"{site}.safetensors")
     rows = read_prepared(activations / "samples.jsonl")
+    everything = list(range(len(rows)))
 
-    def measured(part: list[int]) -> Readings:
-        return _readings(samples, rows, part, resamples, seed)
+    def measured(part: list[int]) -> dict[str, Localisation]:
+        return _localised(samples, rows, part, resamples, seed)
 
-    found = measured(list(range(len(rows))))
-    sources = _parts(rows, "source")
-    by_source = {name: measured(part) for name, part in sources.items()} if len(sources) > 1 else {}
+    def over_sets(part: list[int]) -> Readings:
+        found = [measured(own) for own in _parts(rows, "set", part).values()] or [measured(part)]
+        return _record({name: mean_over_sets([own[name] for own in found]) for name in READINGS})
+
+    found = over_sets(everything)
+    sources = _parts(rows, "source", everything)
+    by_source = {name: over_sets(part) for name, part in sources.items()} if len(sources) > 1 else {}
     probe = _probe(samples, rows)
     chosen = found[reading]["values"]
     return {
@@ -49,7 +61,7 @@ def localize_layers(
         "questions": _questions(rows),
         "pairs": len(rows) // 2,
         "readings": found,
-        "sets": {name: measured(part) for name, part in _parts(rows, "set").items()},
+        "sets": {name: _record(measured(part)) for name, part in _parts(rows, "set", everything).items()},
         "sources": by_source,
         "source_agreement": _between(by_source),
         "probe_auroc": [None if math.isnan(value) else value for value in probe.tolist()],
@@ -59,28 +71,32 @@ def localize_layers(
     }
 
 
-def _readings(
+def _localised(
     samples: SampleActivations, rows: list[Row], part: list[int], resamples: int, seed: int
-) -> Readings:
-    """Return every reading of some rows with its interval; the rows hold whole pairs, in their order."""
+) -> dict[str, Localisation]:
+    """Return every reading of some rows, which hold whole pairs, in their order."""
     wrong, right = ([i for i in part if rows[i]["hallucinated"] is kind] for kind in (True, False))
     hallucinated, truthful = samples.select(torch.tensor(wrong)), samples.select(torch.tensor(right))
     asked = [rows[i]["question"] for i in wrong]
-    found = {
+    return {
         name: localise(hallucinated, truthful, name, questions=asked, seed=seed, resamples=resamples)
         for name in READINGS
     }
+
+
+def _record(found: Mapping[str, Localisation]) -> Readings:
+    """Return readings as JSON values."""
     return {
         name: {end: getattr(each, end).tolist() for end in ("values", "low", "high")}
         for name, each in found.items()
     }
 
 
-def _parts(rows: list[Row], field: str) -> dict[str, list[int]]:
-    """Return the rows of each value of a field that has two questions or more."""
+def _parts(rows: list[Row], field: str, of: list[int]) -> dict[str, list[int]]:
+    """Return those of some rows with each value of a field that has two questions or more."""
     parts: dict[str, list[int]] = {}
-    for i, row in enumerate(rows):
-        parts.setdefault(row[field], []).append(i)
+    for i in of:
+        parts.setdefault(rows[i][field], []).append(i)
     return {name: part for name, part in parts.items() if _questions([rows[i] for i in part]) > 1}
 
 

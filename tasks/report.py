@@ -10,10 +10,12 @@ from markupsafe import Markup
 from prefect import task
 
 from avss_core.activations import SITES
+from avss_core.controls import CONTROLS
 from avss_core.digests import folder_written_whole, read_json, write_json, write_text
 from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
+from tasks.control_wording import control_verdicts, trainings
 from tasks.figures import write_figures
 from tasks.wording import (
     MORE_FIGURES,
@@ -142,6 +144,7 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
         "pruned": evaluation["pruned_against_dense"],
         "mitigated": mitigation["mitigated_against_base"],
     }
+    controls = mitigation["controls"]
     return _known(
         {
             **{
@@ -151,6 +154,17 @@ def summarise(found: Mapping[str, Any]) -> dict[str, Any]:
                 }
                 for variant, figures in variants.items()
             },
+            "controls": {
+                name: {
+                    "divergence": found["divergence"]["value"],
+                    "sets": {
+                        set_name: {figure: entries[figure]["value"] for figure in _SUMMARY_FIGURES}
+                        for set_name, entries in found["figures"]["sets"].items()
+                    },
+                }
+                for name, found in controls.items()
+            },
+            "divergence": mitigation["divergence"]["value"],
             "layers": {"dense": found["card"]["layers"], "pruned": len(found["pruned"]["layer_map"])},
             "parameters": {name: found[key]["parameters"] for name, key in
                            (("dense", "card"), ("pruned", "pruned"), ("mitigated", "mitigated"))},
@@ -196,7 +210,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         **found,
         **_derived(found),
         figures={name: Markup(svg) for name, svg in figures.items()},
-        verdicts=verdicts(found),
+        verdicts=[*verdicts(found), *control_verdicts(found["mitigation"])],
         figure_names=NAMES,
         answer_lines=answer_lines,
         figure_text=figure_text,
@@ -221,5 +235,9 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         "more_figures": tuple(MORE_FIGURES.items()),
         "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
         "certain": [layer for layer, low in enumerate(contrast["low"]) if low > 0],
+        "trainings": trainings(mitigation),
+        "missing_controls": {
+            name: what for name, what in CONTROLS.items() if name not in mitigation["against_controls"]
+        },
         "best": min(mitigation["training"]["history"], key=lambda epoch: epoch["validation_loss"]),
     }

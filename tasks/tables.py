@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.digests import read_json
-from tasks.wording import retentions
+from tasks.control_wording import trainings
+from tasks.wording import NAMES, direction, retentions
 
 FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
 
@@ -17,6 +18,8 @@ def markdown_tables(scores: Path, evaluation: Path, mitigation: Path) -> str:
     )
     variants = {"dense": figures["dense"], "pruned": figures["pruned"], "mitigated": mended["mitigated"]}
     parts = [_removals(scored), _questions(variants), _language(variants), _retention(figures["retention"])]
+    if mended["controls"]:
+        parts += [_trainings(mended, figures[mended["base"]]), _controls(mended)]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -111,6 +114,47 @@ def _language(variants: Mapping[str, Any]) -> list[str]:
             f"{_number(feeling['predicted_positive'])} |"
         )
     return lines
+
+
+def _trainings(mended: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Return the table of what was trained, and how far it moved from the base."""
+    lines = [
+        "| training | layers (of the dense model) | rank | numbers trained | steps | token perplexity, "
+        "times the base's | KL from the base (nats a token) | answered |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    before = base["language_modelling"]["token_perplexity"]
+    for name, found in trainings(mended).items():
+        training, after = found["training"], found["figures"]["language_modelling"]["token_perplexity"]
+        lines.append(
+            f"| {name} | {', '.join(map(str, training['dense_layers']))} | {training['rank']} | "
+            f"{training['parameters']:,} | {training['steps']} | {after / before:.3f} | "
+            f"{found['divergence']['value']:.3f} | {found['answered']:.3f} |"
+        )
+    return lines
+
+
+def _controls(mended: Mapping[str, Any]) -> list[str]:
+    """Return each training's change from the base and the mitigation's difference to its controls."""
+    lines = [
+        f"| set | {' | '.join(('difference', *NAMES.values()))} |",
+        "| --- " * (len(NAMES) + 2) + "|",
+    ]
+    for name in mended["mitigated_against_base"]:
+        rows = {f"{each} - {mended['base']}": found["against_base"][name]
+                for each, found in trainings(mended).items()}  # fmt: skip
+        rows |= {f"mitigated - {control}": sets[name] for control, sets in mended["against_controls"].items()}
+        for place, (label, entries) in enumerate(rows.items()):
+            cells = [_certain(figure, entries[figure]) for figure in NAMES]
+            lines.append(f"| {name if place == 0 else ''} | {label} | {' | '.join(cells)} |")
+    return lines
+
+
+def _certain(figure: str, entry: Mapping[str, Any]) -> str:
+    """Return a difference, in bold type where its interval leaves zero out."""
+    if entry["value"] is None:
+        return "-"
+    return _interval(entry) if direction(figure, entry) == "same" else f"**{_interval(entry)}**"
 
 
 def _number(value: float | None) -> str:

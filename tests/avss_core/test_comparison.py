@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from avss_core.calibration import accuracy_at, ece
-from avss_core.comparison import mean_with_interval, paired, paired_difference, paired_means
+from avss_core.comparison import (
+    difference_to_mean,
+    mean_with_interval,
+    paired,
+    paired_difference,
+    paired_means,
+)
 from avss_core.summary import FIGURES
 
 
@@ -53,3 +59,19 @@ def test_other_questions_are_refused() -> None:
         paired_difference(before, after, seed=0)
     with pytest.raises(ValueError, match="only one has any"):
         paired([], [])
+
+
+def test_the_difference_to_the_mean_of_others() -> None:
+    own, *others = (answers(30, seed=seed) for seed in range(4))
+    single = paired_difference(others[0], own, seed=0)
+    assert difference_to_mean(others[:1], own, seed=0) == {
+        k: v for k, v in single.items() if k != "retention"
+    }
+    assert difference_to_mean([others[0]] * 3, own, seed=0)["accuracy"] == pytest.approx(single["accuracy"])
+    found = difference_to_mean(others, own, seed=0)
+    alone = [paired_difference(rows, own, seed=0)["brier"]["value"] for rows in others]
+    assert found["brier"]["value"] == pytest.approx(sum(alone) / 3)
+    with pytest.raises(ValueError, match="there is no other model"):
+        difference_to_mean([], own, seed=0)
+    with pytest.raises(ValueError, match=r"only one has \['q3'\]"):
+        difference_to_mean([answers(4, seed=0)], answers(3, seed=1), seed=0)

@@ -15,6 +15,7 @@ from avss_core.localization import (
     eavss_paired,
     find_reading,
     localise,
+    mean_over_sets,
     probe_auroc,
     question_weights,
     variance_over_sparsity,
@@ -273,3 +274,50 @@ def test_two_pairs_of_one_question_are_one_question():
     two = random_dump(7, samples=2)
     with pytest.raises(ValueError, match="got 2 hallucinated and 2 truthful ones of 1 questions"):
         localise(two, two, "eavss", questions=["a", "a"], seed=0)
+
+
+def test_the_mean_over_sets_counts_each_set_once_however_many_questions_it_has():
+    small, large = (
+        localise(*(random_dump(seed + kind, samples=count) for kind in (0, 50)), "eavss_contrast", seed=0)
+        for seed, count in ((0, 3), (1, 40))
+    )
+    found = mean_over_sets([small, large])
+    assert torch.equal(found.values, (small.values + large.values) / 2)
+    drawn = (small.draws + large.draws) / 2
+    assert torch.equal(found.low, drawn.quantile(0.025, dim=0))
+    assert torch.equal(found.high, drawn.quantile(0.975, dim=0))
+    alone = mean_over_sets([large])
+    assert torch.equal(alone.values, large.values)
+    assert torch.equal(alone.low, large.low)
+    with pytest.raises(ValueError, match="no question set"):
+        mean_over_sets([])
+
+
+def test_long_answers_of_one_set_do_not_decide_for_the_others():
+    # In the long set the wrong answers vary less, in the short one more, by the same factor.
+    def constant(variance: float, tokens: int) -> SampleActivations:
+        value = torch.tensor([variance**0.5, -(variance**0.5)]).repeat(tokens, 1, 1)
+        return of_values([value, value], 0.5)
+
+    long = localise(constant(1.0, 50), constant(4.0, 50), "eavss_contrast", seed=0)
+    short = localise(constant(4.0, 2), constant(1.0, 2), "eavss_contrast", seed=0)
+    assert mean_over_sets([long, short]).values.tolist() == pytest.approx([0.0])
+    pooled = localise(
+        of_values(
+            [
+                torch.ones(50, 1, 2) * torch.tensor([1.0, -1.0]),
+                torch.ones(2, 1, 2) * torch.tensor([2.0, -2.0]),
+            ],
+            0.5,
+        ),
+        of_values(
+            [
+                torch.ones(50, 1, 2) * torch.tensor([2.0, -2.0]),
+                torch.ones(2, 1, 2) * torch.tensor([1.0, -1.0]),
+            ],
+            0.5,
+        ),
+        "eavss_contrast",
+        seed=0,
+    )
+    assert pooled.values.item() < -1

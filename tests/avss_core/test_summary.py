@@ -19,7 +19,7 @@ from avss_core.calibration import (
     ece,
     reliability,
 )
-from avss_core.summary import CURVE_POINTS, FIGURES, SMALL_N, changes, summarise
+from avss_core.summary import CURVE_POINTS, FIGURES, SMALL_N, changes, contrast, summarise
 
 ONE_BY_ONE: dict[str, Callable[..., float]] = {
     "accuracy": partial(accuracy_at, share=1.0),
@@ -141,3 +141,23 @@ def test_changes_of_the_same_answers_are_zero_and_of_swapped_ones_turn_around() 
 def test_changes_need_as_many_answers_after_as_before() -> None:
     with pytest.raises(ValueError, match="there are 3 answers before and 4 after"):
         changes(sample(3, seed=0), sample(4, seed=0), seed=0)
+
+
+def test_a_contrast_is_linear_in_the_figures_of_each_resample() -> None:
+    first, second, third = (sample(60, seed=seed) for seed in (0, 1, 2))
+    found = contrast([(1.0, first), (-0.5, second), (-0.5, third)], seed=3)
+    for name, function in ONE_BY_ONE.items():
+
+        def over_mean(a, b, c, d, e, f, function=function):
+            return function(a, b) - (function(c, d) + function(e, f)) / 2
+
+        low, high = bootstrap_interval(over_mean, *first, *second, *third, seed=3)
+        expected = {"value": over_mean(*first, *second, *third), "low": low, "high": high}
+        assert found[name] == pytest.approx(expected), name
+
+
+def test_a_contrast_needs_equally_many_answers() -> None:
+    with pytest.raises(ValueError, match=r"the models have \[3, 4\] answers"):
+        contrast([(1.0, sample(3, seed=0)), (-1.0, sample(4, seed=0))], seed=0)
+    with pytest.raises(ValueError, match=r"the models have \[\] answers"):
+        contrast([], seed=0)

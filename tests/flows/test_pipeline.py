@@ -42,6 +42,8 @@ QUICK = {
     "mitigate.pairs": 4,
     "mitigate.epochs": 1,
     "mitigate.batch_size": 4,
+    "mitigate.controls": "[cross_entropy, random, lowest, all]",
+    "mitigate.random_draws": 2,
 }
 
 
@@ -210,6 +212,48 @@ def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(work
     certificate = _json(workspace / "data/mitigated/certificate.json")
     trained = {name for name in certificate["tensors"] if name not in certificate["source_tensors"]}
     assert {int(name.split(".")[2]) for name in trained} == set(training["layers"])
+
+
+def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoint(workspace):
+    found = _json(workspace / "data/mitigation/figures.json")
+    own, controls = found["training"], {name: c["training"] for name, c in found["controls"].items()}
+    assert list(controls) == ["cross_entropy", "random_1", "random_2", "lowest", "all"]
+    assert controls["cross_entropy"]["layers"] == own["layers"]
+    assert not {"preference", "info_nce"} & controls["cross_entropy"]["history"][0]["train_terms"].keys()
+    prone = _json(workspace / "data/localization.json")["most_prone"]
+    assert controls["lowest"]["layers"] == sorted(prone[-2:])
+    assert controls["all"]["layers"] == list(range(6))
+    for training in controls.values():
+        assert training["train_rows"] == own["train_rows"]
+        assert training["steps"] == own["steps"]
+        assert training["parameters"] == pytest.approx(own["parameters"], rel=0.2)
+    assert all(control["divergence"]["value"] > 0 for control in found["controls"].values())
+    assert found["against_controls"].keys() == {"cross_entropy", "random", "lowest", "all"}
+    assert found["localization_against_training"]["trainings"] == [
+        "mitigated", "random_1", "random_2", "lowest",
+    ]  # fmt: skip
+    assert not (workspace / "data/controls").exists() or not list((workspace / "data/controls").iterdir())
+
+
+def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path):
+    import shutil
+
+    from tasks.mitigate import train_layers
+
+    prepared = tmp_path / "prepared"
+    shutil.copytree(workspace / "data/prepared", prepared)
+    row = (prepared / "nq/test.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    question = json.loads(row)["question"]
+    path = prepared / "nq/validation.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows[0]["question"] = f"  {question.upper()}?"
+    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    with pytest.raises(ValueError, match="is a test question: nothing may be learnt or chosen by it"):
+        train_layers.fn(
+            workspace / "data/dense", prepared, ["nq"], [1], dtype="float32", device="cpu", pairs=4,
+            settings={}, folder=tmp_path / "out", provenance={}, replace=False,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
 
 
 def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):

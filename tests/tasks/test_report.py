@@ -12,6 +12,7 @@ import torch
 from avss_core.digests import digest_path, write_json
 from avss_core.moments import Moments
 from avss_core.statistics import BLOCK_FIGURES, TOKEN_FIGURES, LayerStatistics, SiteStatistics
+from tasks.control_wording import control_verdicts
 from tasks.figures import DRAWINGS
 from tasks.report import write_report
 from tasks.wording import (
@@ -156,10 +157,23 @@ def records() -> Records:
         "mitigated/certificate.json": certificate([0, 1, 2, 3], 1000, {"base": "dense"}),
         "mitigation/figures.json": {
             "base": "dense", "mitigated": variant(0.5, 3.01), "mitigated_against_base": changes(),
-            "training": {"layers": [2], "dense_layers": [2], "train_pairs": 9, "validation_pairs": 3,
-                         "history": [{"epoch": n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
-                                      "validation_preference": 0.5} for n in (1, 2)]}},
+            "training": training([2]), "divergence": entry(0.02),
+            "controls": {name: {"training": training(layers), "figures": variant(0.5, 3.02),
+                                "against_base": changes(), "divergence": entry(0.03)}
+                         for name, layers in (("random_1", [0]), ("random_2", [1]))},
+            "against_controls": {"random": changes(accuracy=entry(0.1))},
+            "localization_against_training": {"trainings": ["mitigated", "random_1", "random_2"],
+                                              "tau": {"eavss": None, "eavss_contrast": 0.333}}},
     }  # fmt: skip
+
+
+def training(layers: list[int]) -> Records:
+    """The record of a training."""
+    history = [{"epoch": n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
+                "validation_preference": 0.5} for n in (1, 2)]  # fmt: skip
+    return {"layers": layers, "dense_layers": layers, "rank": 8, "parameters": 96, "steps": 4,
+            "train_pairs": 9, "validation_pairs": 3, "skipped": {"no wrong answer": 2}, "best_loss": 1.5,
+            "history": history}  # fmt: skip
 
 
 @pytest.fixture
@@ -385,8 +399,10 @@ def test_set_names_with_dollar_signs_are_drawn(records: Records, render: Any, tm
         sets["a$b$\\c"] = sets.pop("nq")
     manifest = records["prepared/manifest.json"]["sets"]
     manifest["a$b$\\c"] = manifest.pop("nq")
-    records["mitigation/figures.json"]["mitigated_against_base"].pop("nq")
-    records["mitigation/figures.json"]["mitigated"]["sets"].pop("nq")
+    mitigation = records["mitigation/figures.json"]
+    mitigation["mitigated_against_base"].pop("nq")
+    mitigation["mitigated"]["sets"].pop("nq")
+    mitigation["controls"], mitigation["against_controls"] = {}, {}
     render(draw=True)
     assert "a$b$\\c" in (tmp_path / "reports" / "figures" / "pruning.svg").read_text(encoding="utf-8")
 
@@ -568,3 +584,42 @@ def test_figures_have_their_unit() -> None:
     assert interval_text("brier", entry(0.5)) == "[0.450, 0.550]"
     assert change_text("accuracy", entry(0.25)) == "+25.0\u00a0points [20.0, 30.0]"
     assert change_text("ece", {"value": 1e-6, "low": -1e-6, "high": 2e-6}) == "0.000 [0.000, 0.000]"
+
+
+def test_the_controls_are_shown_with_the_verdict_that_follows_from_the_intervals(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    against = {figure: {"value": 0.0, "low": -0.1, "high": 0.1} for figure in FIGURES}
+    sure = {
+        "accuracy": {"value": 0.2, "low": 0.1, "high": 0.3},
+        "ece": {"value": 0.2, "low": 0.1, "high": 0.3},
+    }
+    first, second, third = SETS[:3]
+    sets = {first: {**against, "brier": {"value": -0.2, "low": -0.3, "high": -0.1}},
+            second: against, third: {**against, **sure}}  # fmt: skip
+    records["mitigation/figures.json"]["against_controls"] = {"random": sets}
+    (verdict,) = control_verdicts(records["mitigation/figures.json"])
+    assert verdict.text == (
+        "Choosing layers by EAVSS, against layers drawn at random (mean of 2 draws): "
+        f"better on {first}; better in some figures and worse in others on {third}; "
+        f"no better, within the intervals, on {second}."
+    )
+    assert verdict.tone == "fact"
+    assert verdict.details[0].startswith(
+        f"{first}: Brier score \u22120.200 [\u22120.300, \u22120.100]; not certain:"
+    )
+    assert verdict.details[2].startswith(f"{third}: accuracy +20.0")
+    records["mitigation/figures.json"]["against_controls"] = {"lowest": {first: sets[first], second: against}}
+    (verdict,) = control_verdicts(records["mitigation/figures.json"])
+    assert verdict.tone == "better"
+    records["mitigation/figures.json"]["against_controls"] = {"all": {second: against}}
+    (verdict,) = control_verdicts(records["mitigation/figures.json"])
+    assert verdict.tone == "same"
+    assert "at a lower rank: no better, within the intervals, on" in verdict.text
+    render()
+    page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "random_2" in page
+    assert "as many layers drawn at random" in page
+    assert "eavss_contrast 0.33" in page
+    assert "2 pairs: no wrong answer" in page
+    assert "Not trained beside the chosen layers: cross_entropy" in page

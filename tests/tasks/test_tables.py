@@ -3,6 +3,7 @@ import json
 import pytest
 
 from tasks.tables import markdown_tables, speed_table
+from tasks.wording import NAMES
 
 
 def _entry(value):
@@ -12,7 +13,9 @@ def _entry(value):
 def _model(accuracy):
     figures = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
     return {
-        "sets": {"nq": {name: _entry(accuracy) for name in figures} | {"n": 7, "judge": "f1"}},
+        "sets": {
+            "nq": {name: _entry(accuracy) for name in figures} | {"n": 7, "judge": "f1", "answered": 0.75}
+        },
         "language_modelling": {"token_perplexity": 12.34, "word_perplexity": 56.78},
         "sentiment": {"accuracy": _entry(0.5), "predicted_positive": None},
     }
@@ -45,7 +48,18 @@ def run(tmp_path):
     (tmp_path / "scores.json").write_text(json.dumps(scores))
     both = {"dense": _model(0.25), "pruned": _model(0.125), "retention": _kept()}
     (tmp_path / "evaluation/figures.json").write_text(json.dumps(both))
-    (tmp_path / "mitigation/figures.json").write_text(json.dumps({"mitigated": _model(0.5)}))
+    change = {"nq": dict.fromkeys(NAMES, _entry(0.05)) | {"accuracy": _entry(0.25)}}
+    training = {"dense_layers": [1, 2], "rank": 8, "parameters": 1234, "steps": 5}
+    mitigated = {
+        "base": "dense",
+        "training": training,
+        "mitigated": _model(0.5),
+        "mitigated_against_base": change,
+        "divergence": _entry(0.25),
+        "controls": {},
+        "against_controls": {},
+    }
+    (tmp_path / "mitigation/figures.json").write_text(json.dumps(mitigated))
     return tmp_path
 
 
@@ -64,6 +78,28 @@ def test_every_line_of_a_table_has_the_cells_of_its_head(run):
     assert len(tables) == 4
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_the_controls_have_two_tables(run):
+    path = run / "mitigation/figures.json"
+    found = json.loads(path.read_text())
+    change = found["mitigated_against_base"]
+    control = {"training": found["training"], "figures": _model(0.5), "against_base": change}
+    found["controls"] = {"lowest": control | {"divergence": _entry(0.5)}}
+    found["against_controls"] = {"lowest": change}
+    path.write_text(json.dumps(found))
+    tables = markdown_tables(run / "scores.json", run / "evaluation", run / "mitigation").split("\n\n")
+    assert tables[4].splitlines()[2:] == [
+        "| mitigated | 1, 2 | 8 | 1,234 | 5 | 1.000 | 0.250 | 0.750 |",
+        "| lowest | 1, 2 | 8 | 1,234 | 5 | 1.000 | 0.500 | 0.750 |",
+    ]
+    rest = " | ".join(["+0.050 [-0.050, +0.150]"] * 4)
+    assert tables[5].splitlines()[2:] == [
+        f"| nq | mitigated - dense | **+0.250 [+0.150, +0.350]** | {rest} |",
+        f"|  | lowest - dense | **+0.250 [+0.150, +0.350]** | {rest} |",
+        f"|  | mitigated - lowest | **+0.250 [+0.150, +0.350]** | {rest} |",
+    ]
+    assert all(len({line.count("|") for line in table.splitlines()}) == 1 for table in tables)
 
 
 def test_a_missing_file_is_named(run):

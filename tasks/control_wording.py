@@ -1,0 +1,98 @@
+"""What the controls of the mitigation say, in sentences that follow from the intervals."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from avss_core.controls import CONTROLS
+from tasks.wording import NAMES, Verdict, change_text, direction
+
+_SUBJECTS = {
+    "cross_entropy": "The contrastive terms, against cross entropy alone on the same layers",
+    "random": "Choosing layers by EAVSS, against layers drawn at random",
+    "lowest": "Choosing the most prone layers, against the least prone ones",
+    "all": "Training the chosen layers, against all layers at a lower rank",
+}
+
+
+def trainings(mitigation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the mitigation and its controls in one form, for a table.
+
+    Returns:
+        name -> what (it trains), training, figures, against_base, divergence, and answered: the share of all
+        questions that got an answer.
+    """
+    own = {
+        "training": mitigation["training"],
+        "figures": mitigation["mitigated"],
+        "against_base": mitigation["mitigated_against_base"],
+        "divergence": mitigation["divergence"],
+    }
+    return {
+        name: {**found, "what": _what(name), "answered": _answered(found["figures"])}
+        for name, found in {"mitigated": own, **mitigation["controls"]}.items()
+    }
+
+
+def control_verdicts(mitigation: Mapping[str, Any]) -> Iterator[Verdict]:
+    """Yield one verdict a control: on which sets the mitigation did better, worse, or no different."""
+    for control, sets in mitigation["against_controls"].items():
+        tones = {name: _tone(entries) for name, entries in sets.items()}
+        parts = [
+            f"{words} on {', '.join(names)}"
+            for tone, words in _WORDS.items()
+            if (names := [name for name, found in tones.items() if found == tone])
+        ]
+        draws = sum(name.startswith("random_") for name in mitigation["controls"])
+        about = f" (mean of {draws} draws)" if control == "random" else ""
+        yield Verdict(
+            _overall(set(tones.values())),
+            f"{_SUBJECTS[control]}{about}: {'; '.join(parts)}.",
+            tuple(f"{name}: {_line(entries)}" for name, entries in sets.items()),
+        )
+
+
+_WORDS = {
+    "better": "better",
+    "worse": "worse",
+    "mixed": "better in some figures and worse in others",
+    "same": "no better, within the intervals,",
+}
+
+
+def _what(name: str) -> str:
+    """Return what a training trains."""
+    if name == "mitigated":
+        return "the most prone layers"
+    return CONTROLS[name.partition("_")[0] if name.startswith("random_") else name]
+
+
+def _answered(figures: Mapping[str, Any]) -> float:
+    """Return the share of all questions that got an answer."""
+    sets = figures["sets"].values()
+    return sum(found["answered"] * found["n"] for found in sets) / sum(found["n"] for found in sets)
+
+
+def _tone(entries: Mapping[str, Any]) -> str:
+    """Return what the intervals of a set's differences say together."""
+    found = {direction(figure, entries[figure]) for figure in NAMES} - {"same"}
+    return "mixed" if len(found) == 2 else (found or {"same"}).pop()
+
+
+def _overall(tones: set[str]) -> str:
+    """Return the tone of a verdict over sets; "fact" where they point different ways."""
+    found = tones - {"same"}
+    if not found:
+        return "same"
+    return found.pop() if len(found) == 1 and "mixed" not in found else "fact"
+
+
+def _line(entries: Mapping[str, Any]) -> str:
+    """Return the differences of a set that are certain, then that of every other figure."""
+    texts = {
+        figure: f"{label} {change_text(figure, entries[figure])}"
+        for figure, label in NAMES.items()
+        if entries[figure]["value"] is not None
+    }
+    sure = [text for figure, text in texts.items() if direction(figure, entries[figure]) != "same"]
+    rest = [text for text in texts.values() if text not in sure]
+    return "; ".join([*sure, *([f"not certain: {', '.join(rest)}"] if rest else [])])
