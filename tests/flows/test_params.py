@@ -265,6 +265,8 @@ def test_all_problems_are_told_at_once(refused):
         "mitigate.batch_size=1",
         "mitigate.beta=0",
         "mitigate.alpha=-0.1",
+        "mitigate.controls=[luck]",
+        "mitigate.controls=[all, all]",
         "seed=-1",
         "seed=1.5",
         "seed=",
