@@ -1,9 +1,10 @@
-"""Judge answers by a fit to GPT-4's verdicts, read from a file of plain JSON: a line and boosted trees.
+"""Judge answers by a fit to GPT-4's verdicts, read from a file of plain JSON: a line and trees.
 
 A file has the command that made it, the kappas measured on models left out of the fit, the names of the
 features, the weights of the line (logistic regression, each feature held within bounds seen in the fit), the
-trees, and the thresholds. A leaf is a number (log-odds, learning rate included), an inner node is
-`[feature, limit, node where feature <= limit, node otherwise]`. Nothing is unpickled.
+trees, and the thresholds. A leaf is a number, the share of correct answers among those that reached it in the
+fit; an inner node is `[feature, limit, node where feature <= limit, node otherwise]`, its feature the place
+in the list of names. Nothing is unpickled.
 """
 
 import json
@@ -29,6 +30,9 @@ _DIGITS = 5
 _MOST = 6.0
 """Log-odds beyond which neither part of a fit is taken at its word."""
 
+_LEAST = 1e-6
+"""The least share of correct answers, and of wrong ones, that has log-odds."""
+
 _SHORT_WORDS = 6
 """Words of a short gold answer at most."""
 
@@ -47,8 +51,6 @@ class Fit:
     weights: Sequence[float]
     constant: float
     """Log-odds of the line where all features are 0."""
-    start: float
-    """Log-odds before the first tree."""
     trees: Sequence[Any]
     threshold: float
     """Probability from which an answer counts as correct, where there is one short gold answer."""
@@ -60,15 +62,13 @@ class Fit:
     def probabilities(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the probability that an answer is correct for each row of the features, in their order.
 
-        It is that of the mean of the line's and the trees' log-odds.
+        It is that of the mean of two log-odds: the line's, and those of the mean of the trees' shares.
         """
         line = self.constant + np.clip(columns, self.low, self.high) @ np.array(self.weights)
         # Trees are fitted to float32 features.
-        values = dict(zip(self.features, columns.astype(np.float32).T, strict=True))
-        trees = np.full(len(columns), self.start)
-        for tree in self.trees:
-            trees += _leaves(tree, values, np.arange(len(columns)))
-        odds = (np.clip(line, -_MOST, _MOST) + np.clip(trees, -_MOST, _MOST)) / 2
+        values = columns.astype(np.float32)
+        shares = np.mean([_leaves(tree, values, np.arange(len(columns))) for tree in self.trees], axis=0)
+        odds = (np.clip(line, -_MOST, _MOST) + np.clip(_log_odds(shares), -_MOST, _MOST)) / 2
         probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-odds))
         return probabilities
 
@@ -132,14 +132,21 @@ def read_fits(path: Path) -> Mapping[str, Fit]:
     }
 
 
-def _leaves(
-    node: Any, values: Mapping[str, NDArray[np.float32]], rows: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def _log_odds(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log-odds of shares, finite also for 0 and 1."""
+    inside = np.clip(shares, _LEAST, 1 - _LEAST)
+    odds: NDArray[np.float64] = np.log(inside / (1 - inside))
+    return odds
+
+
+def _leaves(node: Any, values: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the value of the leaf that each row reaches."""
+    if len(rows) == 0:
+        return np.empty(0)
     if not isinstance(node, list):
         return np.full(len(rows), float(node))
-    name, limit, low, high = node
-    goes_low = values[name][rows] <= limit
+    feature, limit, low, high = node
+    goes_low = values[rows, feature] <= limit
     found = np.empty(len(rows))
     found[goes_low] = _leaves(low, values, rows[goes_low])
     found[~goes_low] = _leaves(high, values, rows[~goes_low])

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from avss_core.answers import normalise, rouge_l
-from avss_core.numerals import months, numbers, years
+from avss_core.judge_words import Text, word_features
+from avss_core.numerals import number_features
 
 _WORD = re.compile(r"\w+")
 _STOP = frozenset(
@@ -67,6 +68,9 @@ def features(question: str, answer: str, golds: Sequence[str]) -> dict[str, floa
             "question_words": float(len(asked)),
             "asks_yes_no": float(asked[:1] != [] and asked[0] in _AUXILIARIES),
         }
+        | word_features(
+            _words(short, asked), [_words(each, asked) for gold in golds for each in variants(gold)]
+        )
     )
 
 
@@ -133,31 +137,15 @@ def _pair(question: str, answer: str, gold: str) -> dict[str, float]:
         "answer_negated": float(_negated(answer)),
         "yes_against_no": float({a.split(" ")[0], g.split(" ")[0]} == {"yes", "no"}),
         "other_script": float(any(ord(letter) > 0x24F for letter in g)),
-    } | _numeric(question, answer, gold)
+    } | number_features(question, answer, gold)
 
 
-def _numeric(question: str, answer: str, gold: str) -> dict[str, float]:
-    """Return the features of the numbers and the dates in an answer and a gold answer."""
-    a, g = numbers(answer), numbers(gold)
-    month_a, month_g = months(answer), months(gold)
-    year_a, year_g = years(a), years(g)
-    return {
-        "numbers_recall": len(a & g) / max(1, len(g)),
-        "numbers_precision": len(a & g) / max(1, len(a)),
-        "numbers_equal": float(bool(g) and a == g),
-        "numbers_differ": float(bool(a) and bool(g) and not a & g),
-        "number_missing": float(bool(g) and not a),
-        "numbers_of_answer": float(len(a)),
-        "numbers_of_gold": float(len(g)),
-        "numbers_new": float(len((a & g) - numbers(question))),
-        "number_distance": min((abs(x - y) / max(1, y) for x in a for y in g), default=2.0 if g else 3.0),
-        "year_shared": float(bool(year_a & year_g)),
-        "years_differ": float(bool(year_a) and bool(year_g) and not year_a & year_g),
-        "year_missing": float(bool(year_g) and not year_a),
-        "month_shared": float(bool(month_a & month_g)),
-        "months_differ": float(bool(month_a) and bool(month_g) and not month_a & month_g),
-        "month_missing": float(bool(month_g) - bool(month_a)),
-    }
+def _words(text: str, asked: Sequence[str]) -> Text:
+    """Return a text, its words that carry meaning, or all if none does, and which of them are asked."""
+    words = normalise(text).split()
+    words = [word for word in words if word not in _STOP] or words
+    stems = set(map(_stem, asked))
+    return text, words, [_stem(word) in stems for word in words]
 
 
 def _overlap(answer: Sequence[str], gold: Sequence[str]) -> tuple[float, float, float]:

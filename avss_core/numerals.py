@@ -58,6 +58,30 @@ def months(text: str) -> frozenset[int]:
     return frozenset(_MONTHS[token] for token in _tokens(text) if token in _MONTHS)
 
 
+def number_features(question: str, answer: str, gold: str) -> dict[str, float]:
+    """Return the features of the numbers and the dates in an answer and a gold answer."""
+    a, g = numbers(answer), numbers(gold)
+    month_a, month_g = months(answer), months(gold)
+    year_a, year_g = years(a), years(g)
+    return {
+        "numbers_recall": len(a & g) / max(1, len(g)),
+        "numbers_precision": len(a & g) / max(1, len(a)),
+        "numbers_equal": float(bool(g) and a == g),
+        "numbers_differ": float(bool(a) and bool(g) and not a & g),
+        "number_missing": float(bool(g) and not a),
+        "numbers_of_answer": float(len(a)),
+        "numbers_of_gold": float(len(g)),
+        "numbers_new": float(len((a & g) - numbers(question))),
+        "number_distance": min((abs(x - y) / max(1, y) for x in a for y in g), default=2.0 if g else 3.0),
+        "year_shared": float(bool(year_a & year_g)),
+        "years_differ": float(bool(year_a) and bool(year_g) and not year_a & year_g),
+        "year_missing": float(bool(year_g) and not year_a),
+        "month_shared": float(bool(month_a & month_g)),
+        "months_differ": float(bool(month_a) and bool(month_g) and not month_a & month_g),
+        "month_missing": float(bool(month_g) - bool(month_a)),
+    }
+
+
 def _tokens(text: str) -> list[str]:
     """Return the lower-case words and numbers of a text, thousands unseparated."""
     return _TOKEN.findall(re.sub(r"(?<=\d),(?=\d{3})", "", text.casefold()))
