@@ -69,7 +69,7 @@ def nearness(one: str, other: str) -> float:
     if min(matcher.real_quick_ratio(), matcher.quick_ratio()) <= _ALIKE:
         return 0.0
     ratio = matcher.ratio()
-    return ratio if ratio > _ALIKE else 0.0
+    return float(ratio) if ratio > _ALIKE else 0.0
 
 
 def opposite(one: str, other: str) -> bool:
@@ -133,13 +133,13 @@ def _weights(words: Sequence[str], asked: Sequence[bool]) -> list[float]:
 
 def _parts(text: str) -> int:
     """Return the number of things that a text lists, 1 at least."""
-    return max(1, sum(part.strip() != "" for part in _PARTS.split(text)))
+    return max(1, len([part for part in _PARTS.split(text) if part.strip()]))
 
 
 def _capitals(text: str) -> float:
     """Return the share of words that begin with a capital."""
     words = _LETTERS.findall(text)
-    return sum(word[0].isupper() for word in words) / max(1, len(words))
+    return len([word for word in words if word[0].isupper()]) / max(1, len(words))
 
 
 WORD_FEATURES = tuple(_pair(("a", ["a"], [False]), ("a", ["a"], [False])))

@@ -19,12 +19,15 @@ _TRAINING = (
     "epochs",
     "learning_rate",
     "batch_size",
+    "accumulate",
     "rank",
     "alpha",
     "beta",
     "gamma",
     "temperature",
+    "validate_every",
     "patience",
+    "autocast",
 )
 
 

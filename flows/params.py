@@ -245,12 +245,15 @@ class Mitigate(Section):
     epochs: Count
     learning_rate: Positive
     batch_size: Annotated[int, Field(ge=2)]
+    accumulate: Count
     rank: Count
     alpha: Weight
     beta: Positive
     gamma: Weight
     temperature: Positive
+    validate_every: Count | None
     patience: Count
+    autocast: bool
     controls: Annotated[list[str], Distinct]
     random_draws: Count
 
