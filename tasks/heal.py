@@ -82,11 +82,11 @@ def heal_model(
     numbers = layer_map(student, count)
     chosen = known_layers(range(count) if layers is None else layers, count)
     train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned))
-    for line in _shortages(train):
-        (say or get_logger("training").warning)(line)
     objective = distillation(
         pruned, dense, train.ids, validation.ids, HealingSettings(**settings), layer_map=numbers
     )
+    for line in _shortages(train):
+        (say or get_logger("training").warning)(line)
     found = run_training(
         "heal",
         pruned,
