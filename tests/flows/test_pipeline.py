@@ -222,7 +222,7 @@ def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(work
 def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoint(workspace):
     found = _json(workspace / "data/mitigation/figures.json")
     own, controls = found["training"], {name: c["training"] for name, c in found["controls"].items()}
-    assert list(controls) == ["cross_entropy", "random_1", "random_2", "lowest", "all"]
+    assert controls.keys() == {"cross_entropy", "random_1", "random_2", "lowest", "all"}
     assert controls["cross_entropy"]["layers"] == own["layers"]
     assert not {"preference", "info_nce"} & controls["cross_entropy"]["history"][0]["train_terms"].keys()
     prone = _json(workspace / "data/localization.json")["most_prone"]
@@ -230,7 +230,7 @@ def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoi
     assert controls["all"]["layers"] == list(range(6))
     for training in controls.values():
         assert training["train_rows"] == own["train_rows"]
-        assert training["steps"] == own["steps"]
+        assert len(training["steps"]) == len(own["steps"])
         assert training["parameters"] == pytest.approx(own["parameters"], rel=0.2)
     assert all(control["divergence"]["value"] > 0 for control in found["controls"].values())
     assert found["against_controls"].keys() == {"cross_entropy", "random", "lowest", "all"}
@@ -256,7 +256,7 @@ def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path)
     with pytest.raises(ValueError, match="is a test question: nothing may be learnt or chosen by it"):
         train_layers.fn(
             workspace / "data/dense", prepared, ["nq"], [1], dtype="float32", device="cpu", pairs=4,
-            settings={}, folder=tmp_path / "out", provenance={}, replace=False,
+            settings={}, folder=tmp_path / "out", provenance={}, replace=False, resume=tmp_path / "resume",
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
