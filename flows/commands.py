@@ -215,7 +215,9 @@ def localize_model(params: Params) -> dict[str, Any]:
 
 
 @flow(name="mitigate-model", persist_result=False)
-def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> dict[str, Any]:
+def mitigate_model(
+    params: Params, out: Path, layers: Sequence[int] | None, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Train the given or the most prone layers, write the merged checkpoint, and compare before and after."""
     with _scratch() as workspace:
         _rows(params, workspace)
@@ -226,7 +228,7 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
         if chosen is None:
             most_prone = _localized(params, workspace, model)["most_prone"]
             chosen = sorted(most_prone[: params.mitigate.layers])
-        training, _ = train_layers(
+        training, _ = train_layers.fn(
             model,
             workspace.prepared,
             params.data.sets,
@@ -238,6 +240,7 @@ def mitigate_model(params: Params, out: Path, layers: Sequence[int] | None) -> d
             provenance={"model": params.model.name, "revision": params.model.revision},
             replace=False,
             resume=workspace.training / "mitigate",
+            say=say,
         )
         after, after_answers = evaluate_checkpoint(params, workspace.prepared, out)
     return {

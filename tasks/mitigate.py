@@ -19,7 +19,7 @@ from avss_core.numbering import layer_map
 from avss_core.pairs import Pair
 from avss_core.splits import refuse_test_questions
 from tasks.loaded import model_at
-from tasks.rows import Row, read_prepared
+from tasks.rows import read_prepared
 from tasks.training import Say, run_training
 
 
@@ -67,10 +67,12 @@ def train_layers(
     """
     network, tokenizer = model_at(model, dtype, device)
     numbers = layer_map(model, depth(network.config))
-    train, validation = (
-        [pair for each in sets for pair in question_pairs(prepared / each / f"{part}.jsonl", pairs)]
+    read = {
+        part: [question_pairs(prepared / each / f"{part}.jsonl", pairs) for each in sets]
         for part in ("train", "validation")
-    )
+    }
+    train, validation = ([pair for own, _ in read[part] for pair in own] for part in read)
+    passed = sum(without for found in read.values() for _, without in found)
     tested = [row["question"] for each in sets for row in read_prepared(prepared / each / "test.jsonl")]
     refuse_test_questions([pair.question for pair in [*train, *validation]], tested)
     options = ContrastiveSettings(**settings)
@@ -88,6 +90,7 @@ def train_layers(
                 found.model, tokenizer, part, source=source, layer_map=numbers, provenance=provenance
             )
     best = min(found.record["history"], key=lambda epoch: epoch["validation_loss"])
+    skipped = found.record["skipped"] | ({"question without a wrong answer": passed} if passed else {})
     record = {
         "layers": list(layers),
         "dense_layers": [numbers[layer] for layer in layers],
@@ -98,21 +101,26 @@ def train_layers(
         "validation_rows": digest_json(sorted(pair.question for pair in validation)),
         "best_loss": answer_loss(best["validation_terms"], options),
     }
-    return record | found.record, found.machine
+    return found.record | record | {"skipped": skipped}, found.machine
 
 
-def question_pairs(path: Path, limit: int) -> list[Pair]:
-    """Return the pairs of the first questions that have a wrong answer, one for each wrong answer in turn."""
-    rows: list[Row] = [row for row in read_prepared(path) if row["wrong_answers"]]
-    return [
-        Pair(
-            row["question"],
-            row["answers"][0],
-            row["wrong_answers"][index % len(row["wrong_answers"])],
-            tuple(row["answers"]),
-        )
-        for index, row in enumerate(rows[:limit])
-    ]
+def question_pairs(path: Path, limit: int) -> tuple[list[Pair], int]:
+    """Return pairs of the first questions that have a wrong answer, and how many before them had none.
+
+    Pair by pair, another of its question's wrong answers is taken.
+    """
+    pairs: list[Pair] = []
+    without = 0
+    for row in read_prepared(path):
+        if len(pairs) == limit:
+            break
+        wrong = row["wrong_answers"]
+        if not wrong:
+            without += 1
+            continue
+        answer, accepted = wrong[len(pairs) % len(wrong)], row["answers"]
+        pairs.append(Pair(row["question"], accepted[0], answer, tuple(accepted)))
+    return pairs, without
 
 
 def _outside(network: PreTrainedModel, layers: Sequence[int]) -> dict[str, Tensor]:

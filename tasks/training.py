@@ -89,6 +89,7 @@ def run_training(
     say(
         f"{name}: {len(training.steps)} steps, {training.tokens:,} tokens in "
         f"{duration_text(training.seconds)} ({training.tokens_per_second:.0f} tokens/s)"
+        + ("" if training.peak_bytes is None else f", {training.peak_bytes / 1e6:,.0f} MB above the model")
     )
     machine = {
         "seconds": training.seconds,

@@ -240,6 +240,24 @@ def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoi
     assert not (workspace / "data/controls").exists() or not list((workspace / "data/controls").iterdir())
 
 
+def test_questions_without_a_wrong_answer_are_counted(workspace, tmp_path):
+    from tasks.mitigate import question_pairs
+
+    rows = [
+        json.loads(line) for line in (workspace / "data/prepared/nq/train.jsonl").read_text().splitlines()
+    ]
+    for row in (rows[0], rows[2]):
+        row["wrong_answers"] = []
+    rows[1]["wrong_answers"], rows[3]["wrong_answers"] = ["a", "b"], ["c", "d"]
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pairs, without = question_pairs(path, 2)
+    assert [(pair.question, pair.wrong) for pair in pairs] == [
+        (rows[1]["question"], "a"), (rows[3]["question"], "d"),
+    ]  # fmt: skip
+    assert without == 2
+
+
 def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path):
     import shutil
 

@@ -698,5 +698,5 @@ def test_the_controls_are_shown_with_the_verdict_that_follows_from_the_intervals
     assert "random_2" in page
     assert "as many layers drawn at random" in page
     assert "eavss_contrast 0.33" in page
-    assert "2 pairs: no wrong answer" in page
+    assert "by reason: no wrong answer (2)." in page
     assert "Not trained beside the chosen layers: cross_entropy" in page
