@@ -457,7 +457,7 @@ def _params(
     overrides = [
         f"{key}={json.dumps(value, ensure_ascii=False)}"
         for key, value in options.items()
-        if value is not None
+        if value is not None or key == "evaluate.limit"  # left out on the command line it means all
     ]
     return load_params(DEFAULT_PARAMS, [*overrides, *(changes or [])])
 
