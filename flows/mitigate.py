@@ -21,6 +21,7 @@ _TRAINING = (
     "batch_size",
     "accumulate",
     "rank",
+    "cross_entropy",
     "alpha",
     "beta",
     "gamma",

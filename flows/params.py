@@ -247,6 +247,7 @@ class Mitigate(Section):
     batch_size: Annotated[int, Field(ge=2)]
     accumulate: Count
     rank: Count
+    cross_entropy: Weight
     alpha: Weight
     beta: Positive
     gamma: Weight
@@ -256,6 +257,13 @@ class Mitigate(Section):
     autocast: bool
     controls: Annotated[list[str], Distinct]
     random_draws: Count
+
+    @field_validator("gamma")
+    @classmethod
+    def _some_term(cls, value: float, info: Any) -> float:
+        if not value and not info.data.get("cross_entropy", 1) and not info.data.get("alpha", 1):
+            raise ValueError("the weights cross_entropy, alpha and gamma are all 0: raise one of them")
+        return value
 
     @field_validator("controls")
     @classmethod

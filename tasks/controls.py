@@ -14,7 +14,7 @@ from avss_core.comparison import differences_by_set, differences_to_mean_by_set,
 from avss_core.controls import agreement_with_training, variants
 from avss_core.numbering import layer_map, own_layers
 
-_CROSS_ENTROPY_ALONE = {"alpha": 0.0, "gamma": 0.0}
+_CROSS_ENTROPY_ALONE = {"cross_entropy": 1.0, "alpha": 0.0, "gamma": 0.0}
 
 
 @task(name="plan-trainings")

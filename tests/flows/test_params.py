@@ -180,6 +180,10 @@ def test_a_folder_may_have_any_text_and_sentiment_set(load):
             "heal.reviews: the shares text, questions and reviews are all 0: raise one of them (got 0)",
         ),
         (
+            ["mitigate.cross_entropy=0", "mitigate.alpha=0", "mitigate.gamma=0"],
+            "mitigate.gamma: the weights cross_entropy, alpha and gamma are all 0: raise one of them (got 0)",
+        ),
+        (
             ["mitigate.base=healed", "heal.enabled=false"],
             "mitigate: the base is the healed model, and heal.enabled is false: set it to true",
         ),
