@@ -53,7 +53,7 @@ def test_the_file_of_the_project_loads_and_states_the_defaults(load):
     assert params.score.name == "avss"
     assert params.prune.ratio == 0.25
     assert params.prune.layers is None
-    assert params.evaluate.limit is None
+    assert params.evaluate.limit == 50
 
 
 def test_no_parameter_has_a_default_in_the_code():
