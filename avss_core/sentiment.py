@@ -18,31 +18,6 @@ def sentiment_prompt(text: str) -> str:
     return f"Review: {text}\nSentiment:"
 
 
-def predict_sentiment(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    demonstrations: Sequence[tuple[str, int]],
-    texts: Sequence[str],
-    *,
-    batch_size: int = 32,
-    progress: Progress = no_progress,
-) -> list[int]:
-    """Return the more likely label of each text: 1 where `sentiment_probabilities` is over 0.5, else 0.
-
-    Args:
-        model: a causal language model.
-        tokenizer: its tokenizer.
-        demonstrations: (text, label), put in front of each review.
-        texts: what to classify.
-        batch_size: prompts a batch, two for each text.
-        progress: told of each finished batch's prompts.
-    """
-    positive = sentiment_probabilities(
-        model, tokenizer, demonstrations, texts, batch_size=batch_size, progress=progress
-    )
-    return [int(probability > 0.5) for probability in positive]
-
-
 def sentiment_probabilities(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
