@@ -8,12 +8,21 @@ from tasks.evaluate import sentiment, summarise_layers, summarise_variant, text_
 from tasks.questions import answer_set, layer_answers
 
 
-def evaluate_checkpoint(params: Params, prepared: Path, model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of a checkpoint, and what they are of: `sets`, `text`, `sentiment`, cached units."""
+def evaluate_checkpoint(
+    params: Params, prepared: Path, model: Path, *, score_given: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of a checkpoint, and what they are of: `sets`, `text`, `sentiment`, cached units.
+
+    Without `score_given` the likelihood of accepted and wrong answers is left out, which takes as long as
+    answering.
+    """
     options, machine = params.evaluate, machine_of(params)
+    scored = options.scored_answers if score_given else 0
     record = {
         "sets": {
-            name: answer_set(model, **_questions(params, prepared, name), limit=options.limit)
+            name: answer_set(
+                model, **_questions(params, prepared, name), limit=options.limit, scored_answers=scored
+            )
             for name in params.data.sets
         },
         "text": text_loss(

@@ -109,7 +109,10 @@ def _trained(
         tokens=params.evaluate.tokens,
         window=params.evaluate.window,
     )
-    figures, answers = evaluate_checkpoint(params, workspace.prepared, folder)
+    # Of a control nobody asks how likely given answers are.
+    figures, answers = evaluate_checkpoint(
+        params, workspace.prepared, folder, score_given=name == "mitigated"
+    )
     return {
         "training": training,
         "machine": machine,

@@ -170,6 +170,7 @@ class Evaluate(Section):
     chat: bool
     max_new_tokens: Count
     batch_size: Count
+    scored_answers: Natural
     layer_questions: Natural
     layer_step: Count
     judge: JudgeName

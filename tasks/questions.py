@@ -16,9 +16,6 @@ from tasks.progress import progress
 from tasks.rows import read_prepared
 from tasks.units import unit
 
-SCORED_ANSWERS = 4
-"""Accepted answers, and as many wrong ones, of a question whose likelihood is measured: its first."""
-
 
 @unit("answer-set")
 def answer_set(
@@ -34,17 +31,21 @@ def answer_set(
     batch_size: int,
     judge_name: str,
     chat: bool,
+    scored_answers: int,
 ) -> dict[str, Any]:
     """Return every answer to a set's test questions with confidence, verdicts and scores of given answers.
 
-    The demonstrations are the first rows of the given files, the same for every model, without one that asks
-    the question itself; those that a model's context has no room for are counted as dropped.
+    Of each question the likelihood of the first `scored_answers` accepted answers, and of as many wrong ones,
+    is measured. The demonstrations are the first rows of the given files, the same for every model, without
+    one that asks the question itself; those that a model's context has no room for are counted as dropped.
     """
     network, tokenizer = model_at(model, dtype, device)
     rows = read_prepared(questions)[:limit]
     examples = shown(demonstrations)
     prompts = prompts_of(network, tokenizer, rows, examples, shots=shots, new=max_new_tokens, chat=chat)
-    accepted, wrong = ([_scored(row[field]) for row in rows] for field in ("answers", "wrong_answers"))
+    accepted, wrong = (
+        [_scored(row[field], scored_answers) for row in rows] for field in ("answers", "wrong_answers")
+    )
     space = "" if chat else " "
     with progress(f"questions of {questions.parent.name}", len(rows)) as advance:
         answers = answer_questions(
@@ -138,9 +139,9 @@ _SHOWN = tuple(name for name in JUDGES if not name.startswith("fitted"))
 """Judges whose verdicts stand beside that of the set's own: those that need nothing but words."""
 
 
-def _scored(texts: Sequence[str]) -> list[str]:
+def _scored(texts: Sequence[str], count: int) -> list[str]:
     """Return the answers whose likelihood is measured."""
-    return [text.strip() for text in texts if text.strip()][:SCORED_ANSWERS]
+    return [text.strip() for text in texts if text.strip()][:count]
 
 
 def _likelihoods(given: Sequence[float | None], truths: int) -> dict[str, Any]:

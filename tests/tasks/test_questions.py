@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tasks import evaluate, questions
-from tasks.questions import SCORED_ANSWERS, answer_set
+from tasks.questions import answer_set
 
 CHAT = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|endoftext|>{% endfor %}"
@@ -38,7 +38,8 @@ def ask(checkpoint, tmp_path, monkeypatch):
         for name, part in (("test", rows), ("calibration", SHOWN[:1]), ("train", SHOWN[1:])):
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
         settings = {"dtype": "float32", "device": "cpu", "shots": 2, "limit": None, "max_new_tokens": 3,
-                    "batch_size": 4, "judge_name": "exact", "chat": False, **changes}  # fmt: skip
+                    "batch_size": 4, "judge_name": "exact", "chat": False,
+                    "scored_answers": 4, **changes}  # fmt: skip
         shown = [folder / "calibration.jsonl", folder / "train.jsonl"]
         return answer_set.fn(checkpoint, folder / "test.jsonl", shown, **settings), seen
 
@@ -75,8 +76,15 @@ def test_given_answers_are_scored_up_to_a_number_each(ask):
     assert first["preference"] == (first["preference_margin"] > 0)
     assert second["gold_nll"] > 0
     assert second["preference"] is second["preference_margin"] is None
-    _, seen = ask([{**ROWS[0], "answers": list("abcdefg"), "wrong_answers": list("uvwxyz")}])
-    assert len(seen["given"][0]) == 2 * SCORED_ANSWERS
+    many = [{**ROWS[0], "answers": list("abcdefg"), "wrong_answers": list("uvwxyz")}]
+    _, seen = ask(many, scored_answers=2)
+    assert seen["given"] == [[" a", " b", " u", " v"]]
+    alone, seen = ask(scored_answers=0)
+    assert seen["given"] == [[], []]
+    for row, other in zip(alone["answers"], result["answers"], strict=True):
+        assert row["gold_nll"] is row["preference"] is None
+        assert row["answer"] == other["answer"]
+        assert row["confidence"] == pytest.approx(other["confidence"])
 
 
 def test_the_figures_of_given_answers_have_a_number_and_an_interval(ask):
