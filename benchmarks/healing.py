@@ -7,12 +7,14 @@ what was measured is printed; a line whose text or whose test questions fell sho
 """
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flows import SAMPLE
 from flows.commands import prune_by_score
+from flows.errors import quiet
 from flows.evaluation import evaluate_checkpoint
 from flows.heal import healing_settings
 from flows.params import Params, load_params
@@ -100,6 +102,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
     parser.add_argument("--work", type=Path, required=True, help="folder for models; what is there is reused")
     options = parser.parse_args()
+    quiet()
+    os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"  # units run here without a flow
     changes = [f"model.name={options.model}", f"evaluate.limit={options.limit or 'null'}", *options.changes]
     if options.data:
         changes += ["data.source=path", f"data.path={options.data.resolve()}"]
