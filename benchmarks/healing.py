@@ -7,7 +7,6 @@ what was measured is printed; a line whose text or whose test questions fell sho
 """
 
 import argparse
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for models; what is there is reused")
     options = parser.parse_args()
     quiet()
-    os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"  # units run here without a flow
     changes = [f"model.name={options.model}", f"evaluate.limit={options.limit or 'null'}", *options.changes]
     if options.data:
         changes += ["data.source=path", f"data.path={options.data.resolve()}"]
