@@ -273,7 +273,8 @@ def test_mitigation_can_start_from_the_healed_model(workspace, beside, changed):
 
     for name in ("healed", "healing"):
         (beside.root / "data" / name).symlink_to(workspace.root / "data" / name)
-    write_json(beside.localization, {"most_prone": [1, 2, 0, 5]})
+    readings = {"eavss": {"values": [0.2, 0.4, 0.3, 0.0, 0.0, 0.1]}}
+    write_json(beside.localization, {"most_prone": [1, 2, 0, 5], "readings": readings})
     mitigate(changed("mitigate.base=healed", "mitigate.layers=1", "mitigate.pairs=4"), beside.root)
     certificate = _json(beside.mitigated / "certificate.json")
     healed = _json(workspace.healed / "certificate.json")
