@@ -291,7 +291,6 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     owner = report.data.tags["mlflow.parentRunId"]
     parents = [run for run in runs if run.info.run_id == owner]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == owner]
-    assert [run.info.status for run in runs].count("RUNNING") == 0
     assert {run.data.tags["avss.stage"] for run in children} == set(STAGES)
     assert len(children) == len(STAGES)
     assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
