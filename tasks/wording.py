@@ -155,6 +155,9 @@ def verdicts(found: Mapping[str, Any]) -> list[Verdict]:
         *_healing(found["healing"], dense, pruned),
         _training(mitigation, base["language_modelling"]),
         *_changes("After training", base, mitigation["mitigated"], mitigation["mitigated_against_base"]),
+        _sentiment(
+            base["sentiment"], mitigation["mitigated"]["sentiment"], names=(mitigation["base"], "trained")
+        ),
     ]
 
 
@@ -250,11 +253,13 @@ def _by_figure(changes: Sequence[tuple[str, str]]) -> Iterator[str]:
             yield f"{label}: {'; '.join(texts)}"
 
 
-def _sentiment(before: Mapping[str, Any], after: Mapping[str, Any]) -> Verdict:
+def _sentiment(
+    before: Mapping[str, Any], after: Mapping[str, Any], names: tuple[str, str] = ("dense", "pruned")
+) -> Verdict:
     """Return how sentiment accuracy compares; a difference counts where the two intervals are apart."""
     first, second = before["accuracy"], after["accuracy"]
     texts = [f"{figure_text('accuracy', e['value'])} {interval_text('accuracy', e)}" for e in (first, second)]
-    start = f"Sentiment accuracy is {texts[0]} for the dense and {texts[1]} for the pruned model"
+    start = f"Sentiment accuracy is {texts[0]} for the {names[0]} and {texts[1]} for the {names[1]} model"
     if not _apart(first, second):
         return Verdict("same", f"{start}: the intervals overlap, so no difference is certain.")
     return Verdict(
