@@ -67,6 +67,12 @@ def merged(adapted: Any) -> PreTrainedModel:
     return model
 
 
+def tensors_outside(model: PreTrainedModel, layers: Sequence[int]) -> dict[str, Tensor]:
+    """Return the tensors outside of the chosen layers by name; training leaves them as they are."""
+    inside = tuple(f"{block_path(model)}.{layer}." for layer in layers)
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(inside)}
+
+
 def adapter_size(model: PreTrainedModel, layers: Sequence[int], rank: int) -> int:
     """Return how many numbers are trained: the rank times the inputs and outputs of every linear map.
 

@@ -9,12 +9,13 @@ from prefect import task
 from prefect.logging import get_logger
 from transformers import PreTrainedTokenizerBase
 
-from avss_core.architectures import block_path, depth
+from avss_core.architectures import depth
 from avss_core.batches import token_stream
 from avss_core.certificate import write_certified
 from avss_core.digests import digest_json, digest_tensors, folder_written_whole
 from avss_core.healing import HealingSettings, distillation
 from avss_core.healing_text import Shares, Sources, Windows, healing_windows
+from avss_core.lora import tensors_outside
 from avss_core.numbering import layer_map
 from avss_core.prompts import Demonstration
 from avss_core.pruning import known_layers
@@ -97,14 +98,12 @@ def heal_model(
         inputs=[student, teacher],
         say=say,
     )
-    trained = tuple(f"{block_path(pruned)}.{layer}." for layer in chosen)
-    outside = {name: t for name, t in pruned.state_dict().items() if not name.startswith(trained)}
     with folder_written_whole(folder, replace=replace) as part:
         write_certified(
             found.model,
             tokenizer,
             part,
-            source=digest_tensors(outside),
+            source=digest_tensors(tensors_outside(pruned, chosen)),
             layer_map=numbers,
             provenance=provenance,
         )

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from torch import Tensor
-from transformers import PreTrainedModel
 
-from avss_core.architectures import block_path, depth
+from avss_core.architectures import depth
 from avss_core.certificate import write_certified
 from avss_core.digests import digest_json, digest_tensors, folder_written_whole
-from avss_core.lora import adapter_size, equal_rank
+from avss_core.lora import adapter_size, equal_rank, tensors_outside
 from avss_core.mitigation import ContrastiveSettings, answer_loss, contrastive
 from avss_core.models import save_checkpoint
 from avss_core.numbering import layer_map
@@ -85,7 +83,7 @@ def train_layers(
         if provenance is None:
             save_checkpoint(found.model, tokenizer, part)
         else:
-            source = digest_tensors(_outside(network, layers))
+            source = digest_tensors(tensors_outside(network, layers))
             write_certified(
                 found.model, tokenizer, part, source=source, layer_map=numbers, provenance=provenance
             )
@@ -121,9 +119,3 @@ def question_pairs(path: Path, limit: int) -> tuple[list[Pair], int]:
         answer, accepted = wrong[len(pairs) % len(wrong)], row["answers"]
         pairs.append(Pair(row["question"], accepted[0], answer, tuple(accepted)))
     return pairs, without
-
-
-def _outside(network: PreTrainedModel, layers: Sequence[int]) -> dict[str, Tensor]:
-    """Return the tensors outside of some blocks: training leaves them as they are, to the bit."""
-    inside = tuple(f"{block_path(network)}.{layer}." for layer in layers)
-    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(inside)}
