@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avss_core.architectures import architecture_of, blocks
+from avss_core.architectures import architecture_of, blocks, context_length
 from avss_core.batches import Batch
 
 SITES = ("output", "update", "attention", "mlp", "mlp_act")
@@ -118,7 +118,7 @@ def run_blocks(model: nn.Module, batch: Batch) -> None:
         ValueError: the batch is longer than the model's context.
     """
     config: Any = model.config
-    room, length = getattr(config, "max_position_embeddings", None), batch.ids.shape[1]
+    room, length = context_length(config), batch.ids.shape[1]
     if room is not None and length > room:
         raise ValueError(
             f"a sequence of {length} tokens does not fit the model's {room} positions; "

@@ -85,6 +85,11 @@ def depth_field(config: PretrainedConfig) -> str:
     raise LookupError(_unknown(config))
 
 
+def context_length(config: PretrainedConfig) -> int | None:
+    """Return how many tokens a model can read at a time, None where its configuration sets no limit."""
+    return getattr(config, "max_position_embeddings", None)
+
+
 def depth(config: PretrainedConfig) -> int:
     """Return the number of blocks."""
     return int(getattr(config, depth_field(config)))

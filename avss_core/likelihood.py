@@ -8,10 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from avss_core.architectures import context_length
 from avss_core.batches import Batch, by_length, pad
 from avss_core.progress import Progress, no_progress
 from avss_core.prompts import encode
-from avss_core.shared_prompt import Rows, SharedPrompt, check_room, context_length, shared_prefix
+from avss_core.shared_prompt import Rows, SharedPrompt, check_room, shared_prefix
 
 _PIECE = 16
 """Tokens of given answers whose logits are held at a time: a whole vocabulary for each is much memory."""
@@ -84,7 +85,7 @@ def added_tokens(
     Raises:
         ValueError: a given text adds no token.
     """
-    room, asked = context_length(model) or math.inf, len(encode(tokenizer, prompt))
+    room, asked = context_length(model.config) or math.inf, len(encode(tokenizer, prompt))
     split = [split_continuation(tokenizer, prompt, text) for text in given]
     return [whole[start:] if start == asked and len(whole) <= room else [] for whole, start in split]
 
@@ -97,7 +98,7 @@ def score_the_rest(
     scores: Sequence[Sequence[float]],
 ) -> list[tuple[float | None, ...]]:
     """Return the scores of given texts, with those that are nan replaced: None where the text is too long."""
-    room = context_length(model) or math.inf
+    room = context_length(model.config) or math.inf
     rest = [
         (row, place)
         for row, own in enumerate(scores)

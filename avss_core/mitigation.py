@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.activations import Seen
+from avss_core.architectures import context_length
 from avss_core.batches import Batch
 from avss_core.contrastive import info_nce, masked_mean, mean_log_likelihood, preference_loss
 from avss_core.frozen_prefix import FrozenPrefix, Ids
@@ -150,8 +151,9 @@ def contrastive(
     Raises:
         ValueError: every weight of the loss is 0.
     """
-    room: Any = getattr(model.config, "max_position_embeddings", None)
-    return Contrastive(tokenizer, train_pairs, validation_pairs, layers, settings, room=room)
+    return Contrastive(
+        tokenizer, train_pairs, validation_pairs, layers, settings, room=context_length(model.config)
+    )
 
 
 def train_contrastive(

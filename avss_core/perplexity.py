@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
-from avss_core.architectures import ARCHITECTURES, architecture
+from avss_core.architectures import ARCHITECTURES, architecture, context_length
 from avss_core.progress import Progress, no_progress
 
 HEAD_WORDS = 1024
@@ -90,7 +90,7 @@ def window_batches(
     _check_causal(model)
     if len(ids) < context + 2:
         raise ValueError(f"a text of {len(ids)} tokens has nothing to predict; give at least {context + 2}")
-    room, longest = getattr(model.config, "max_position_embeddings", None), context + window
+    room, longest = context_length(model.config), context + window
     if room is not None and min(longest, len(ids) - 1) > room:
         raise ValueError(f"a window of {longest} tokens does not fit the model's {room} positions")
     pieces = [list(ids[i : i + longest + 1]) for i in range(0, len(ids) - 1 - context, window)]

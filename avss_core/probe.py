@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from avss_core.architectures import architecture_of, blocks, window
+from avss_core.architectures import architecture_of, blocks, context_length, window
 
 _PROBE_TOKENS = 48
 _NEW_TOKENS = 8
@@ -26,7 +26,7 @@ def probe_prompt(model: PreTrainedModel) -> Int[Tensor, "1 seq"]:
     """Return fixed token ids, longer than a sliding window where the model has one and room allows."""
     config: Any = model.config
     reach = window(config)
-    room = (getattr(config, "max_position_embeddings", None) or 4096) - _NEW_TOKENS
+    room = (context_length(config) or 4096) - _NEW_TOKENS
     length = max(2, min(max(_PROBE_TOKENS, reach + 16 if reach <= 1024 else 0), room))
     generator = torch.Generator().manual_seed(0)
     return torch.randint(int(config.vocab_size), (1, length), generator=generator)

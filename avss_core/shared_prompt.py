@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from avss_core.architectures import depth
+from avss_core.architectures import context_length, depth
 from avss_core.batches import Batch
 
 
@@ -23,18 +23,13 @@ def shared_prefix(sequences: Sequence[Sequence[int]], keep: int = 1) -> int:
     return max(0, min(room, next(differs, room)))
 
 
-def context_length(model: PreTrainedModel) -> int | None:
-    """Return how many tokens a model can read at a time, None where its config sets no limit."""
-    return getattr(model.config, "max_position_embeddings", None)
-
-
 def check_room(model: PreTrainedModel, sequences: Sequence[Sequence[int]], new_tokens: int) -> None:
     """Return nothing where every sequence and its new tokens fit the model's context.
 
     Raises:
         ValueError: the longest does not fit.
     """
-    longest, room = max(map(len, sequences), default=0), context_length(model)
+    longest, room = max(map(len, sequences), default=0), context_length(model.config)
     if room is not None and longest + new_tokens > room:
         raise ValueError(
             f"a prompt of {longest} tokens and {new_tokens} new ones do not fit the model's "

@@ -19,7 +19,7 @@ import psutil
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from avss_core.architectures import depth
+from avss_core.architectures import context_length, depth
 from avss_core.progress import Progress, no_progress
 from avss_core.pruning import parameter_count
 
@@ -202,7 +202,7 @@ def _check_workload(workload: Workload) -> None:
 
 def _check_room(name: str, model: PreTrainedModel, workload: Workload) -> None:
     """Raise where prompt and answer do not fit a model's context."""
-    room = getattr(model.config, "max_position_embeddings", None)
+    room = context_length(model.config)
     length = workload.prompt_tokens + workload.new_tokens
     if room is not None and length > room:
         raise ValueError(

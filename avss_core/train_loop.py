@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from accelerate import Accelerator
+from torch import Tensor
 
 from avss_core.batches import by_length
 from avss_core.frozen_prefix import FrozenPrefix
@@ -32,8 +33,10 @@ class Trainer:
         layers: Sequence[int],
         settings: Settings,
         store: TensorStore,
+        accelerator: Accelerator,
         folder: Path | None,
     ) -> None:
+        self.accelerator = accelerator
         self.adapted, self.model, self.objective = adapted, model, objective
         self.layers, self.settings, self.store = sorted(layers), settings, store
         self.path = None if folder is None else folder / FILE
@@ -56,7 +59,7 @@ class Trainer:
         if examples is None:
             examples = [*self.objective.train, *self.objective.validation]
         self.model.check_head(examples[0].sequences[0])
-        with self._precision():
+        with self.accelerator.autocast():
             sequences = [ids for example in examples for ids in example.sequences]
             self.model.prepare(sequences, self.settings.batch_size, progress)
             self.objective.prepare(sequences, self.settings.batch_size, self.store)
@@ -114,13 +117,13 @@ class Trainer:
         self.optimizer.zero_grad()
         for batch in group:
             weight = sum(example.weight for example in batch)
-            with self._precision():
+            with self.accelerator.autocast():
                 terms = self.objective.terms(self.model, batch, judging=False)
                 loss = self._loss(terms)
-            torch.autograd.backward(loss * (weight / total))
+            self.accelerator.backward(loss * (weight / total))
             found.append((weight, _numbers(terms | {"loss": loss})))
         means = mean_terms(found)
-        norm = float(nn.utils.clip_grad_norm_(self.adapters.values(), self.settings.clip))
+        norm = float(self.accelerator.clip_grad_norm_(self.adapters.values(), self.settings.clip))
         for name, value in (("loss", means["loss"]), ("gradient's norm", norm)):
             if not math.isfinite(value):
                 raise ValueError(
@@ -147,7 +150,7 @@ class Trainer:
         """Return the mean loss and terms over examples that are not learnt from."""
         found = []
         for batch in batches:
-            with self._precision():
+            with self.accelerator.autocast():
                 terms = self.objective.terms(self.model, batch, judging=True)
                 figures = _numbers(terms | {"loss": self._loss(terms)})
             found.append((sum(example.weight for example in batch), figures))
@@ -188,12 +191,6 @@ class Trainer:
         """Return the weighted sum of the terms."""
         parts = [weight * terms[name] for name, weight in self.objective.weights.items() if weight]
         return torch.stack(parts).sum()
-
-    def _precision(self) -> torch.autocast:
-        """Return the context of a forward pass."""
-        kind = self.model.model.device.type
-        wanted = self.settings.autocast and (kind == "cpu" or torch.cuda.is_bf16_supported())
-        return torch.autocast(kind, torch.bfloat16, enabled=wanted)
 
 
 def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:

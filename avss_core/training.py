@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from avss_core.acceleration import accelerator
 from avss_core.frozen_prefix import FrozenPrefix
 from avss_core.lora import merged, set_adapter_tensors, with_adapters
 from avss_core.objectives import Epoch, Example, Objective, Settings, Step, Training
@@ -88,12 +89,16 @@ def trainer(
         )
     devices = [model.device] if model.device.type == "cuda" else []
     cache = None if folder is None else folder / "cache"
-    with torch.random.fork_rng(devices), tensor_store(cache, settings.cache_bytes) as store:
+    with (
+        torch.random.fork_rng(devices),
+        tensor_store(cache, settings.cache_bytes) as store,
+        accelerator(model.device, settings.autocast) as device,
+    ):
         torch.manual_seed(settings.seed)
         adapted = with_adapters(model, layers, settings.rank)
         first = min(layers) if settings.frozen_prefix else 0
         run = FrozenPrefix(adapted.get_base_model(), first, store)
-        yield Trainer(adapted, run, objective, layers, settings, store, folder)
+        yield Trainer(adapted, run, objective, layers, settings, store, device, folder)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avss_core.architectures import context_length
 from avss_core.demonstrations import FewShot, demonstrations_for, fitted_prompt
 from avss_core.judges import Judge, default_judge, judge
-from avss_core.shared_prompt import context_length
 from tasks.rows import read_prepared
 
 Question = Mapping[str, Any]
@@ -41,7 +41,7 @@ def prompts_of(
     chat: bool,
 ) -> list[FewShot]:
     """Return the prompt of each row, with as many demonstrations as fit."""
-    context = context_length(network)
+    context = context_length(network.config)
     return [
         fitted_prompt(
             tokenizer,

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.logging import get_logger
 from transformers import PreTrainedTokenizerBase
 
-from avss_core.architectures import depth
+from avss_core.architectures import context_length, depth
 from avss_core.batches import token_stream
 from avss_core.certificate import write_certified
 from avss_core.digests import digest_json, digest_tensors, folder_written_whole
@@ -19,7 +19,6 @@ from avss_core.lora import tensors_outside
 from avss_core.numbering import layer_map
 from avss_core.prompts import Demonstration
 from avss_core.pruning import known_layers
-from avss_core.shared_prompt import context_length
 from tasks.loaded import model_at
 from tasks.rows import Row, read_documents, read_prepared
 from tasks.training import Say, run_training
@@ -82,7 +81,7 @@ def heal_model(
     count = depth(pruned.config)
     numbers = layer_map(student, count)
     chosen = known_layers(range(count) if layers is None else layers, count)
-    train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned))
+    train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned.config))
     objective = distillation(
         pruned, dense, train.ids, validation.ids, HealingSettings(**settings), layer_map=numbers
     )

@@ -174,7 +174,7 @@ def test_no_checkpoint_is_left_of_a_training_that_breaks(
 def test_a_gradient_that_is_not_finite_stops_the_training(
     tiny_llama: Any, tokenizer: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(math.inf))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_, **__: torch.tensor(math.inf))
     with pytest.raises(ValueError, match="the training gradient's norm of step 1 is inf"):
         fit(tiny_llama, tokenizer)
 
