@@ -13,14 +13,14 @@ from avss_core.architectures import depth
 from avss_core.models import has_tokenizer
 from avss_core.pruning import known_layers
 from avss_core.scores import SCORES
-from flows import ROOT, SAMPLE
+from flows import ROOT
 from flows.collection import collect_text, dump_answers
 from flows.evaluation import evaluate_checkpoint, machine_of
 from flows.heal import healing_settings
 from flows.localize import localized
 from flows.mitigate import training_settings
 from flows.params import Params
-from flows.prepare import wanted
+from flows.prepare import prepare_rows, wanted
 from flows.removal import measure_removals, removal_tokens
 from flows.score import choice_of
 from flows.speed import timed
@@ -28,7 +28,7 @@ from flows.workspace import Workspace
 from tasks.evaluate import compare_variants
 from tasks.heal import heal_model
 from tasks.mitigate import train_layers
-from tasks.prepare import prepare_data, prepare_model, prepare_text
+from tasks.prepare import prepare_model, prepare_text
 from tasks.prune import prune_model
 from tasks.score import choice_stability, score_layers
 from tasks.training import forget
@@ -39,21 +39,6 @@ def _scratch() -> Iterator[Workspace]:
     """Yield a workspace that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="avss-") as folder:
         yield Workspace(Path(folder))
-
-
-def _rows(params: Params, workspace: Workspace) -> None:
-    """Put rows and text into a workspace."""
-    prepare_data(
-        params.data.source,
-        ROOT / params.data.path,
-        SAMPLE,
-        params.data.sets,
-        wanted(params),
-        validation=params.data.validation,
-        calibration=params.data.calibration,
-        seed=params.seed,
-        folder=workspace.prepared,
-    )
 
 
 def _checkpoint(params: Params, workspace: Workspace) -> Path:
@@ -184,7 +169,7 @@ def speed_of(params: Params, models: Sequence[str]) -> dict[str, Any]:
 def evaluate_model(params: Params) -> dict[str, Any]:
     """Return the figures of one model on the question sets, text and reviews."""
     with _scratch() as workspace:
-        _rows(params, workspace)
+        prepare_rows(params, workspace)
         figures, _ = evaluate_checkpoint(params, workspace.prepared, _checkpoint(params, workspace))
     return {"model": params.model.name, **figures}
 
@@ -199,7 +184,7 @@ def _localized(params: Params, workspace: Workspace, model: Path) -> dict[str, A
 def localize_model(params: Params) -> dict[str, Any]:
     """Return one row per layer with its EAVSS, interval and probe AUROC, and the layers by proneness."""
     with _scratch() as workspace:
-        _rows(params, workspace)
+        prepare_rows(params, workspace)
         found = _localized(params, workspace, _checkpoint(params, workspace))
     chosen = found["readings"][found["reading"]]
     rows = zip(chosen["values"], chosen["low"], chosen["high"], found["probe_auroc"], strict=True)
@@ -220,7 +205,7 @@ def mitigate_model(
 ) -> dict[str, Any]:
     """Train the given or the most prone layers, write the merged checkpoint, and compare before and after."""
     with _scratch() as workspace:
-        _rows(params, workspace)
+        prepare_rows(params, workspace)
         model = _checkpoint(params, workspace)
         chosen = None if layers is None else _own_layers(model, layers)
         # Before the training, so that an evaluation that cannot work costs no training.
@@ -261,7 +246,7 @@ def heal_pruned(params: Params, teacher: str, out: Path, say: Callable[[str], No
     """
     resume = out.absolute().parent / f".{out.name}.training"
     with _scratch() as workspace:
-        _rows(params, workspace)
+        prepare_rows(params, workspace)
         dense = params.model.model_copy(update={"name": teacher, "revision": None})
         training, machine = heal_model.fn(
             _checkpoint(params, workspace),

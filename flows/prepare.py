@@ -1,6 +1,6 @@
 """Stage prepare: check and split the data, write the model as a plain checkpoint."""
 
-from pathlib import Path
+from typing import Any
 
 from flows import ROOT, SAMPLE
 from flows.params import Params
@@ -14,18 +14,7 @@ from tasks.tracking import StageLog
 @stage("prepare", ("seed", "model", "data"))
 def prepare(params: Params, workspace: Workspace) -> StageLog:
     """Bring data and model into the workspace."""
-    data = params.data
-    manifest = prepare_data(
-        data.source,
-        ROOT / Path(data.path),
-        SAMPLE,
-        data.sets,
-        wanted(params),
-        validation=data.validation,
-        calibration=data.calibration,
-        seed=params.seed,
-        folder=workspace.prepared,
-    )
+    manifest = prepare_rows(params, workspace)
     card = prepare_model(
         params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense
     )
@@ -38,6 +27,23 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
             "model.name": card["name"],
         },
     )
+
+
+def prepare_rows(params: Params, workspace: Workspace) -> dict[str, Any]:
+    """Put checked rows and text into a workspace, and return what they are."""
+    data = params.data
+    manifest: dict[str, Any] = prepare_data(
+        data.source,
+        ROOT / data.path,
+        SAMPLE,
+        data.sets,
+        wanted(params),
+        validation=data.validation,
+        calibration=data.calibration,
+        seed=params.seed,
+        folder=workspace.prepared,
+    )
+    return manifest
 
 
 def wanted(params: Params) -> Wanted:
