@@ -22,6 +22,8 @@ for _name, _value in {
     "PREFECT_HOME": str(ROOT / ".prefect"),
     "PREFECT_LOCAL_STORAGE_PATH": str(ROOT / ".prefect" / "storage"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Where a user turns results on for all tasks: no pickles.
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     # The default of 20 s does not hold on a loaded machine with two cores.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLI_PROMPT": "false",
