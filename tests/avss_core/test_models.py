@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,8 @@ def test_a_configuration_that_needs_code_is_refused(checkpoint: Path, kind: str)
 def stranger(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that exists once code of the checkpoint has been run, by whoever says yes to every question."""
     monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the library adds that folder
     file = tmp_path / "code-was-run"
     (checkpoint / "evil.py").write_text(
         f"from pathlib import Path\nPath({str(file)!r}).touch()\n"
@@ -291,6 +294,8 @@ def test_code_of_a_tokenizer_is_never_run_even_where_somebody_would_say_yes(
     path = checkpoint / "tokenizer_config.json"
     settings = json.loads(path.read_text()) | {"tokenizer_class": "T"}
     path.write_text(json.dumps(settings | {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}}))
+    load_tokenizer(str(checkpoint))  # the library has a class for it
+    configure(checkpoint, model_type="own-kind")
     with pytest.raises(FileNotFoundError, match=f"cannot load a tokenizer of {checkpoint}"):
         load_tokenizer(str(checkpoint))
     assert not stranger.exists()
