@@ -58,7 +58,8 @@ def refuse_adapter(name: str, where: str, revision: str | None) -> None:
 def not_found(name: str, revision: str | None, error: Exception | str) -> str:
     """Return the message for a model that cannot be loaded."""
     at = f" at revision {revision}" if revision else ""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :.")
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = reason.partition(" Please do not set `use_safetensors")[0].rstrip(" :.")  # it asks for a pickle
     return (
         f"cannot load {name}{at}: {reason}. Give a checkpoint folder with safetensors weights and a "
         f"tokenizer, a GGUF file, a Hub id that this machine can reach, or one of: {', '.join(EMBEDDED)}."

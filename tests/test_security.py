@@ -183,7 +183,14 @@ def test_every_task_that_keeps_its_result_keeps_plain_json():
         assert serializer.loads(stored) == odd, name
 
 
-def test_results_of_other_tasks_are_no_pickles_where_a_user_keeps_them():
-    import flows  # noqa: F401 - sets the environment that Prefect reads
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PREFECT_RESULTS_DEFAULT_SERIALIZER", "json"),  # where a user keeps the results of other tasks
+        ("DISABLE_SAFETENSORS_CONVERSION", "1"),  # by a service on the Hub, whose proposal would be loaded
+    ],
+)
+def test_the_libraries_are_set_to_leave_pickles_alone(name, value):
+    import flows  # noqa: F401 - sets the environment that they read
 
-    assert os.environ["PREFECT_RESULTS_DEFAULT_SERIALIZER"] == "json"
+    assert os.environ[name] == value

@@ -31,6 +31,7 @@ from avss_core.models import (
     save_checkpoint,
 )
 from avss_core.pruning import parameter_count
+from avss_core.refusals import not_found
 
 NORM = "model.norm.weight"
 
@@ -238,6 +239,13 @@ def test_weights_as_a_pickle_are_refused(checkpoint: Path) -> None:
         FileNotFoundError, match=f"cannot load {checkpoint}: .*folder with safetensors weights"
     ):
         load_model(str(checkpoint))
+
+
+def test_the_library_s_advice_to_read_a_pickle_is_not_passed_on() -> None:
+    advice = "org/m has no model.safetensors. Please do not set `use_safetensors=True`."
+    assert not_found("org/m", None, advice).startswith(
+        "cannot load org/m: org/m has no model.safetensors. Give a"
+    )
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "no-such-device"])
