@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test ui report clean
+.PHONY: help repro test audit ui report clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to py
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+audit: $(INSTALLED) ## ask for security advisories on the pinned packages (ARGS=--required fails where nobody answers)
+	@$(VENV)/bin/python .ci/audit.py $(ARGS)
 
 # Without job execution MLflow starts no queue workers, which only its hosted features use.
 ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false

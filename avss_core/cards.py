@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avss_core.exports import quoted
+from avss_core.markdown import plain
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def model_card(
         [
             *_front_matter(base_model),
             "",
-            f"# {name} without {_layers(known['removed'])}",
+            f"# {plain(name)} without {_layers(known['removed'])}",
             "",
             *_table(certificate),
             "",
@@ -57,7 +58,7 @@ def model_card(
             "checks. `avss verify DIR` repeats them from `certificate.json`.",
             "",
             *(
-                f"- {check['name']}: {'passed' if check['passed'] else 'failed'} ({check['detail']})"
+                f"- {check['name']}: {'passed' if check['passed'] else 'failed'} ({plain(check['detail'])})"
                 for check in certificate["checks"]
             ),
             "",
@@ -97,8 +98,8 @@ def _quantised_limit(file: str | None) -> list[str]:
     if file is None:
         return []
     return [
-        f"- The weights were read from {file}, so they are rounded; a merge by mergekit starts from those of "
-        "the base model and differs."
+        f"- The weights were read from {plain(file)}, so they are rounded; a merge by mergekit starts from "
+        "those of the base model and differs."
     ]
 
 
@@ -116,7 +117,7 @@ def _table(certificate: Mapping[str, Any]) -> list[str]:
     }
     if "removed_dense" in known:
         rows["their numbers in the dense model"] = ", ".join(map(str, known["removed_dense"]))
-    return ["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows.items())]
+    return ["| | |", "| --- | --- |", *(f"| {key} | {plain(value)} |" for key, value in rows.items())]
 
 
 def _layers(removed: Sequence[int]) -> str:
@@ -129,7 +130,7 @@ def _kept(kept: Sequence[Kept]) -> list[str]:
     if not kept:
         return []
     rows = [
-        f"| {row.task} | {_figure(row.before)} | {_figure(row.after)} | "
+        f"| {plain(row.task)} | {_figure(row.before)} | {_figure(row.after)} | "
         f"{'-' if row.retention is None else f'{row.retention:.1%}'} |"
         for row in kept
     ]

@@ -7,7 +7,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from avss_core.digests import digest_path, digest_tensors
+from avss_core.containment import links_out
+from avss_core.digests import digest_path, digest_tensors, read_json
 
 _CODE = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py"}
 
@@ -49,11 +50,21 @@ def _digests(files: Sequence[Path]) -> dict[str, str]:
 
 
 def _no_code(folder: Path) -> Check:
-    """Check that nothing in the folder could run code when it is loaded."""
-    code = [path.name for path in sorted(folder.iterdir()) if path.suffix in _CODE]
-    settings = sorted(folder.glob("*config.json"))
-    code += [path.name for path in settings if '"auto_map"' in path.read_text(encoding="utf-8")]
-    return Check("no pickle and no remote code", not code, ", ".join(code) or "safetensors only")
+    """Check that nothing in the folder could run code when it is loaded, or lead out of it."""
+    code = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _CODE]
+    code += [path for path in sorted(folder.glob("*config.json")) if _names_code(path)]
+    code += [*folder.glob("adapter_config.json"), *links_out(folder)]
+    names = [path.relative_to(folder).as_posix() for path in code]
+    return Check("no pickle and no remote code", not names, ", ".join(names) or "safetensors only")
+
+
+def _names_code(path: Path) -> bool:
+    """Tell whether settings name classes of their own, or cannot be read."""
+    try:
+        settings = read_json(path)
+    except ValueError:
+        return True
+    return not isinstance(settings, dict) or bool(settings.get("auto_map"))
 
 
 def _configuration_check(folder: Path, promise: Mapping[str, Any]) -> Check:

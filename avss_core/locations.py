@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import GgufConfig
 
+from avss_core.containment import refuse_links
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -57,6 +59,7 @@ def source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     Raises:
         FileNotFoundError: the package of an embedded model is not installed, or a folder has no checkpoint
             beside its GGUF files, of which none was chosen.
+        ValueError: a link in a folder leads out of it.
     """
     file = gguf_file(name)
     if file is not None:
@@ -65,6 +68,7 @@ def source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
         return str(folder), {"gguf_file": file, "quantization_config": GgufConfig(dequantize=True)}
     if local_folder(name) is None:
         return name, {"revision": revision} if revision else {}
+    refuse_links(Path(name))
     files = sorted(Path(name).glob("*.gguf"))
     if files and not (Path(name) / "config.json").is_file():
         raise FileNotFoundError(

@@ -17,7 +17,7 @@ from transformers import (
 
 from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth_field
 from avss_core.locations import gguf_file, local_folder, source
-from avss_core.refusals import damage, not_found, refuse_code
+from avss_core.refusals import damage, not_found, refuse_adapter, refuse_code
 from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -53,6 +53,7 @@ def load_model(
                 dtype=DTYPES[dtype],
                 output_loading_info=True,
                 use_safetensors=True,
+                trust_remote_code=False,
                 # Left to us to refuse: the library's own error names no tensor.
                 ignore_mismatched_sizes=True,
                 **options,
@@ -77,7 +78,7 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
 
     Raises:
         FileNotFoundError: there is no such model, or it cannot be reached.
-        ValueError: the configuration is damaged, or names code that would have to be run.
+        ValueError: the configuration is damaged, or names code that would have to be run or files elsewhere.
         LookupError: the model family is not supported.
     """
     where, options = source(name, revision)
@@ -85,7 +86,10 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
         with damage(name):
             if gguf_file(name) is None:
                 refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
-            config: PretrainedConfig = AutoConfig.from_pretrained(where, **_plain(options))
+            refuse_adapter(name, where, revision)
+            config: PretrainedConfig = AutoConfig.from_pretrained(
+                where, trust_remote_code=False, **_plain(options)
+            )
     except OSError as error:
         raise FileNotFoundError(not_found(name, revision, error)) from error
     _loader(config)
@@ -105,12 +109,15 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     """Return the tokenizer of a model.
 
     Raises:
-        FileNotFoundError: there is none, or it cannot be reached.
+        FileNotFoundError: there is none, it cannot be reached, or it needs code of its own.
+        ValueError: a link in a folder leads out of it.
     """
     where, options = source(name, revision)
     try:
         with damage(name):
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(where, **_plain(options))
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                where, trust_remote_code=False, **_plain(options)
+            )
     except (OSError, ValueError) as error:
         raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, error)) from error
     # Without files some families come up with an empty vocabulary, which turns every text into nothing or

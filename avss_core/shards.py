@@ -12,6 +12,7 @@ from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from avss_core.containment import inside
 from avss_core.digests import digest_tensor, read_json, write_json
 
 SINGLE = "model.safetensors"
@@ -40,7 +41,8 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
 
     Raises:
         FileNotFoundError: the folder has no safetensors weights, or lacks a file that its index names.
-        ValueError: a file is damaged, or the index names a tensor that its file lacks.
+        ValueError: a file is damaged, or the index names a tensor that its file lacks, or a file that is no
+            safetensors file of the folder.
     """
     if (folder / SINGLE).is_file():
         return _tensors_of(folder / SINGLE)
@@ -155,6 +157,12 @@ def _weight_map(folder: Path) -> dict[str, str]:
     where = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(where, dict) or not where or not all(isinstance(file, str) for file in where.values()):
         raise ValueError(f"{folder} is damaged: {INDEX} has no map of tensors to files; fetch it again")
+    for file in sorted(set(where.values())):
+        if not file.endswith(".safetensors"):
+            raise ValueError(
+                f"{folder}: {INDEX} names {file!r}, which is no safetensors file and is not read"
+            )
+        inside(folder, file)
     return where
 
 

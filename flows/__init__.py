@@ -22,6 +22,8 @@ for _name, _value in {
     "PREFECT_HOME": str(ROOT / ".prefect"),
     "PREFECT_LOCAL_STORAGE_PATH": str(ROOT / ".prefect" / "storage"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Where a user turns results on for all tasks: no pickles.
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     # The default of 20 s does not hold on a loaded machine with two cores.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLI_PROMPT": "false",
@@ -32,6 +34,8 @@ for _name, _value in {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # Else a service on the Hub is asked to convert pickled weights, and what it proposes is loaded.
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
     "TOKENIZERS_PARALLELISM": "false",
     # Bars of loading are for a person at a terminal; in a log they are noise.
     **({} if sys.stderr.isatty() else {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}),

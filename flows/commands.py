@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from transformers import AutoConfig
 
 from avss_core.architectures import depth
-from avss_core.models import has_tokenizer
+from avss_core.models import has_tokenizer, load_config
 from avss_core.pruning import known_layers
 from avss_core.scores import SCORES
 from flows import ROOT
@@ -79,7 +78,7 @@ def _scores(params: Params) -> dict[str, Any]:
         elif needs != "nothing":
             tokens = removal_tokens(params)
         removals = measure_removals(params, model, text, [name])
-        layers = depth(AutoConfig.from_pretrained(model))
+        layers = depth(load_config(str(model)))
     reading = ("chosen", name, params.seed)
     choice = choice_of(params)
     readings = score_layers(layers, [reading], choice, statistics=statistics, **removals)["readings"]
@@ -274,4 +273,4 @@ def _own_layers(model: Path, layers: Sequence[int]) -> list[int]:
     Raises:
         ValueError: the model has no such layer, or one is named twice.
     """
-    return known_layers(layers, depth(AutoConfig.from_pretrained(model)))
+    return known_layers(layers, depth(load_config(str(model))))

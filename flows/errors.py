@@ -3,9 +3,14 @@
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
+from types import TracebackType
+
+from tasks.masking import masked
 
 EXPECTED = (ValueError, LookupError, OSError, ImportError)
 """What the code raises with a message that says what is wrong and what to do."""
@@ -32,36 +37,64 @@ class _SaidOnce(logging.Filter):
         return not _is_expected(error) and not record.getMessage().startswith("Finished in state Failed(")
 
 
+class _Masked(logging.Filter):
+    """Take secrets out of what Prefect logs and keeps."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record in place, and return true."""
+        record.msg, record.args = masked(record.getMessage()), None
+        if record.exc_info and record.exc_info[0]:
+            record.exc_text = masked("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return True
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Print an expected error as one message and exit with code 1; let a bug show its traceback."""
+    """Print an expected error as one message and exit with code 1; let a bug show its traceback.
+
+    Secrets are masked in all that is shown and logged.
+    """  # noqa: DOC501 - an error becomes an exit code
+    sys.excepthook = _show_masked
     if os.environ.get("AVSS_TRACEBACK"):
-        yield
+        with _filtered(_Masked()):
+            yield
         return
-    said_once = _SaidOnce()
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(said_once)
     try:
-        with warnings.catch_warnings():
+        with _filtered(_SaidOnce(), _Masked()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except EXPECTED as error:
         if not _is_expected(error):
             raise
-        print(f"error: {str(error) or type(error).__name__}", file=sys.stderr)
+        print(f"error: {masked(str(error)) or type(error).__name__}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on from the finished units", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+@contextmanager
+def _filtered(*filters: logging.Filter) -> Iterator[None]:
+    """Send what Prefect logs through filters."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    for logger, each in product(loggers, filters):
+        logger.addFilter(each)
+    try:
+        yield
     finally:
-        for name in _LOGGERS:
-            logging.getLogger(name).removeFilter(said_once)
+        for logger, each in product(loggers, filters):
+            logger.removeFilter(each)
 
 
 def quiet() -> None:
     """Hold back Prefect's log for the rest of the process; warnings and errors still show."""
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
+
+
+def _show_masked(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """Print the traceback of an error that nobody caught."""
+    print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def _is_expected(error: BaseException | None) -> bool:

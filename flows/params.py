@@ -12,6 +12,7 @@ from avss_core.controls import CONTROLS
 from avss_core.judges import JUDGES
 from avss_core.localization import READINGS
 from avss_core.scores import SCORES
+from tasks.masking import masked
 from tasks.pile import SUBSETS
 
 HUB_TEXTS = ("wikitext2", *SUBSETS)
@@ -27,6 +28,27 @@ def _distinct(values: list[Any]) -> list[Any]:
         if values.count(value) > 1:
             raise ValueError(f"{value} is named twice")
     return values
+
+
+def _folder_name(value: str) -> str:
+    """Return the name of a set, which names its folder and nothing else."""
+    if value in {"", ".", ".."} or "/" in value or "\\" in value or not value.isprintable():
+        raise ValueError(f"{value!r} is not the name of a folder: give one without slashes")
+    return value
+
+
+def _below(value: str | None) -> str | None:
+    """Return a name of what lies in the data folder."""
+    if value is not None and (value.startswith("/") or ".." in Path(value).parts):
+        raise ValueError("it lies in the data folder: give a name without .. or leading /")
+    return value
+
+
+def _git_name(value: str | None) -> str | None:
+    """Return a commit, tag or branch; it names a file of the Hub's cache."""
+    if value is not None and (value.startswith("/") or ".." in value):
+        raise ValueError("a commit, tag or branch has no .. and no leading /")
+    return value
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -62,12 +84,23 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _no_secret(cls, value: Any) -> Any:
+        texts = value if isinstance(value, list) else [value]
+        if any(masked(text) != text for text in texts if isinstance(text, str)):
+            raise ValueError(
+                "holds a password or a token, and settings are written into files and histories: leave it "
+                "to the environment (such as HF_TOKEN, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD)"
+            )
+        return value
+
 
 class Model(Section):
     """Which model is studied."""
 
     name: Annotated[str, Field(min_length=1)]
-    revision: str | None
+    revision: Annotated[str | None, AfterValidator(_git_name)]
     dtype: Literal["float32", "bfloat16", "float16"]
     device: str
 
@@ -77,10 +110,10 @@ class Data(Section):
 
     source: Literal["sample", "path", "hub"]
     path: Annotated[str, Field(min_length=1)]
-    text: Annotated[str, Field(min_length=1)] | None
-    sentiment: Annotated[str, Field(min_length=1)] | None
+    text: Annotated[Annotated[str, Field(min_length=1)] | None, AfterValidator(_below)]
+    sentiment: Annotated[Annotated[str, Field(min_length=1)] | None, AfterValidator(_below)]
     characters: Count
-    sets: Annotated[list[str], Field(min_length=1), Distinct]
+    sets: Annotated[list[Annotated[str, AfterValidator(_folder_name)]], Field(min_length=1), Distinct]
     validation: Share
     calibration: Share
 
@@ -359,7 +392,7 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
     try:
         values = YAML(typ="safe", pure=True).load(path)
     except YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        raise ValueError(masked(f"{path} is not valid YAML: {error}")) from None
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no sections; expected {', '.join(Params.model_fields)}")
     problems = [problem for text in overrides or [] if (problem := _override(values, text))]
@@ -369,7 +402,7 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
         problems += [_problem(found) for found in error.errors()]
     if problems:
         raise ValueError(
-            f"{path}: {len(problems)} problem(s)\n" + "\n".join(f"  {line}" for line in problems)
+            masked(f"{path}: {len(problems)} problem(s)\n" + "\n".join(f"  {line}" for line in problems))
         )
     return params
 

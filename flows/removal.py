@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
-from transformers import AutoConfig
 
 from avss_core.architectures import depth
+from avss_core.models import load_config
 from avss_core.pruning import count_to_remove
 from avss_core.scores import SCORES
 from avss_core.traversal import greedy_order
@@ -29,7 +29,7 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
         return {"losses": None, "order": None}
     runner: Any = ThreadPoolTaskRunner(max_workers=params.score.workers)
     removals = _removals.with_options(task_runner=runner)
-    layers = depth(AutoConfig.from_pretrained(model))
+    layers = depth(load_config(str(model)))
     everything = range(layers)
 
     def losses(removed: Sequence[int], candidates: Sequence[int]) -> list[dict[str, Any]]:

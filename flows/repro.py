@@ -18,11 +18,13 @@ def repro(arguments: list[str]) -> int:
     # Imported here, so that a run with nothing to do takes seconds.
     from flows.params import load_params
     from flows.server import prefect_server
+    from tasks.masking import masked
     from tasks.tracking import pipeline_run
 
     load_params(ROOT / "params.yaml")
     with prefect_server() as address, pipeline_run(ROOT):
-        print(f"Prefect server at {address.removesuffix('/api')} while the pipeline runs", flush=True)
+        server = masked(address.removesuffix("/api"))
+        print(f"Prefect server at {server} while the pipeline runs", flush=True)
         code = subprocess.run([*_DVC, "repro", *arguments], cwd=ROOT, check=False).returncode
         if code:
             raise SystemExit(code)

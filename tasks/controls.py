@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
-from transformers import AutoConfig
 
 from avss_core.architectures import depth
 from avss_core.comparison import differences_by_set, differences_to_mean_by_set, mean_with_interval
 from avss_core.controls import agreement_with_training, variants
+from avss_core.models import load_config
 from avss_core.numbering import layer_map, own_layers
 
 _CROSS_ENTROPY_ALONE = {"cross_entropy": 1.0, "alpha": 0.0, "gamma": 0.0}
@@ -33,7 +33,7 @@ def plan_trainings(
         draws: random choices of layers.
         seed: of the draws.
     """
-    numbers = layer_map(model, depth(AutoConfig.from_pretrained(model)))
+    numbers = layer_map(model, depth(load_config(str(model))))
     ranked = own_layers(most_prone, numbers)
     planned = variants(ranked, layers, controls, draws=draws, seed=seed)
     return {

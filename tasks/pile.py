@@ -1,7 +1,11 @@
 """The Pile and its HackerNews part: as much as is asked for, streamed from the Hugging Face Hub."""
 
+import io
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from zstandard import ZstdDecompressor, ZstdError
 
 from tasks.hub_sets import reaching
 
@@ -21,6 +25,9 @@ FILES: Mapping[str, str] = {"calibration": "val.jsonl.zst", "test": "test.jsonl.
 LONGEST = 10_000
 """Characters kept of a document, so that one book is not the whole text."""
 
+LARGEST = 64 << 20
+"""Bytes of a row, at most: a few kilobytes of a packed file can unpack to a row that no memory holds."""
+
 
 def pile_text(name: str, characters: int) -> dict[str, list[str]]:
     """Return the first documents of the Pile's validation and test files, as "calibration" and "test".
@@ -31,7 +38,7 @@ def pile_text(name: str, characters: int) -> dict[str, list[str]]:
 
     Raises:
         ConnectionError: the Hub cannot be reached.
-        ValueError: a file holds no such document.
+        ValueError: a file holds no such document, or is not what was published.
     """
     parts: dict[str, list[str]] = {}
     for part, file in FILES.items():
@@ -73,6 +80,31 @@ def take(
 
 def _stream(file: str) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a file of the pinned revision while it is being fetched."""
-    from datasets import load_dataset
+    from huggingface_hub import HfFileSystem
 
-    yield from load_dataset(REPO, data_files={"part": file}, split="part", revision=REVISION, streaming=True)
+    with HfFileSystem().open(f"datasets/{REPO}@{REVISION}/{file}", "rb") as packed:
+        yield from unpacked(packed, f"{REPO} {file}")
+
+
+def unpacked(packed: Any, where: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a packed JSON Lines file; no more than one row is in memory.
+
+    Args:
+        packed: the file, open to read bytes.
+        where: what an error calls it.
+
+    Raises:
+        ValueError: the file cannot be unpacked, or a row is no JSON object or larger than `LARGEST`.
+    """
+    raw: Any = ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+    lines = io.BufferedReader(raw)
+    try:
+        while line := lines.readline(LARGEST + 1):
+            if len(line) > LARGEST:
+                raise ValueError(f"a row has more than {LARGEST} bytes")
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("a row is no JSON object")
+            yield row
+    except (ZstdError, ValueError) as error:
+        raise ValueError(f"{where} is not what was published: {error}") from error

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from avss_core.containment import inside
 from avss_core.splits import Row
 from tasks.hub_sets import HUB_SETS, load_set
 from tasks.pile import SUBSETS, pile_text
@@ -67,7 +68,8 @@ def load(
         wanted: which text and sentiment; what is named there must be there.
 
     Raises:
-        ValueError: the source is unknown, a folder is not given, no set is asked for, or rows are bad.
+        ValueError: the source is unknown, a folder is not given, no set is asked for, rows are bad, or a name
+            or a link leads out of the folder.
         LookupError: the Hub has no such set.
         FileNotFoundError: files are missing; the message lists them and the layout.
         ConnectionError: the Hub cannot be reached.
@@ -100,7 +102,7 @@ def load_text(
         wanted: as in `load`.
 
     Raises:
-        ValueError: the text is empty, or rows are bad.
+        ValueError: the text is empty, rows are bad, or a name or a link leads out of the folder.
         FileNotFoundError: the folder has neither text nor one of the sets.
         ConnectionError: the Hub cannot be reached.
     """
@@ -110,7 +112,7 @@ def load_text(
         return language_topics(), "sample"
     text = _own(path, wanted.text, "wikitext2")
     files = [f"{name}/{side}.jsonl" for name in sets for side in ("train", "test")]
-    held = [file for file in files if (path / file).is_file()]
+    held = [file for file in files if inside(path, file).is_file()]
     _require(path, text_files(text) if text else held or files)
     for file in held:
         _rows(path / file, validate_questions)
@@ -201,14 +203,14 @@ def _rows(path: Path, validate: Callable[[Sequence[Row], str], None]) -> list[Ro
 
 
 def _require(folder: Path, files: Sequence[str]) -> None:
-    """Raise FileNotFoundError, with what is there and what should be, unless the folder has all the files."""
+    """Raise FileNotFoundError, with what there is and what should be, unless the folder has all the files."""
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise FileNotFoundError(f"the data folder {folder} {found}: give an existing one. {_LAYOUT}")
     present = sorted(entry.name for entry in folder.iterdir())
     if not present:
         raise FileNotFoundError(f"the data folder {folder} is empty: put {', '.join(files)} there. {_LAYOUT}")
-    missing = [file for file in files if not (folder / file).is_file()]
+    missing = [file for file in files if not inside(folder, file).is_file()]
     if missing:
         raise FileNotFoundError(
             f"the data folder {folder} lacks {', '.join(missing)}; it holds {', '.join(present)}. {_LAYOUT}"

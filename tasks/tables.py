@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.digests import read_json
+from avss_core.markdown import plain
 from tasks.control_wording import trainings
 from tasks.wording import NAMES, direction, retentions
 
@@ -39,7 +40,7 @@ def speed_table(times: Mapping[str, Any]) -> str:
         cells += [_speed(found["decode"][size], ratios and ratios["decode"][size]) for size in sizes]
         peak = found["peak_bytes"]
         cells.append("-" if peak is None else f"{peak / 1e6:.0f}")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {plain(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -54,7 +55,7 @@ def _retention(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines = [f"| figure | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
     for row in zip(*(retentions(table) for table in tables.values()), strict=True):
         cells = ["nothing to keep" if entry["value"] is None else _share(entry) for _, entry in row]
-        lines.append(f"| {row[0][0]} | {' | '.join(cells)} |")
+        lines.append(f"| {plain(row[0][0])} | {' | '.join(cells)} |")
     return lines
 
 
@@ -100,7 +101,7 @@ def _questions(variants: Mapping[str, Any]) -> list[str]:
             found = figures["sets"][name]
             cells = [_number(found[figure]["value"]) for figure in FIGURES]
             cells[0] += f" [{_number(found['accuracy']['low'])}, {_number(found['accuracy']['high'])}]"
-            head = f"{name} ({found['n']}, {found['judge']})" if variant == "dense" else ""
+            head = f"{plain(name)} ({found['n']}, {found['judge']})" if variant == "dense" else ""
             lines.append(f"| {head} | {variant} | {' | '.join(cells)} |")
     return lines
 
@@ -152,7 +153,7 @@ def _controls(mended: Mapping[str, Any]) -> list[str]:
         rows |= {f"mitigated - {control}": sets[name] for control, sets in mended["against_controls"].items()}
         for place, (label, entries) in enumerate(rows.items()):
             cells = [_certain(figure, entries[figure]) for figure in NAMES]
-            lines.append(f"| {name if place == 0 else ''} | {label} | {' | '.join(cells)} |")
+            lines.append(f"| {plain(name) if place == 0 else ''} | {label} | {' | '.join(cells)} |")
     return lines
 
 

@@ -20,6 +20,8 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
+from tasks.masking import masked, tracking_uri
+
 EXPERIMENT = "avss"
 PIPELINE_VARIABLE = "AVSS_PIPELINE"
 """Environment variable by which the processes of one pipeline run know that they belong together."""
@@ -88,7 +90,7 @@ def stage_run(
     tags = {_PIPELINE: pipeline, "git.commit": _git_commit(home), "avss.parameters": parameters_digest}
     parent = _parent(client, experiment, pipeline, tags)
     run = _create(client, experiment, stage, tags | {_PARENT: parent, "avss.stage": stage}, os.getpid())
-    client.log_batch(run, params=[Param(key, str(value)[:6000]) for key, value in params.items()])
+    client.log_batch(run, params=[Param(key, masked(str(value))[:6000]) for key, value in params.items()])
     status = "FAILED"
     active = _ACTIVE.set((client, run))
     with _terminated_as_interrupt():
@@ -115,7 +117,7 @@ def _client(home: Path) -> tuple[MlflowClient, str]:
 
     The home's own SQLite file is used unless MLFLOW_TRACKING_URI names a server.
     """
-    remote = os.environ.get("MLFLOW_TRACKING_URI")
+    remote = tracking_uri()
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     # MLflow migrates a fresh SQLite file on first use: two processes at once would break it for good.
@@ -186,7 +188,7 @@ def _log(client: MlflowClient, run: str, parent: str, log: StageLog) -> None:
     finite = {key: value for key, value in log.metrics.items() if value is not None and math.isfinite(value)}
     missing = {f"not_a_number.{key}": "true" for key in log.metrics.keys() - finite.keys()}
     batch = [Metric(key, float(value), now, 0) for key, value in finite.items()]
-    tags = [RunTag(key, value) for key, value in {**log.tags, **missing}.items()]
+    tags = [RunTag(key, masked(value)) for key, value in {**log.tags, **missing}.items()]
     for target in (run, parent):
         for start in range(0, len(batch), 900):
             client.log_batch(target, metrics=batch[start : start + 900])

@@ -11,12 +11,16 @@ from typing import Any
 import grimp
 from prefect import task
 from prefect.context import TaskRunContext
+from prefect.serializers import JSONSerializer
 from prefect.settings import get_current_settings
 
 from avss_core.digests import digest_json, digest_path
 
 _LIBRARIES = ("torch", "transformers")
 """Libraries whose version can change a number."""
+
+SERIALIZER: JSONSerializer[Any] = JSONSerializer(object_encoder=None, object_decoder=None)
+"""Plain JSON values. Prefect's own decoder would import whatever class a stored result names."""
 
 
 def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
@@ -26,7 +30,7 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
     each parameter, its value or, for a path, the digest of what lies there; a fingerprint of the code that
     the function's module imports from this project; and the versions of the numerical libraries.
     """
-    return task(name=name, cache_key_fn=content_key, persist_result=True, result_serializer="json")
+    return task(name=name, cache_key_fn=content_key, persist_result=True, result_serializer=SERIALIZER)
 
 
 def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -42,11 +46,19 @@ def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 
 
 def _drop_broken(entry: Path) -> None:
-    """Remove a result that was cut off while it was written, so that the unit runs again."""
+    """Remove a result that was cut off while it was written, so that the unit runs again.
+
+    Also one that would not be read as plain JSON: an entry says itself how it is to be read, and may say as a
+    pickle, or through a function of its choice.
+    """
     if entry.is_file():
         try:
-            json.loads(json.loads(entry.read_text(encoding="utf-8"))["result"])
+            record = json.loads(entry.read_text(encoding="utf-8"))
+            json.loads(record["result"])
+            whole = record["metadata"]["serializer"] == SERIALIZER.model_dump(mode="json")
         except (ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
             entry.unlink(missing_ok=True)
 
 

@@ -110,3 +110,14 @@ def test_the_card_shows_scores_and_what_was_kept() -> None:
     assert "| 0 | 0.5 |  |\n| 1 | 0.0001234 | removed |\n" in card
     assert "| 5 | 1e+06 |  |\n" in card
     assert "was not measured" not in card
+
+
+def test_names_and_details_stay_in_their_line_and_are_no_markup() -> None:
+    checks = [{"name": "tokenizer", "passed": False, "detail": "a\n\n## b | <img src=x>"}]
+    kept = [Kept("a|b\n<script>", 0.5, 0.25, 0.5)]
+    plain_card = model_card("mine", CERTIFICATE, kept=[Kept("a set", 0.5, 0.25, 0.5)])
+    card = model_card("x\n# y <script>", CERTIFICATE | {"checks": checks}, kept=kept)
+    assert r"# x # y \<script\> without 2 layers" in card.splitlines()
+    assert r"| a\|b \<script\> | 0.500 | 0.250 | 50.0% |" in card.splitlines()
+    assert r"- tokenizer: failed (a ## b \| \<img src=x\>)" in card.splitlines()
+    assert len(card.splitlines()) == len(plain_card.splitlines()) - 1  # one check less

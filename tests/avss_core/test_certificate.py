@@ -265,19 +265,42 @@ def test_a_head_that_is_not_tied_as_configured_is_red(written: Path, monkeypatch
     assert failed(written) == {"parameters", "tied weights"}
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "training_args.pt", "modeling_evil.py", "scores.pkl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pytorch_model.bin",
+        "training_args.pt",
+        "modeling_evil.py",
+        "scores.PKL",
+        "adapter_config.json",
+        "custom_generate/generate.py",
+    ],
+)
 def test_a_file_that_can_run_code_is_red(written: Path, name: str) -> None:
-    (written / name).write_bytes(b"")
+    (written / name).parent.mkdir(exist_ok=True)
+    (written / name).write_bytes(b"{}")
     check = inspect(written)[0]
     assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, name)
-    assert failed(written) == {check.name}
+    refused = {"loads with transformers"} if name == "adapter_config.json" else set()
+    assert failed(written) == {check.name} | refused
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
 def test_remote_code_is_red(written: Path, name: str) -> None:
     edit_json(written / name, lambda settings: settings | {"auto_map": {"AutoConfig": "evil.Config"}})
+    # JSON has other ways to write a name.
+    for written_so in ("auto_map", "auto\\u005fmap"):
+        text = (written / name).read_text().replace("auto_map", written_so)
+        (written / name).write_text(text)
+        check = inspect(written)[0]
+        assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, name)
+
+
+def test_a_link_out_of_the_folder_is_red(written: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("a key")
+    (written / "NOTES").symlink_to(tmp_path / "elsewhere")
     check = inspect(written)[0]
-    assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, name)
+    assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, "NOTES")
 
 
 def test_a_removed_tokenizer_is_red(written: Path) -> None:

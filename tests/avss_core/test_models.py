@@ -1,5 +1,7 @@
 import importlib.util
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -28,6 +31,7 @@ from avss_core.models import (
     save_checkpoint,
 )
 from avss_core.pruning import parameter_count
+from avss_core.refusals import not_found
 
 NORM = "model.norm.weight"
 
@@ -237,6 +241,13 @@ def test_weights_as_a_pickle_are_refused(checkpoint: Path) -> None:
         load_model(str(checkpoint))
 
 
+def test_the_library_s_advice_to_read_a_pickle_is_not_passed_on() -> None:
+    advice = "org/m has no model.safetensors. Please do not set `use_safetensors=True`."
+    assert not_found("org/m", None, advice).startswith(
+        "cannot load org/m: org/m has no model.safetensors. Give a"
+    )
+
+
 @pytest.mark.parametrize("device", ["cuda:99", "no-such-device"])
 def test_a_device_that_is_not_there_is_named(checkpoint, device):
     with pytest.raises(ValueError, match=device):
@@ -252,6 +263,103 @@ def test_a_configuration_that_needs_code_is_refused(checkpoint: Path, kind: str)
             load(str(checkpoint))
         assert "(auto_map in config.json: AutoConfig, AutoModel), which is never run" in str(caught.value)
         assert f"for '{kind}' fits the weights, remove auto_map" in str(caught.value)
+
+
+@pytest.fixture
+def stranger(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that exists once code of the checkpoint has been run, by whoever says yes to every question."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the library adds that folder
+    file = tmp_path / "code-was-run"
+    (checkpoint / "evil.py").write_text(
+        f"from pathlib import Path\nPath({str(file)!r}).touch()\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast\n"
+        "class C(LlamaConfig):\n    model_type = 'own-kind'\n"
+        "class M(LlamaForCausalLM):\n    config_class = C\n"
+        "class T(PreTrainedTokenizerFast):\n    pass\n"
+    )
+    return file
+
+
+def test_code_of_a_checkpoint_is_never_run_even_where_somebody_would_say_yes(
+    checkpoint: Path, stranger: Path
+) -> None:
+    code = {"AutoModelForCausalLM": "evil.M", "AutoConfig": "evil.C"}
+    configure(checkpoint, model_type="own-kind", auto_map=code)
+    for load in (load_config, load_model):
+        with pytest.raises(ValueError, match="needs remote code"):
+            load(str(checkpoint))
+    # The test itself works: the library does run it when it is asked to.
+    assert not stranger.exists()
+    AutoConfig.from_pretrained(checkpoint)
+    assert stranger.exists()
+
+
+def test_code_of_a_tokenizer_is_never_run_even_where_somebody_would_say_yes(
+    checkpoint: Path, stranger: Path
+) -> None:
+    path = checkpoint / "tokenizer_config.json"
+    settings = json.loads(path.read_text()) | {"tokenizer_class": "T"}
+    path.write_text(json.dumps(settings | {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}}))
+    load_tokenizer(str(checkpoint))  # the library has a class for it
+    configure(checkpoint, model_type="own-kind")
+    with pytest.raises(FileNotFoundError, match=f"cannot load a tokenizer of {checkpoint}"):
+        load_tokenizer(str(checkpoint))
+    assert not stranger.exists()
+    AutoTokenizer.from_pretrained(checkpoint)
+    assert stranger.exists()
+
+
+def test_code_that_writes_the_answers_is_never_run(checkpoint: Path, stranger: Path) -> None:
+    (checkpoint / "custom_generate").mkdir()
+    (checkpoint / "evil.py").rename(checkpoint / "custom_generate" / "generate.py")
+    model: Any = load_model(str(checkpoint))
+    model.generate(torch.tensor([[1, 2]]), max_new_tokens=1, do_sample=False)
+    assert not stranger.exists()
+
+
+def test_an_adapter_does_not_lead_to_another_model(checkpoint: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(checkpoint, tmp_path / "other")
+    settings = {
+        "base_model_name_or_path": str(other),
+        "peft_type": "LORA",
+        "r": 1,
+        "target_modules": ["q_proj"],
+    }
+    (checkpoint / "adapter_config.json").write_text(json.dumps(settings))
+    for load in (load_config, load_model):
+        with pytest.raises(ValueError, match=r"holds an adapter .*merge the two"):
+            load(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("attn_implementation", "org/kernel"),
+        ("_attn_implementation", {"": "org/kernel@main"}),
+        ("transformers_weights", "../other.safetensors"),
+        ("transformers_weights", "adapter_model.bin"),
+    ],
+)
+def test_a_configuration_that_fetches_code_or_names_weights_is_refused(
+    checkpoint: Path, key: str, value: object
+) -> None:
+    configure(checkpoint, **{key: value})
+    for load in (load_config, load_model):
+        with pytest.raises(ValueError, match=rf"names .* in config.json \({key}\).*remove {key} from a copy"):
+            load(str(checkpoint))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_that_is_a_link_out_of_the_checkpoint_is_refused(
+    checkpoint: Path, tmp_path: Path, name: str
+) -> None:
+    (checkpoint / name).rename(tmp_path / name)
+    (checkpoint / name).symlink_to(tmp_path / name)
+    for load in (load_config, load_model, load_tokenizer):
+        with pytest.raises(ValueError, match=f"{name} is a link that leads out of {checkpoint}"):
+            load(str(checkpoint))
 
 
 def test_an_empty_model_has_names_shapes_and_dtype_alone(tiny_gpt2: PreTrainedModel) -> None:

@@ -156,6 +156,28 @@ def test_an_index_that_is_no_json_is_named(sharded: Path) -> None:
         stored_tensors(sharded)
 
 
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("../model-00001-of-00002.safetensors", "does not name a file below"),
+        ("/etc/model.safetensors", "does not name a file below"),
+        ("part/../../model.safetensors", "does not name a file below"),
+        ("pytorch_model-00001-of-00002.bin", "is no safetensors file and is not read"),
+        ("linked.safetensors", "is a link that leads out of"),
+    ],
+)
+def test_an_index_that_leads_out_of_the_folder_is_refused(sharded: Path, file: str, message: str) -> None:
+    outside = sharded.parent / "model-00001-of-00002.safetensors"
+    save_file({UP: torch.zeros(1)}, outside)
+    (sharded / "linked.safetensors").symlink_to(outside)
+    index = read_json(sharded / INDEX)
+    index["weight_map"][UP] = file
+    write_json(sharded / INDEX, index)
+    for read in (stored_tensors, lambda folder: load_model(str(folder))):
+        with pytest.raises(ValueError, match=message):
+            read(sharded)
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "consolidated.00.pth"])
 def test_pickles_alone_are_refused_by_name(checkpoint: Path, name: str) -> None:
     shutil.move(checkpoint / SINGLE, checkpoint / name)

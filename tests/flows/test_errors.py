@@ -1,4 +1,5 @@
 import logging
+import sys
 
 import pytest
 
@@ -84,6 +85,44 @@ def test_logs_of_an_expected_error_are_dropped_and_others_stay(readable_errors, 
     caplog.clear()
     say(ValueError("outside"))
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("traceback", ["", "1"])
+def test_secrets_are_masked_in_what_is_logged(readable_errors, monkeypatch, caplog, traceback):
+    from flows import errors
+
+    monkeypatch.setattr(errors, "_LOGGERS", ["a-test"])
+    monkeypatch.setenv("AVSS_TRACEBACK", traceback)
+    monkeypatch.setenv("HF_TOKEN", "canary-7f3a")
+    log = logging.getLogger("a-test")
+    with caplog.at_level(logging.INFO, "a-test"), readable_errors():
+        log.info("with %s and %s", "canary-7f3a", "http://user:word@host")
+        try:
+            raise KeyError("canary-7f3a")
+        except KeyError as error:
+            log.exception("failed: %r", error)
+    assert [record.getMessage() for record in caplog.records] == [
+        "with *** and http://***@host",
+        "failed: KeyError('***')",
+    ]
+    assert "canary-7f3a" not in caplog.text
+    assert "KeyError: '***'" in caplog.text
+
+
+def test_secrets_are_masked_in_the_message_of_an_error(readable_errors, monkeypatch, capsys):
+    with pytest.raises(SystemExit), readable_errors():
+        raise ConnectionError("cannot reach http://user:word@host/x")
+    assert capsys.readouterr().err == "error: cannot reach http://***@host/x\n"
+
+
+def test_secrets_are_masked_in_the_traceback_of_a_bug(readable_errors, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    with pytest.raises(RuntimeError) as bug, readable_errors():
+        raise RuntimeError("http://user:word@host")
+    sys.excepthook(bug.type, bug.value, bug.tb)
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback (most recent call last)")
+    assert shown.endswith("RuntimeError: http://***@host\n")
 
 
 def test_quiet_leaves_warnings(readable_errors):

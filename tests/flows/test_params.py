@@ -136,6 +136,49 @@ def test_an_override_that_cannot_be_is_refused_with_a_hint(refused, change, prob
     assert refused(change) == [problem]
 
 
+@pytest.mark.parametrize("name", ["../nq", "/etc", "a/b", "..", ".", "", "a\\\\b", "a\\nb"])
+def test_a_set_is_the_name_of_a_folder_and_leads_nowhere_else(refused, name):
+    (problem,) = refused(f'data.sets=["{name}"]')
+    assert "is not the name of a folder: give one without slashes" in problem
+
+
+@pytest.mark.parametrize("key", ["data.text", "data.sentiment"])
+@pytest.mark.parametrize("name", ["../book.txt", "/etc/passwd", "a/../../b"])
+def test_text_and_sentiment_lie_in_the_data_folder(refused, key, name):
+    (problem,) = refused("data.source=path", f"{key}={name}")
+    assert problem == (
+        f"{key}: it lies in the data folder: give a name without .. or leading / (got {name!r})"
+    )
+
+
+@pytest.mark.parametrize("name", ["../../x", "/refs/x", "a..b"])
+def test_a_revision_names_no_other_file(refused, name):
+    (problem,) = refused(f"model.revision={name}")
+    assert "a commit, tag or branch has no .. and no leading /" in problem
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "data.path=https://user:canary-7f3a@host/data",
+        "model.name=https://canary-7f3a@huggingface.co/org/model",
+        "data.sets=[nq, canary-7f3a]",
+        "data.text=canary-7f3a",
+        "model.canary-7f3a=x",
+        "data.sets=[canary-7f3a",
+    ],
+)
+def test_a_secret_is_refused_and_not_shown(load, monkeypatch, change):
+    monkeypatch.setenv("HF_TOKEN", "canary-7f3a")
+    with pytest.raises(ValueError, match=r"problem\(s\)") as error:
+        load("data.source=path", change)
+    assert "canary-7f3a" not in str(error.value)
+    assert "***" in str(error.value)
+    if change.startswith(("data.path", "model.name")):
+        assert "holds a password or a token" in str(error.value)
+        assert "leave it to the environment (such as HF_TOKEN" in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["wikitext2", "pile", "hackernews", "null"])
 def test_the_hub_has_these_texts(load, name):
     assert load("data.source=hub", f"data.text={name}").data.text == (None if name == "null" else name)

@@ -1,3 +1,4 @@
+import io
 import json
 from itertools import count
 
@@ -5,7 +6,7 @@ import pytest
 import zstandard
 from httpx2 import ReadError
 
-from tasks.pile import FILES, LONGEST, REPO, REVISION, SUBSETS, pile_text, take
+from tasks.pile import FILES, LARGEST, LONGEST, REPO, REVISION, SUBSETS, pile_text, take, unpacked
 
 
 def row(text, subset="Pile-CC"):
@@ -44,15 +45,57 @@ def test_an_outage_while_it_streams_is_named_with_the_way_out(monkeypatch):
         yield row("first")
         raise ReadError("the line went dead.")
 
-    monkeypatch.setattr("datasets.load_dataset", broken)
+    monkeypatch.setattr("tasks.pile._stream", broken)
     with pytest.raises(ConnectionError, match=rf"{REPO} cannot be read .* \(the line went dead\): connect"):
         pile_text("pile", 1000)
 
 
 def test_a_file_without_such_a_document_is_named(monkeypatch):
-    monkeypatch.setattr("datasets.load_dataset", lambda *_args, **_kwargs: iter([row("a page")]))
+    monkeypatch.setattr("tasks.pile._stream", lambda _file: iter([row("a page")]))
     with pytest.raises(ValueError, match=r"val\.jsonl\.zst: no document of hackernews"):
         pile_text("hackernews", 10)
+
+
+def packed(*parts):
+    return io.BytesIO(b"".join(map(zstandard.compress, parts)))
+
+
+def test_rows_of_all_frames_are_unpacked_in_order():
+    lines = [json.dumps(row(f"text {index}")).encode() + b"\n" for index in range(4)]
+    found = unpacked(packed(lines[0] + lines[1][:9], lines[1][9:], lines[2] + lines[3][:-1]), "file")
+    assert [each["text"] for each in found] == [f"text {index}" for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (zstandard.compress(b"not json"), "Expecting value"),
+        (zstandard.compress(b"[1]"), "a row is no JSON object"),
+        (b"not zstd at all", "zstd decomp"),
+        (zstandard.compress(b"\xff\xfe\x00"), "can't decode"),
+    ],
+)
+def test_a_file_that_is_something_else_is_named(content, reason):
+    with pytest.raises(ValueError, match=f"repo file is not what was published: .*{reason}"):
+        list(unpacked(io.BytesIO(content), "repo file"))
+
+
+def test_a_row_that_unpacks_to_more_than_memory_is_refused_early():
+    """Sixteen gibibytes, in frames of a few hundred bytes, of which no more than the limit is unpacked."""
+    frame = zstandard.compress(b"a" * (4 << 20))
+    read = []
+
+    class Endless(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def read(self, _size=-1):
+            read.append(len(frame))
+            return frame if len(read) <= 4096 else b""
+
+    with pytest.raises(ValueError, match=f"a row has more than {LARGEST} bytes"):
+        next(unpacked(Endless(), "bomb"))
+    assert len(read) <= LARGEST // (4 << 20) + 2
 
 
 STREAM = """
@@ -63,7 +106,7 @@ pathlib.Path(sys.argv[1]).write_text(json.dumps({name: pile_text(name, 60) for n
 
 
 @pytest.mark.slow
-def test_both_texts_stream_through_datasets_from_the_pinned_revision(tmp_path, local_hub, run):
+def test_both_texts_stream_from_the_pinned_revision(tmp_path, local_hub, run):
     repository = local_hub.folder / REPO
     repository.mkdir(parents=True)
     (repository / "README.md").write_text("---\nlicense: other\n---\n")

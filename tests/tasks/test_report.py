@@ -420,6 +420,17 @@ def test_markup_in_names_is_shown_not_run(records: Records, render: Any, tmp_pat
     assert "Layers of <script>alert(1)</script>: scored" in page.text
 
 
+def test_a_set_named_like_markup_is_shown_not_run_in_text_and_in_figures(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    name = "<script>alert(1)</script>"
+    records.update(json.loads(json.dumps(records).replace('"nq"', json.dumps(name))))
+    render(draw=True)
+    page = Page(tmp_path / "reports" / "index.html")
+    assert "script" not in page.tags
+    assert name in page.text
+
+
 def test_set_names_with_dollar_signs_are_drawn(records: Records, render: Any, tmp_path: Path) -> None:
     figures, healing = records["evaluation/figures.json"], records["healing/figures.json"]
     layers = figures["layers"]

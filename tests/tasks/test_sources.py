@@ -311,3 +311,31 @@ def test_text_alone_refuses_a_folder_with_nothing_in_it(tmp_path):
     (tmp_path / "wikitext2").mkdir()
     with pytest.raises(FileNotFoundError, match=r"lacks wikitext2/valid\.txt, wikitext2/test\.txt"):
         sources.load_text("path", tmp_path, ["nq"])
+
+
+@pytest.mark.parametrize("name", ["../own/quiz", "quiz/../../own/quiz", "/etc", ""])
+def test_a_set_that_lies_elsewhere_is_refused(own, sample, name):
+    for read in (lambda: load("path", own, [name], sample), lambda: sources.load_text("path", own, [name])):
+        with pytest.raises(ValueError, match="does not name a file below"):
+            read()
+
+
+@pytest.mark.parametrize("wanted", [Wanted(text="../book.md"), Wanted(sentiment="../sample/sst2")])
+def test_text_and_sentiment_that_lie_elsewhere_are_refused(own, sample, wanted):
+    (own.parent / "book.md").write_text("one\n\ntwo", "utf-8")
+    with pytest.raises(ValueError, match="does not name a file below"):
+        load("path", own, ["quiz"], sample, wanted)
+
+
+def test_a_link_out_of_the_data_folder_is_refused_and_what_it_leads_to_not_shown(own, sample):
+    secret = own.parent / "credentials"
+    secret.write_text("aws_secret_access_key = canary-7f3a", "utf-8")
+    (own / "quiz" / "test.jsonl").unlink()
+    (own / "quiz" / "test.jsonl").symlink_to(secret)
+    with pytest.raises(ValueError, match=r"quiz/test\.jsonl is a link that leads out of") as error:
+        load("path", own, ["quiz"], sample)
+    assert "canary-7f3a" not in str(error.value)
+    (own / "quiz").rename(own.parent / "quiz")
+    (own / "quiz").symlink_to(own.parent / "quiz")
+    with pytest.raises(ValueError, match=r"quiz/train\.jsonl is a link that leads out of"):
+        load("path", own, ["quiz"], sample)

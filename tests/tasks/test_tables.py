@@ -149,3 +149,10 @@ def test_speed_has_a_ratio_for_all_but_the_first():
         "| dense | 100.0 | 10.0 | 40.0 | 2 |",
         "| pruned | 125.0 (1.25 times) | 12.5 (1.25 times) | 50.0 (1.25 times) | - |",
     ]
+
+
+def test_a_set_named_like_markup_stays_in_its_cell(run):
+    usual = _tables(run)
+    for path in run.rglob("*.json"):
+        path.write_text(path.read_text().replace('"nq"', json.dumps("a|b\n\n<x>")))
+    assert _tables(run) == usual.replace("nq", r"a\|b \<x\>")

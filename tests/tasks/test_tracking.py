@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,3 +98,29 @@ def test_four_processes_start_on_a_fresh_database(tmp_path):
     runs = _runs(tmp_path)
     assert {f"stage{number}" for number in range(4)} <= set(runs)
     assert not (ROOT / "mlruns").exists()
+
+
+def test_no_secret_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "canary-7f3a")
+    params = {"model.name": "canary-7f3a", "data.path": "https://user:word-7f3a@host/x"}
+    with pipeline_run(tmp_path), stage_run(tmp_path, "score", params, "digest") as log:
+        log(StageLog(tags={"model.name": "canary-7f3a", "from": "s3://key:word-7f3a@host"}))
+    run = _runs(tmp_path)["score"]
+    assert run.data.params == {"model.name": "***", "data.path": "https://***@host/x"}
+    assert run.data.tags["model.name"] == "***"
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"canary-7f3a" not in path.read_bytes(), path
+            assert b"word-7f3a" not in path.read_bytes(), path
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:canary-7f3a@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Exception, match=r"127\.0\.0\.1") as error, stage_run(tmp_path, "score", {}, "digest"):
+        pass
+    shown = "".join(traceback.format_exception(error.value))
+    assert "canary-7f3a" not in shown
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "canary-7f3a"

@@ -1,10 +1,11 @@
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tasks.units import content_digest, content_key, fingerprint
+from tasks.units import SERIALIZER, content_digest, content_key, fingerprint
 
 
 def _context(module: str = "tasks.evaluate", name: str = "answer-set"):
@@ -75,15 +76,35 @@ def test_the_fingerprint_follows_what_the_module_imports_and_nothing_else(monkey
     assert after["tasks.collect"] == before["tasks.collect"]
 
 
-@pytest.mark.parametrize("cut", ["", "{", '{"metadata": {}}', '{"metadata": {}, "result": "{"}'])
-def test_an_entry_that_was_cut_off_is_removed_and_a_whole_one_stays(file, tmp_path, cut):
+PLAIN = SERIALIZER.model_dump(mode="json")
+
+
+def _entry(result, **serializer):
+    return json.dumps({"metadata": {"serializer": PLAIN | serializer}, "result": result})
+
+
+def _left(file, folder, content):
+    """Return whether an entry with a content is still there when the unit looks for one."""
     from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
-    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):
-        entry = tmp_path / content_key(_context(), {"questions": file})
-        entry.write_text('{"metadata": {}, "result": "[1]"}')
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder}):
+        entry = folder / content_key(_context(), {"questions": file})
+        entry.write_text(content)
         content_key(_context(), {"questions": file})
-        assert entry.is_file()
-        entry.write_text(cut)
-        content_key(_context(), {"questions": file})
-        assert not entry.exists()
+        return entry.exists()
+
+
+@pytest.mark.parametrize("cut", ["", "{", '{"metadata": {}}', '{"metadata": {}, "result": "{"}', _entry("{")])
+def test_an_entry_that_was_cut_off_is_removed_and_a_whole_one_stays(file, tmp_path, cut):
+    assert _left(file, tmp_path, _entry("[1]"))
+    assert not _left(file, tmp_path, cut)
+
+
+def test_what_prefect_writes_is_a_whole_entry(file, tmp_path):
+    from prefect.results import ResultRecord, ResultRecordMetadata
+
+    record = ResultRecord(
+        result={"a": 1}, metadata=ResultRecordMetadata(serializer=SERIALIZER, storage_key="k")
+    )
+    assert _left(file, tmp_path, record.serialize().decode())
+    assert ResultRecord.deserialize(record.serialize()).result == {"a": 1}

@@ -1,0 +1,59 @@
+"""Names and links that come with a download, and the folder that they must not lead out of."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of what a name stands for below a folder; nothing has to be there.
+
+    Args:
+        folder: where it has to lie.
+        name: relative, with slashes, such as "wikitext2/test.txt".
+
+    Raises:
+        ValueError: the name is no relative one, goes up, or is a link that leads out of the folder.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or parts[0] == "/" or "\\" in name or not name.isprintable():
+        raise ValueError(f"{name!r} does not name a file below {folder}: leave out .. and the leading /")
+    path = folder / name
+    _refuse(path, folder)
+    return path
+
+
+def refuse_links(folder: Path) -> None:
+    """Return nothing when no link in a folder leads out of it.
+
+    Raises:
+        ValueError: one does; names it and where it leads.
+    """
+    for path in links_out(folder):
+        _refuse(path, folder)
+
+
+def links_out(folder: Path) -> Iterator[Path]:
+    """Yield the links in a folder, however deep, that lead out of it, in their order by name."""
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_symlink() and not _stays(path, folder))
+
+
+def _refuse(path: Path, folder: Path) -> None:
+    """Raise ValueError where a path leads out of its folder."""
+    if not _stays(path, folder):
+        raise ValueError(
+            f"{path} is a link that leads out of {folder}, to {path.resolve()}, and is not followed: put a "
+            "copy of what you trust in its place"
+        )
+
+
+def _stays(path: Path, folder: Path) -> bool:
+    """Tell whether a path lies in its folder once all links are followed.
+
+    Two stores link to files by their content and are followed: the Hub's cache, whose snapshots are links
+    into the same model's `blobs`, and DVC's cache of the repository that the folder lies in.
+    """
+    home, target = folder.resolve(), path.resolve()
+    stores = [above / ".dvc" / "cache" for above in home.parents]
+    if home.parent.name == "snapshots":
+        stores.append(home.parents[1] / "blobs")
+    return any(target.is_relative_to(place) for place in (home, *stores))
