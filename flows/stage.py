@@ -35,7 +35,8 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
             workspace = Workspace(root.resolve())
             with stage_run(ROOT, name, chosen, digest_json(flat), flat) as log:
                 found = body(params, workspace)
-                log(replace(found, data=data_parts(workspace.prepared, reads)))
+                read = () if found.left_out else data_parts(workspace.prepared, reads)
+                log(replace(found, data=read))
 
         functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())
         del run.__wrapped__  # type: ignore[attr-defined]  # the flow has its own signature
