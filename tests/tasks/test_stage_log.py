@@ -43,22 +43,23 @@ def _stored(tmp_path):
         return database.execute("select key, value, is_nan from metrics").fetchall()
 
 
-@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, None])
-def test_what_is_no_number_is_never_stored_as_one(logged, tmp_path, bad):
+def test_what_is_no_number_is_never_stored_as_one(logged, tmp_path):
+    bad = {"above": math.inf, "below": -math.inf, "nan": math.nan}
+
     def curve():
         with curves("heal") as points:
-            points.add({"loss": 2.0}, 1)
-            points.add({"loss": math.nan if bad is None else bad}, 2)
+            points.add({"loss": 2.0, "kl": 1.0}, 1)
+            points.add({"loss": math.nan, "kl": math.inf}, 2)
 
-    _, run, parent, _ = logged(
-        StageLog(metrics={"good": 1.5, "bad": bad}, layers={"line": [0.5, bad, 0.25]}), inside=curve
-    )
+    log = StageLog(metrics={"good": 1.5, "none": None, **bad}, layers={"line": [0.5, *bad.values(), None]})
+    _, run, parent, _ = logged(log, inside=curve)
     stored = _stored(tmp_path)
-    assert {key for key, _, _ in stored} == {"good", "line", "heal.loss"}
+    assert {key for key, _, _ in stored} == {"good", "line", "heal.loss", "heal.kl"}
     assert all(not is_nan and abs(value) < 10 for _, value, is_nan in stored)
     for each in (run, parent):
-        assert each.data.tags["not_a_number.bad"] == each.data.tags["not_a_number.line"] == "true"
-    assert run.data.tags["not_a_number.heal.loss"] == "true"
+        assert all(each.data.tags[f"not_a_number.{name}"] == "true" for name in ("none", "line", *bad))
+        assert "not_a_number.good" not in each.data.tags
+    assert run.data.tags["not_a_number.heal.loss"] == run.data.tags["not_a_number.heal.kl"] == "true"
 
 
 def test_a_value_of_each_layer_has_the_layer_as_its_step(logged):
