@@ -5,10 +5,15 @@ from flows.collection import collect_text, dump_answers
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
-from tasks.tracking import StageLog
+from tasks.lineage import LEARNT
+from tasks.stage_log import StageLog
 
 
-@stage("collect", ("seed", "model", "data", "collect", "evaluate"))
+@stage(
+    "collect",
+    ("seed", "model", "data", "collect", "evaluate"),
+    reads=("questions/calibration", *LEARNT, "text/calibration"),
+)
 def collect(params: Params, workspace: Workspace) -> StageLog:
     """Measure activations in one streaming pass over each source."""
     options = params.collect

@@ -8,10 +8,11 @@ from flows.workspace import Workspace
 from tasks.answer_rows import write_answers
 from tasks.evaluate import compare_variants, retained
 from tasks.harness import harness_results
-from tasks.tracking import StageLog
+from tasks.lineage import EVALUATED
+from tasks.stage_log import StageLog
 
 
-@stage("evaluate", ("seed", "model", "data", "evaluate"))
+@stage("evaluate", ("seed", "model", "data", "evaluate"), reads=EVALUATED)
 def evaluate(params: Params, workspace: Workspace) -> StageLog:
     """Measure what pruning cost, and what each layer of the dense model would answer."""
     dense, dense_record = evaluate_checkpoint(params, workspace.prepared, workspace.dense)

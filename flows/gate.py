@@ -5,7 +5,7 @@ from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.gate import check_retention, fallen_lines
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 
 
 @stage("gate", ("gates",))

@@ -12,7 +12,8 @@ from flows.workspace import Workspace
 from tasks.answer_rows import read_answers, write_answers
 from tasks.evaluate import compare_variants, retained
 from tasks.heal import Mixture, heal_model
-from tasks.tracking import StageLog
+from tasks.lineage import EVALUATED
+from tasks.stage_log import StageLog
 from tasks.training import forget, machine_metrics
 
 _TRAINING = (
@@ -30,7 +31,11 @@ _TRAINING = (
 )
 
 
-@stage("heal", ("seed", "model", "data", "collect", "score", "evaluate", "heal"))
+@stage(
+    "heal",
+    ("seed", "model", "data", "collect", "score", "evaluate", "heal"),
+    reads=(*EVALUATED, "questions/validation", "text/calibration"),
+)
 def heal(params: Params, workspace: Workspace) -> StageLog:
     """Heal the pruned model, and measure what that brought back."""
     if not params.heal.enabled:
@@ -38,7 +43,7 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
             pass
         with folder_written_whole(workspace.healing, replace=True) as part:
             write_json(part / "figures.json", {"enabled": False})
-        return StageLog(tags={"healed": "no"})
+        return StageLog(tags={"healed": "no"}, left_out=True)
     resume = workspace.training / "heal"
     training, machine = heal_model(
         workspace.pruned,
@@ -76,7 +81,7 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
         | machine_metrics("heal", machine)
         | {"heal.validation_loss": min(e["validation_loss"] for e in training["history"])},
         tables={"healing.json": result},
-        tags={"healed.path": str(workspace.healed)},
+        checkpoints={"healed": workspace.healed},
     )
 
 

@@ -8,7 +8,7 @@ from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.localize import localize_layers
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 
 
 @stage("localize", ("seed", "collect", "localize"))
@@ -17,10 +17,8 @@ def localize(params: Params, workspace: Workspace) -> StageLog:
     found = localized(params, workspace.activations)
     write_json(workspace.localization, found)
     return StageLog(
-        metrics={
-            f"localize.layer_{layer}": v
-            for layer, v in enumerate(found["readings"][found["reading"]]["values"])
-        },
+        layers={f"localize.{name}": reading["values"] for name, reading in found["readings"].items()}
+        | {"localize.probe_auroc": found["probe_auroc"]},
         tables={"localization.json": found},
         tags={"most_prone": str(found["most_prone"])},
     )

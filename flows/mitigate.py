@@ -11,8 +11,9 @@ from flows.workspace import Workspace
 from tasks.answer_rows import read_answers, write_answers
 from tasks.controls import compare_trainings, discarded, plan_trainings
 from tasks.evaluate import divergence
+from tasks.lineage import EVALUATED
 from tasks.mitigate import train_layers
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 from tasks.training import forget, machine_metrics
 
 _TRAINING = (
@@ -32,7 +33,11 @@ _TRAINING = (
 )
 
 
-@stage("mitigate", ("seed", "model", "data", "evaluate", "mitigate"))
+@stage(
+    "mitigate",
+    ("seed", "model", "data", "evaluate", "mitigate"),
+    reads=(*EVALUATED, "questions/validation"),
+)
 def mitigate(params: Params, workspace: Workspace) -> StageLog:
     """Train the prone layers alone, and beside them the controls; measure what each training changed."""
     options = params.mitigate
@@ -64,10 +69,8 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
     return StageLog(
         metrics=_metrics(result, {name: found["machine"] for name, found in trained.items()}),
         tables={"mitigation.json": result},
-        tags={
-            "mitigated.path": str(workspace.mitigated),
-            "trained_layers": str(result["training"]["dense_layers"]),
-        },
+        tags={"trained_layers": str(result["training"]["dense_layers"])},
+        checkpoints={"mitigated": workspace.mitigated},
     )
 
 

@@ -6,12 +6,13 @@ from flows import ROOT, SAMPLE
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
+from tasks.lineage import ALL
 from tasks.prepare import prepare_data, prepare_model
 from tasks.sources import Wanted
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 
 
-@stage("prepare", ("seed", "model", "data"))
+@stage("prepare", ("seed", "model", "data"), reads=ALL)
 def prepare(params: Params, workspace: Workspace) -> StageLog:
     """Bring data and model into the workspace."""
     manifest = prepare_rows(params, workspace)
@@ -26,6 +27,7 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
             "model.weights": card["weights"],
             "model.name": card["name"],
         },
+        checkpoints={"dense": workspace.dense},
     )
 
 

@@ -6,7 +6,7 @@ from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.cards import calibration_loss
 from tasks.prune import prune_model
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 
 
 @stage("prune", ("model", "prune"))
@@ -43,5 +43,5 @@ def prune(params: Params, workspace: Workspace) -> StageLog:
             "pruned.layers": len(certificate["layer_map"]),
         },
         tables={"certificate.json": {key: certificate[key] for key in ("checks", "layer_map", "provenance")}},
-        tags={"pruned.path": str(workspace.pruned), "pruned.bytes": str(certificate["bytes"])},
+        checkpoints={"pruned": workspace.pruned},
     )

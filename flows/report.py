@@ -7,7 +7,7 @@ from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.report import write_report
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 
 
 @stage(

@@ -9,10 +9,10 @@ from flows.removal import measure_removals
 from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.score import Choice, choice_stability, compare_costs, removal_cost, score_layers
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 
 
-@stage("score", ("seed", "model", "collect", "score", "prune", "evaluate"))
+@stage("score", ("seed", "model", "collect", "score", "prune", "evaluate"), reads=("text/calibration",))
 def score(params: Params, workspace: Workspace) -> StageLog:
     """Score layers, compare the choices on held-out text, and ask what other text would choose."""
     options = params.score
@@ -65,6 +65,7 @@ def score(params: Params, workspace: Workspace) -> StageLog:
         metrics={"score.nll.dense": result["dense"]["nll"]}
         | {f"score.nll.{name}": found["cost"]["nll"] for name, found in readings.items()}
         | {f"score.same_choice.{name}": found["same"] for name, found in result["stability"].items()},
+        layers={f"score.{name}": found["scores"] for name, found in readings.items()},
         tables={"scores.json": result},
         tags={"removed": str(result["removed"])},
     )

@@ -12,7 +12,7 @@ from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.speed import model_size, speed_lines, speed_metrics, time_models
-from tasks.tracking import StageLog
+from tasks.stage_log import StageLog
 
 
 @stage("speed", ("model", "speed"))

@@ -1,7 +1,8 @@
 """What every stage has in common: a Prefect flow over a workspace, recorded as one MLflow run."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +12,36 @@ from avss_core.digests import digest_json
 from flows import ROOT
 from flows.params import Params
 from flows.workspace import Workspace
-from tasks.tracking import StageLog, stage_run
+from tasks.lineage import data_parts
+from tasks.stage_log import StageLog
+from tasks.tracking import stage_run
 
 Body = Callable[[Params, Workspace], StageLog]
 
 
-def stage(name: str, sections: tuple[str, ...]) -> Callable[[Body], Any]:
+def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Callable[[Body], Any]:
     """Return a decorator that makes a stage body the flow `name(params, root)`.
 
     Args:
         name: of the flow, the DVC stage and the MLflow run.
         sections: the parameters that the stage reads, recorded with its run.
+        reads: kinds of `tasks.lineage.ALL`, the prepared data that the stage reads or makes.
     """
 
     def wrap(body: Body) -> Any:
         def run(params: Params, root: Path = ROOT) -> None:
             flat = params.flat()
             chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in sections}
-            with stage_run(ROOT, name, chosen, digest_json(flat)) as log:
-                log(body(params, Workspace(root.resolve())))
+            workspace = Workspace(root.resolve())
+            with stage_run(ROOT, name, chosen, digest_json(flat), flat) as log:
+                found = body(params, workspace)
+                read = () if found.left_out else data_parts(workspace.prepared, reads)
+                log(replace(found, data=read))
 
         functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())
         del run.__wrapped__  # type: ignore[attr-defined]  # the flow has its own signature
         made: Any = flow(name=name)(run)
-        made.sections = sections
+        made.sections, made.reads = sections, tuple(reads)
         return made
 
     return wrap

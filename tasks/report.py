@@ -18,6 +18,7 @@ from tasks.cards import card_of, evaluated
 from tasks.control_wording import control_verdicts, trainings
 from tasks.figures import write_figures
 from tasks.healing_page import shown_of, summary_of
+from tasks.result_tables import write_tables
 from tasks.wording import (
     MORE_FIGURES,
     NAMES,
@@ -93,8 +94,10 @@ def write_report(
     with folder_written_whole(folder, replace=True) as part:
         write_text(part / "index.html", render_page(found, write_figures(found, part / "figures")))
         write_json(part / "summary.json", summary)
+        write_tables(found, part / "tables")
         write_text(part / "model_card.md", _card(found))
-    return summary, [*sorted((folder / "figures").glob("*.png")), folder / "index.html"]
+    shown = [*sorted((folder / "figures").glob("*.png")), *sorted((folder / "tables").glob("*.csv"))]
+    return summary, [*shown, folder / "index.html"]
 
 
 def _record(stage: str, path: Path) -> Any:

@@ -1,6 +1,7 @@
 """What no single module can promise: dvc.yaml, the schema, the flows and the tree agree."""
 
 import ast
+import re
 import subprocess
 from pathlib import Path
 
@@ -69,6 +70,25 @@ def test_every_parameter_that_a_stage_reads_is_tracked_by_dvc(dvc_stages, stages
 
 def test_no_stage_persists_its_outputs(dvc_stages):
     assert "persist" not in str(dvc_stages)
+
+
+def test_the_plots_of_dvc_are_of_columns_and_templates_that_are_there():
+    from tasks.result_tables import TABLES
+
+    declared = YAML(typ="safe").load(ROOT / "dvc.yaml")["plots"]
+    plots = {name: plot for entry in declared for name, plot in entry.items()}
+    drawn = set()
+    for name, plot in plots.items():
+        ((file, column),) = plot["y"].items()
+        drawn.add(Path(file).stem)
+        template = (ROOT / ".dvc" / "plots" / f"{plot['template']}.json").read_text(encoding="utf-8")
+        fields = set(re.findall(r'"field": "(\w+)"|datum\.(\w+)', template))
+        own = {field or datum for field, datum in fields} - {"rev", "variant"}
+        # One template serves files with and without this column.
+        own -= {"series"} if plot["template"] == "intervals" else set()
+        assert {plot["x"], column} | own <= set(TABLES[Path(file).stem]), name
+        assert Path(file).parent.as_posix() == "reports/tables"
+    assert drawn == set(TABLES) - {"figures"}
 
 
 def test_params_yaml_is_complete():

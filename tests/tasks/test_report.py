@@ -178,9 +178,10 @@ def records() -> Records:
 
 def training(layers: list[int]) -> Records:
     """The record of a training."""
-    history = [{"epoch": n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
+    history = [{"epoch": n, "step": 2 * n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
                 "validation_preference": 0.5} for n in (1, 2)]  # fmt: skip
-    return {"layers": layers, "dense_layers": layers, "rank": 8, "parameters": 96, "steps": [{}] * 4,
+    return {"layers": layers, "dense_layers": layers, "rank": 8, "parameters": 96,
+            "steps": [{"tokens": 50, "loss": 2.0}] * 4,
             "train_pairs": 9, "validation_pairs": 3, "skipped": {"no wrong answer": 2}, "best_loss": 1.5,
             "history": history}  # fmt: skip
 

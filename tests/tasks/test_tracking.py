@@ -1,4 +1,7 @@
+import hashlib
 import os
+import re
+import signal
 import subprocess
 import sys
 import traceback
@@ -8,7 +11,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tasks.tracking import PIPELINE_VARIABLE, StageLog, pipeline_run, stage_run
+from tasks import processes
+from tasks.lineage import DataPart
+from tasks.stage_log import StageLog
+from tasks.tracking import PIPELINE_VARIABLE, pipeline_run, stage_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,6 +64,100 @@ def test_an_error_ends_the_run_and_its_parent(tmp_path, error, status):
     assert {run.info.status for run in _runs(tmp_path).values()} == {status}
 
 
+@pytest.mark.parametrize(
+    ("error", "status"), [(SystemExit(143), "KILLED"), (SystemExit(1), "FAILED"), (ValueError(), "FAILED")]
+)
+def test_a_pipeline_ends_as_its_process_does(tmp_path, error, status):
+    def run():
+        with pipeline_run(tmp_path):
+            with stage_run(tmp_path, "prune", {}, "digest"):
+                pass
+            raise error
+
+    with pytest.raises(type(error)):
+        run()
+    runs = _runs(tmp_path)
+    assert (runs["pipeline"].info.status, runs["prune"].info.status) == (status, "FINISHED")
+
+
+@pytest.mark.parametrize("pipeline", [True, False])
+def test_right_after_sigterm_no_run_is_left_running(tmp_path, pipeline):
+    script = (
+        "import contextlib, sys, time; from pathlib import Path\n"
+        "from tasks.tracking import pipeline_run, stage_run\n"
+        "home = Path(sys.argv[1])\n"
+        "with pipeline_run(home) if sys.argv[2] == 'True' else contextlib.nullcontext():\n"
+        "    with stage_run(home, 'heal', {}, 'd'):\n"
+        "        print('started', flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path), str(pipeline)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        while process.stdout.readline() != "started\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
+    assert {name: run.info.status for name, run in _runs(tmp_path).items()} == {
+        "pipeline": "KILLED",
+        "heal": "KILLED",
+    }
+
+
+def test_a_run_of_another_machine_is_not_ended(tmp_path, monkeypatch):
+    with pipeline_run(tmp_path), stage_run(tmp_path, "heal", {}, "digest"):
+        monkeypatch.setattr(processes.socket, "gethostname", lambda: "another")
+        monkeypatch.setattr(processes.psutil, "Process", None)  # of no use for what runs elsewhere
+        assert processes.alive(_runs(tmp_path)["heal"].data.tags["avss.owner"])
+        monkeypatch.undo()
+
+
+def test_the_digest_of_the_lock_file_is_that_before_a_stage_and_after_the_pipeline(tmp_path):
+    lock = tmp_path / "dvc.lock"
+    with pipeline_run(tmp_path):
+        with stage_run(tmp_path, "prepare", {}, "digest"):
+            pass
+        lock.write_text("a")
+        with stage_run(tmp_path, "collect", {}, "digest"):
+            pass
+        lock.write_text("b")
+    found = {name: run.data.tags["dvc.lock"] for name, run in _runs(tmp_path).items()}
+    digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in "ab"}
+    assert found == {"prepare": "none", "collect": digests["a"], "pipeline": digests["b"]}
+
+
+def test_experiments_are_compared_by_any_parameter_on_the_parent(tmp_path):
+    for ratio, accuracy in ((0.1, 0.5), (0.25, 0.25)):
+        flat = {"prune.ratio": ratio, "seed": 0, "heal.layers": None}
+        with pipeline_run(tmp_path), stage_run(tmp_path, "evaluate", {"seed": 0}, "digest", flat) as log:
+            log(StageLog(metrics={"pruned.nq.accuracy": accuracy}))
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    ids = [client.get_experiment_by_name("avss").experiment_id]
+    of_pipeline = "tags.`avss.stage` = 'pipeline' and params.`prune.ratio` = "
+    for ratio, accuracy in (("0.1", 0.5), ("0.25", 0.25)):
+        (run,) = client.search_runs(ids, f"{of_pipeline}'{ratio}'")
+        assert run.data.metrics == {"pruned.nq.accuracy": accuracy}
+        assert run.data.params == {"prune.ratio": ratio, "seed": "0", "heal.layers": "None"}
+    stages = client.search_runs(ids, "tags.`avss.stage` = 'evaluate'")
+    assert [run.data.params for run in stages] == [{"seed": "0"}] * 2
+
+
+def test_the_code_of_the_documentation_reads_the_history(tmp_path, monkeypatch, capsys):
+    for ratio, accuracy in ((0.25, 0.5), (0.1, 0.75)):
+        flat = {"prune.ratio": ratio, "score.name": "avss"}
+        with pipeline_run(tmp_path), stage_run(tmp_path, "evaluate", {}, "digest", flat) as log:
+            part = DataPart("nq/test", "test", "a" * 64, "data/prepared/nq/test.jsonl", 80, "sample")
+            log(StageLog({"pruned.nq.accuracy": accuracy}, {"score.avss": [3.0, 1.0]}, data=[part]))
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "tracking.md").read_text(encoding="utf-8")
+    first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(first, names)
+    assert capsys.readouterr().out == "0.1 0.75\n0.25 0.5\n"
+    exec(second, names)
+    stage = f"evaluate FINISHED\n  reads nq/test {'a' * 36}\n[3.0, 1.0]\n"
+    assert capsys.readouterr().out == 2 * stage
+
+
 def test_a_pipeline_without_a_stage_leaves_no_run(tmp_path):
     with pipeline_run(tmp_path):
         pass
@@ -95,8 +195,10 @@ def test_four_processes_start_on_a_fresh_database(tmp_path):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(start, range(4))) == [0, 0, 0, 0]
-    runs = _runs(tmp_path)
-    assert {f"stage{number}" for number in range(4)} <= set(runs)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("avss").experiment_id])
+    names = sorted(run.data.tags["avss.stage"] for run in found)
+    assert names == ["pipeline", "stage0", "stage1", "stage2", "stage3"]  # one parent, of all four
     assert not (ROOT / "mlruns").exists()
 
 
