@@ -1,4 +1,4 @@
-"""The commands `avss deploy` and `avss worker`: what prefect.yaml schedules, at a Prefect server that stays."""
+"""The commands `avss deploy` and `avss worker`: scheduled runs (prefect.yaml) at a Prefect server."""
 
 import os
 import subprocess
@@ -127,7 +127,7 @@ def _configured(names: list[str] | None) -> list[dict[str, Any]]:
 
     if not PREFECT_YAML.is_file():
         raise FileNotFoundError(
-            f"{PREFECT_YAML} is not there; scheduled runs need a clone of the repository, not the package alone"
+            f"{PREFECT_YAML} is not there; scheduled runs need a clone of the repository"
         )
     found = {entry["name"]: entry for entry in YAML(typ="safe").load(PREFECT_YAML)["deployments"]}
     unknown = [name for name in names or [] if name not in found]

@@ -1,7 +1,7 @@
 """The flows that run on a schedule (prefect.yaml): the whole pipeline, and whether the scores still hold.
 
-Both run in a process of their own what a person would type, so that DVC's files, the cache and MLflow's history
-see no difference, and the memory of a model goes with the process.
+Both run in a process of their own what a person would type, so that DVC's files, the cache and the history of
+MLflow see no difference, and the memory of a model goes with the process.
 """
 
 import json
