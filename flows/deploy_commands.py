@@ -21,7 +21,7 @@ POOL = "avss"
 
 PREFECT_YAML = SOURCE / "prefect.yaml"
 
-_PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
+_PREFECT = [sys.executable, "-m", "prefect"]
 _WORKER = [*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
 
 _HOW = (
@@ -126,9 +126,7 @@ def _configured(names: list[str] | None) -> list[dict[str, Any]]:
     from ruamel.yaml import YAML
 
     if not PREFECT_YAML.is_file():
-        raise FileNotFoundError(
-            f"{PREFECT_YAML} is not there; scheduled runs need a clone of the repository"
-        )
+        raise FileNotFoundError(f"{PREFECT_YAML} is not there; scheduled runs need a clone of the repository")
     found = {entry["name"]: entry for entry in YAML(typ="safe").load(PREFECT_YAML)["deployments"]}
     unknown = [name for name in names or [] if name not in found]
     if unknown:

@@ -1,14 +1,15 @@
 """The flows that run on a schedule (prefect.yaml): the whole pipeline, and whether the scores still hold.
 
 Both run in a process of their own what a person would type, so that DVC's files, the cache and the history of
-MLflow see no difference, and the memory of a model goes with the process.
+MLflow see no difference, and the memory of a model goes with the process. Heavy imports wait until a run
+needs them: whoever registers or starts a run imports this module.
 """
 
 import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
@@ -17,11 +18,11 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from flows import ROOT
-from flows.params import Params, load_params
 from flows.workspace import Workspace
 from tasks.command import run_command
-from tasks.drift import compare_scores, publish_drift
-from tasks.tables import markdown_tables
+
+if TYPE_CHECKING:
+    from flows.params import Params
 
 Retries = Annotated[int, Field(ge=0, le=20)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -37,6 +38,8 @@ def nightly(retries: Retries, backoff_seconds: Seconds) -> None:
         retries: how often it is tried again; DVC goes on at the stage that failed.
         backoff_seconds: before the first time; doubled each time.
     """
+    from tasks.tables import markdown_tables
+
     _persistent(retries, backoff_seconds)(REPRO, folder=ROOT)
     place = Workspace(ROOT)
     create_markdown_artifact(
@@ -57,6 +60,9 @@ def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
         retries: how often measuring is tried again.
         backoff_seconds: before the first time; doubled each time.
     """
+    from flows.params import load_params
+    from tasks.drift import compare_scores, publish_drift
+
     with tempfile.TemporaryDirectory(prefix="avss-drift-") as scratch:
         fresh = Path(scratch) / "scores.json"
         _persistent(retries, backoff_seconds)(
@@ -75,7 +81,7 @@ def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
     return Completed(name="Drifted", message=found["verdict"])
 
 
-def scoring(params: Params) -> list[str]:
+def scoring(params: "Params") -> list[str]:
     """Return the command that scores the model of some parameters: `avss score`, with all of them."""
     settings = [
         part

@@ -203,9 +203,10 @@ def main(monkeypatch, capsys):
         ("http://127.0.0.1:9/api", "http://127.0.0.1:9/api does not answer"),
     ],
 )
-def test_without_a_server_there_is_a_way_to_one_and_nothing_else(main, command, address, reason):
+def test_without_a_server_there_is_a_way_to_one_and_nothing_else(main, monkeypatch, command, address, reason):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
     with temporary_settings(
         {PREFECT_API_URL: address} if address else {}, restore_defaults={PREFECT_API_URL}
     ):
@@ -222,7 +223,7 @@ def test_an_unknown_deployment_is_named_with_the_known_ones(main):
     assert (code, said) == (1, "error: prefect.yaml has no deployment 'hourly': known: nightly, drift\n")
 
 
-def test_a_dry_run_needs_no_server(main, capsys, monkeypatch):
+def test_a_dry_run_needs_no_server(capsys):
     from flows.cli import app
 
     with pytest.raises(SystemExit) as stop:
@@ -244,6 +245,15 @@ def test_the_file_names_flows_with_their_parameters_and_no_folder_of_a_machine()
         assert flow.name == entry["name"] == name
         assert set(entry["parameters"]) == set(flow.parameters.properties)
         flow.validate_parameters(entry["parameters"])
+
+
+def test_the_automation_of_the_documentation_is_one():
+    from prefect.events.schemas.automations import AutomationCore
+
+    text = (ROOT / "docs/deployments.md").read_text(encoding="utf-8")
+    example = YAML(typ="safe").load(text.partition("```yaml\n")[2].partition("```")[0])
+    automation = AutomationCore.model_validate(example)
+    assert automation.trigger.expect == {"prefect.flow-run.Drifted", "prefect.flow-run.Failed"}
 
 
 @pytest.fixture
@@ -280,8 +290,12 @@ def test_a_drift_is_a_state_of_its_own_and_a_warning_that_names_the_layers(recor
         ):
             values[2] *= 10
 
-    with caplog.at_level(logging.WARNING):
+    log = logging.getLogger("prefect.flow_runs")  # it passes nothing on to its parents
+    log.addHandler(caplog.handler)
+    try:
         state = record(change)
+    finally:
+        log.removeHandler(caplog.handler)
     assert (state.name, state.is_completed()) == ("Drifted", True)
     assert "outside of the interval over resamples: layers 2;" in state.message
     assert state.message in [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
