@@ -24,13 +24,15 @@ def test_a_case_by_hand():
 def test_a_change_within_the_intervals_and_the_noise_is_no_drift():
     found = drift(BEFORE, Scored([3.6, 1.1, 3.0, 1.7], [1]))
     assert (found.outside, found.decided, found.drifted) == ((), (), False)
-    swapped = drift(Scored([1.0, 2.0], [0], {"low": [0, 0], "high": [3, 3]}, [0, 1]), Scored([2.0, 1.0], [1]))
+    swapped = drift(
+        Scored([1.0, 2.0], [0], {"low": [0.0, 0.0], "high": [3.0, 3.0]}, [0, 1]), Scored([2.0, 1.0], [1])
+    )
     assert (swapped.joined, swapped.left, swapped.drifted) == ((1,), (0,), False)
     assert swapped.agreement == pytest.approx(-1)
 
 
 def test_a_choice_that_changed_beyond_the_noise_is_a_drift_though_every_score_is_inside():
-    found = drift(Scored([1.0, 2.0], [0], {"low": [0, 0], "high": [3, 3]}), Scored([2.0, 1.0], [1]))
+    found = drift(Scored([1.0, 2.0], [0], {"low": [0.0, 0.0], "high": [3.0, 3.0]}), Scored([2.0, 1.0], [1]))
     assert (found.outside, found.decided, found.drifted) == ((), (0, 1), True)
 
 
@@ -41,7 +43,8 @@ def test_without_resamples_only_rounding_is_forgiven():
 
 
 def test_an_interval_that_misses_its_own_score_is_widened_to_hold_it():
-    assert not drift(Scored([1.0], [], {"low": [2.0], "high": [3.0]}), Scored([1.0], [])).drifted
+    before = Scored([1.0, 2.0], [], {"low": [1.5, 1.5], "high": [2.5, 2.5]})
+    assert not drift(before, Scored([1.0, 2.0], [])).drifted
 
 
 def test_a_score_that_was_zero_has_no_share_to_change_by():
