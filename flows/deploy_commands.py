@@ -216,7 +216,7 @@ def _run_due(client: "SyncPrefectClient") -> None:
         ended += done
     rows = [{"run": run.name, "state": run.state_name, "message": run.state.message} for run in ended]
     show({"runs": rows}, rows, title="What was due", as_json=False)
-    failed = [row["run"] for row, run in zip(rows, ended, strict=True) if not run.state.is_completed()]
+    failed = [run.name for run in ended if run.state.is_failed() or run.state.is_crashed()]
     if failed:
         raise ChildProcessError(f"{len(failed)} of {len(rows)} runs failed: {', '.join(failed)}")
 
