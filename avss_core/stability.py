@@ -55,3 +55,21 @@ def stability(removed: Sequence[int], choices: Sequence[Sequence[int]], layers: 
     same = sum(set(choice) == set(removed) for choice in choices) / len(choices)
     undecided = tuple(layer for layer, share in enumerate(frequency) if NOISE < share < 1 - NOISE)
     return Stability(frequency, same, undecided)
+
+
+def score_interval(resampled: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    """Return where 95 % of the resamples put the score of each layer (unit of the score), in depth order.
+
+    Args:
+        resampled: the scores of all layers on each resample; at least one.
+
+    Returns:
+        low and high: the 2.5th and the 97.5th percentile of each layer.
+
+    Raises:
+        ValueError: there is no resample.
+    """
+    if not resampled:
+        raise ValueError("no resample was made; set score.resamples to at least 1")
+    low, high = np.quantile(np.asarray(resampled, dtype=np.float64), [0.025, 0.975], axis=0)
+    return {"low": low.tolist(), "high": high.tolist()}

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import ROOT, SOURCE
+from flows import ROOT, SOURCE, deploy_commands
 from flows.errors import quiet, readable_errors
 from flows.tables import change_rows, figure_rows, show, speed_rows, training_rows
 
@@ -79,6 +79,8 @@ Revision = Annotated[str | None, typer.Option(help="Hub commit, tag or branch of
 ParamsFile = Annotated[
     Path, typer.Option("--params", help="File with all settings.", show_default="params.yaml of the project")
 ]
+
+app.add_typer(deploy_commands.app)
 
 
 @app.command()

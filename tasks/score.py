@@ -13,7 +13,7 @@ from avss_core.perplexity import language_modelling
 from avss_core.pruning import choose_layers
 from avss_core.ranking import authors_choice, cumulate, normalise, rank_agreement
 from avss_core.scores import Evidence, Thresholds, find_score, shot_noise
-from avss_core.stability import draws, stability
+from avss_core.stability import draws, score_interval, stability
 from avss_core.statistics import Statistics, merge_statistics, restore_parts
 from avss_core.views import without_layers
 from tasks.loaded import model_at
@@ -107,8 +107,9 @@ def choice_stability(
         seed: of the drawing.
 
     Returns:
-        by label: frequency, same and undecided of `Stability` over resamples of the calibration text; for
-        activations also the choice on its first tokens (sizes) and on each other text (sources).
+        by label: frequency, same and undecided of `Stability` over resamples of the calibration text, and the
+        interval of each layer's score over them; for activations also the choice on its first tokens (sizes)
+        and on each other text (sources).
     """
     parts = {name: restore_parts(record) for name, record in statistics.items()}
     tokens = [part["tokens"] for part in statistics["text"]["parts"]] if statistics else []
@@ -119,12 +120,14 @@ def choice_stability(
     for label, reading in readings.items():
         score = find_score(reading["score"]).function
 
-        def chosen(statistics: Statistics, score: Any = score) -> list[int]:
-            return choice.removed(score(choice.evidence(layers, statistics=statistics)))
+        def scored(statistics: Statistics, score: Any = score) -> Any:
+            return score(choice.evidence(layers, statistics=statistics))
+
+        def chosen(statistics: Statistics, scored: Any = scored) -> list[int]:
+            return choice.removed(scored(statistics))
 
         if reading["needs"] == "statistics":
-            choices = [chosen(each) for each in resampled]
-            found[label] = asdict(stability(reading["removed"], choices, layers)) | {
+            found[label] = _over(reading, choice, [scored(each) for each in resampled], layers) | {
                 "sizes": [
                     {
                         "tokens": sum(tokens[:count]),
@@ -137,15 +140,20 @@ def choice_stability(
                 },
             }
         elif reading["needs"] == "losses" and losses:
-            choices = [
-                choice.removed(score(choice.evidence(layers, losses=each)))
+            scores = [
+                score(choice.evidence(layers, losses=each))
                 for each in _resampled_losses(losses, resamples, seed)
             ]
-            found[label] = asdict(stability(reading["removed"], choices, layers)) | {
-                "sizes": [],
-                "sources": {},
-            }
+            found[label] = _over(reading, choice, scores, layers) | {"sizes": [], "sources": {}}
     return found
+
+
+def _over(reading: Mapping[str, Any], choice: Choice, scores: Sequence[Any], layers: int) -> dict[str, Any]:
+    """Return how sure a reading's choice is, and the interval of its scores, from those of the resamples."""
+    choices = [choice.removed(values) for values in scores]
+    return asdict(stability(reading["removed"], choices, layers)) | {
+        "interval": score_interval([values.tolist() for values in scores])
+    }
 
 
 def _doubling(parts: int) -> list[int]:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avss_core.stability import NOISE, draws, stability
+from avss_core.stability import NOISE, draws, score_interval, stability
 
 
 def test_frequencies_of_known_choices() -> None:
@@ -44,3 +44,14 @@ def test_nothing_to_resample_is_refused() -> None:
         draws(0, 5, 0)
     with pytest.raises(ValueError, match="no resample was made"):
         stability([0], [], 2)
+
+
+def test_an_interval_holds_the_middle_of_the_resamples() -> None:
+    """Of 0, 1, ..., 40 the 2.5th percentile is 1 and the 97.5th 39; the second layer runs backwards."""
+    found = score_interval([[float(i), 40.0 - i] for i in range(41)])
+    assert found == {"low": [1, 1], "high": [39, 39]}
+
+
+def test_an_interval_needs_a_resample() -> None:
+    with pytest.raises(ValueError, match=r"score\.resamples"):
+        score_interval([])

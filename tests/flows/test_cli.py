@@ -24,7 +24,10 @@ from avss_core.batches import token_stream
 from tasks.texts import read_parts
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("run", "score", "prune", "speed", "evaluate", "heal", "localize", "mitigate", "verify", "report")
+COMMANDS = (
+    "run", "score", "prune", "speed", "evaluate", "heal", "localize", "mitigate", "verify", "report",
+    "deploy", "worker",
+)  # fmt: skip
 
 QUICK = {
     "collect.tokens": 512,

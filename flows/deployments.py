@@ -1,0 +1,96 @@
+"""The flows that run on a schedule (prefect.yaml): the whole pipeline, and whether the scores still hold.
+
+Both run in a process of their own what a person would type, so that DVC's files, the cache and the history of
+MLflow see no difference, and the memory of a model goes with the process. Heavy imports wait until a run
+needs them: whoever registers or starts a run imports this module.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.states import Completed
+from prefect.tasks import exponential_backoff
+from pydantic import Field
+
+from flows import ROOT
+from flows.workspace import Workspace
+from tasks.command import run_command
+
+if TYPE_CHECKING:
+    from flows.params import Params
+
+Retries = Annotated[int, Field(ge=0, le=20)]
+Seconds = Annotated[float, Field(gt=0)]
+
+REPRO = (sys.executable, "-m", "flows.repro")
+
+
+@flow(name="nightly", persist_result=False)
+def nightly(retries: Retries, backoff_seconds: Seconds) -> None:
+    """Run what has changed of the pipeline, as `make repro` does, and publish its tables.
+
+    Args:
+        retries: how often it is tried again; DVC goes on at the stage that failed.
+        backoff_seconds: before the first time; doubled each time.
+    """
+    from tasks.tables import markdown_tables
+
+    _persistent(retries, backoff_seconds)(REPRO, folder=ROOT)
+    place = Workspace(ROOT)
+    create_markdown_artifact(
+        markdown_tables(place.scores, place.evaluation, place.healing, place.mitigation),
+        key="avss-nightly",
+        description="Results of the pipeline; the page is reports/index.html",
+    )
+
+
+@flow(name="drift", persist_result=False)
+def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
+    """Measure the model's scores afresh, and compare them with those on record in data/scores.json.
+
+    Nothing comes from the cache and nothing of the repository is written. A run that finds drift logs a
+    warning with the layers, and ends in a completed state of the name Drifted.
+
+    Args:
+        retries: how often measuring is tried again.
+        backoff_seconds: before the first time; doubled each time.
+    """
+    from flows.params import load_params
+    from tasks.drift import compare_scores, publish_drift
+
+    with tempfile.TemporaryDirectory(prefix="avss-drift-") as scratch:
+        fresh = Path(scratch) / "scores.json"
+        _persistent(retries, backoff_seconds)(
+            scoring(load_params(ROOT / "params.yaml")),
+            folder=ROOT,
+            output=fresh,
+            environment={"PREFECT_LOCAL_STORAGE_PATH": str(Path(scratch) / "results")},
+        )
+        found = compare_scores(Workspace(ROOT).scores, fresh)
+    publish_drift(found)
+    log = get_run_logger()
+    if not found["drifted"]:
+        log.info(found["verdict"])
+        return None
+    log.warning(found["verdict"])
+    return Completed(name="Drifted", message=found["verdict"])
+
+
+def scoring(params: "Params") -> list[str]:
+    """Return the command that scores the model of some parameters: `avss score`, with all of them."""
+    settings = [
+        part
+        for key, value in params.flat().items()
+        for part in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}")
+    ]
+    return [sys.executable, "-m", "flows.cli", "score", params.model.name, "--json", *settings]
+
+
+def _persistent(retries: int, backoff_seconds: float) -> Any:
+    """Return `run_command`, tried again after a time that doubles."""
+    return run_command.with_options(retries=retries, retry_delay_seconds=exponential_backoff(backoff_seconds))
