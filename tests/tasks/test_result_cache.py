@@ -13,13 +13,12 @@ DAY = 86400
 
 @pytest.fixture
 def write(tmp_path):
-    def write(unit, digit, *, code=None, days=0):
+    def write(unit, digit, *, code=None, days=0, kept=None):
         name = entry_name(unit, digit * 64, code or fingerprint(units()[unit]))
         metadata = ResultRecordMetadata(serializer=CheckedJSON(), storage_key=str(tmp_path / name))
-        (tmp_path / name).write_bytes(ResultRecord(metadata=metadata, result=[digit]).serialize())
+        (tmp_path / name).write_bytes(ResultRecord(metadata=metadata, result=[digit]).serialize()[:kept])
         then = time.time() - days * DAY
         os.utime(tmp_path / name, (then, then))
-        return tmp_path / name
 
     return write
 
@@ -28,7 +27,7 @@ def write(tmp_path):
 def entries(write, tmp_path):
     write("sentiment", "a")
     write("sentiment", "b", code="0" * 64, days=40)
-    write("own-answers", "c", days=10).write_text("{")
+    write("own-answers", "c", days=10, kept=9)
     write("gone", "d", code="0" * 64)
     (tmp_path / "notes.txt").write_text("not a result")
     return read_entries(tmp_path)
