@@ -60,7 +60,8 @@ def project_files(module: str) -> dict[str, Path]:
         source = _source_of(name)
         for path in (source, source.with_suffix(".json")):
             if path == source or path.exists():
-                files[name.replace(".", "/") + path.suffix] = path
+                place = f"{name}.__init__" if source.stem == "__init__" else name
+                files[place.replace(".", "/") + path.suffix] = path
     return files
 
 
