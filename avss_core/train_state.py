@@ -97,7 +97,8 @@ def save_state(
     try:
         with disk_errors():
             plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-            save_file(plain, part, metadata={"record": json.dumps(record, allow_nan=False)})
+            text = json.dumps(record, allow_nan=False)
+            save_file(plain, part, metadata={"record": text, "digest": _digest(text, plain)})
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -116,12 +117,7 @@ def load_state(
     """
     if not path.is_file():
         return TrainState()
-    try:
-        with safe_open(path, framework="pt") as handle:
-            record: dict[str, Any] = json.loads(handle.metadata()["record"])
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it to train from the start") from error
+    record, tensors = read_state(path)
     other = sorted(key for key, value in fingerprint.items() if record["fingerprint"].get(key) != value)
     if other:
         raise ValueError(
@@ -144,3 +140,25 @@ def load_state(
         record["seconds"],
         record["finished"],
     )
+
+
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the record and the tensors of a file that `save_state` wrote.
+
+    Raises:
+        ValueError: the file is not what was written.
+    """
+    try:
+        with safe_open(path, framework="pt") as handle:
+            known = handle.metadata()
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping
+        if known["digest"] != _digest(known["record"], tensors):
+            raise ValueError("it does not have the digest that it was written with")
+        return json.loads(known["record"]), tensors
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it to train from the start") from error
+
+
+def _digest(record: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the digest of all that a file holds."""
+    return digest_json([record, digest_tensors(tensors)])

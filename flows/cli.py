@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from flows import ROOT, SOURCE, deploy_commands
+from flows.cache_commands import cache
 from flows.errors import quiet, readable_errors
 from flows.tables import change_rows, figure_rows, show, speed_rows, training_rows
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
     "one object. All else goes to standard error. An error ends with exit code 1, a wrong option with 2.",
 )
+app.add_typer(cache, name="cache")
 
 Model = Annotated[
     str,

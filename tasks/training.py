@@ -12,12 +12,12 @@ from transformers import PreTrainedModel
 
 from avss_core.digests import digest_json
 from avss_core.objectives import Epoch, Objective, Settings, Step, Training, history_records
-from avss_core.train_state import FILE, fingerprint
+from avss_core.train_state import FILE, fingerprint, read_state
 from avss_core.training import Estimate, estimate, train
 from tasks.curves import Curves, curves
+from tasks.fingerprints import fingerprint as code_fingerprint
 from tasks.progress import progress
 from tasks.units import content_digest
-from tasks.units import fingerprint as code_fingerprint
 
 Say = Callable[[str], None]
 """Told of the estimate and of each validation, a line each."""
@@ -49,7 +49,7 @@ def run_training(
 
     Each step's loss, terms, learning rate, gradient norm and tokens a second, and each validation's losses,
     go to the open MLflow run as curves `name.*` by step. A training that was stopped goes on at its last
-    checkpoint; one that depends on anything else starts afresh.
+    checkpoint; one that depends on anything else, or whose checkpoint is damaged, starts afresh.
 
     Args:
         name: what the curves, the bar and the lines are called, such as "heal".
@@ -67,7 +67,7 @@ def run_training(
     """
     say = say or get_logger("training").info
     folder = resume / _digest(model, objective, layers, settings, inputs)
-    if (folder / FILE).is_file():
+    if _can_go_on(folder / FILE, say):
         say(f"{name}: goes on where it was stopped")
     else:
         say(f"{name}: {estimate_text(estimate(model, objective, layers, settings))}")
@@ -156,6 +156,19 @@ def _digest(
         code_fingerprint("avss_core.training"),
     ]
     return digest_json(known)[:16]
+
+
+def _can_go_on(path: Path, say: Say) -> bool:
+    """Return whether there is a checkpoint to go on from; a damaged one is removed, and that is said."""
+    if not path.is_file():
+        return False
+    try:
+        read_state(path)
+    except ValueError as error:
+        say(f"{path} is damaged and was removed: the training starts afresh ({error.__cause__})")
+        path.unlink()
+        return False
+    return True
 
 
 def _frozen(objective: Objective) -> int:

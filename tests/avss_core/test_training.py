@@ -156,6 +156,22 @@ def test_a_damaged_checkpoint_is_named(tiny_llama: Any, tokenizer: Any, tmp_path
         fit(tiny_llama, tokenizer, folder=tmp_path)
 
 
+def test_a_checkpoint_with_a_changed_number_is_damaged(
+    tiny_llama: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    killed_at(tiny_llama, tokenizer, tmp_path, 4)
+    whole = (tmp_path / FILE).read_bytes()
+    for changed in (
+        whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:],  # in the last tensor
+        whole.replace(rb"\"finished\": false", rb"\"finished\":  true"),
+        whole[:-1],
+    ):
+        assert changed != whole
+        (tmp_path / FILE).write_bytes(changed)
+        with pytest.raises(ValueError, match="is damaged"):
+            fit(tiny_llama, tokenizer, folder=tmp_path)
+
+
 def test_a_checkpoint_is_no_pickle(tiny_llama: Any, tokenizer: Any, tmp_path: Path) -> None:
     killed_at(tiny_llama, tokenizer, tmp_path, 4)
     kinds = {name.split("/")[0] for name in load_file(tmp_path / FILE)}

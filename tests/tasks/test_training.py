@@ -120,6 +120,25 @@ def test_another_parameter_starts_afresh_and_forgetting_removes_both(
     forget(tmp_path / "training")
 
 
+def test_a_damaged_checkpoint_is_said_and_the_training_starts_afresh(
+    heal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = heal(resume=tmp_path / "other")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        with pytest.raises(StoppedError):
+            heal()
+    (path,) = (tmp_path / "training").rglob("*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1  # in the last tensor
+    path.write_bytes(content)
+    afresh = heal()
+    assert heal.lines[0].startswith(f"{path} is damaged and was removed: the training starts afresh (")
+    assert heal.lines[1].startswith("heal: about ")
+    assert afresh.record == whole.record
+    assert same(afresh.model, whole.model)
+
+
 def test_another_input_starts_afresh(heal: Any, tmp_path: Any) -> None:
     file = tmp_path / "weights"
     for content in ("one", "another"):

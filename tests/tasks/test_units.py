@@ -1,11 +1,11 @@
-import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tasks.units import SERIALIZER, content_digest, content_key, fingerprint
+from tasks.fingerprints import fingerprint
+from tasks.units import content_digest, content_key, unit
 
 
 def _context(module: str = "tasks.evaluate", name: str = "answer-set"):
@@ -60,51 +60,31 @@ def test_a_missing_input_is_named(tmp_path):
         content_key(_context(), {"model": tmp_path / "absent.jsonl"})
 
 
-def test_the_fingerprint_follows_what_the_module_imports_and_nothing_else(monkeypatch):
-    fingerprint.cache_clear()
-    before = {name: fingerprint(name) for name in ("tasks.evaluate", "tasks.collect")}
-    from tasks import units
-
-    real = units._source_digest
-    monkeypatch.setattr(
-        units, "_source_digest", lambda name: "edited" if name == "avss_core.perplexity" else real(name)
-    )
-    fingerprint.cache_clear()
-    after = {name: fingerprint(name) for name in before}
-    fingerprint.cache_clear()
-    assert after["tasks.evaluate"] != before["tasks.evaluate"]
-    assert after["tasks.collect"] == before["tasks.collect"]
+def test_the_set_that_a_file_belongs_to_and_its_kind_are_in_the_key(file, tmp_path):
+    """The default judge is that of the set, and a file of documents is read otherwise than one of rows."""
+    other, kind = tmp_path / "wikiqa" / "rows.jsonl", tmp_path / "rows.json"
+    other.parent.mkdir()
+    for path in (other, kind):
+        path.write_text("one")
+    assert len({content_key(_context(), {"questions": path}) for path in (file, other, kind)}) == 3
 
 
-PLAIN = SERIALIZER.model_dump(mode="json")
+def test_an_edit_that_keeps_size_and_time_of_change_is_seen(file):
+    before, stamp = content_digest(file), file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert content_digest(file) != before
 
 
-def _entry(result, **serializer):
-    return json.dumps({"metadata": {"serializer": PLAIN | serializer}, "result": result})
+def test_the_key_ends_with_the_fingerprint_of_the_code(file):
+    key = content_key(_context(), {"questions": file})
+    assert key.endswith(fingerprint("tasks.evaluate")[:16])
+    assert key.partition("answer-set-")[2][:48] != fingerprint("tasks.evaluate")[:48]
 
 
-def _left(file, folder, content):
-    """Return whether an entry with a content is still there when the unit looks for one."""
-    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+def test_a_unit_made_inside_of_a_function_is_refused():
+    with pytest.raises(TypeError, match="the unit inner is made inside of a function"):
 
-    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder}):
-        entry = folder / content_key(_context(), {"questions": file})
-        entry.write_text(content)
-        content_key(_context(), {"questions": file})
-        return entry.exists()
-
-
-@pytest.mark.parametrize("cut", ["", "{", '{"metadata": {}}', '{"metadata": {}, "result": "{"}', _entry("{")])
-def test_an_entry_that_was_cut_off_is_removed_and_a_whole_one_stays(file, tmp_path, cut):
-    assert _left(file, tmp_path, _entry("[1]"))
-    assert not _left(file, tmp_path, cut)
-
-
-def test_what_prefect_writes_is_a_whole_entry(file, tmp_path):
-    from prefect.results import ResultRecord, ResultRecordMetadata
-
-    record = ResultRecord(
-        result={"a": 1}, metadata=ResultRecordMetadata(serializer=SERIALIZER, storage_key="k")
-    )
-    assert _left(file, tmp_path, record.serialize().decode())
-    assert ResultRecord.deserialize(record.serialize()).result == {"a": 1}
+        @unit("inner")
+        def inner():
+            return file
