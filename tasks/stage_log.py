@@ -60,11 +60,10 @@ def write_log(client: MlflowClient, run: str, parent: str, log: StageLog) -> Non
         # Like the files of the stages: sorted keys, and no NaN.
         client.log_text(run, json.dumps(content, indent=2, sort_keys=True, allow_nan=False), name)
     if pointers:
-        client.log_table(run, pd.DataFrame(pointers), "tables/checkpoints.json")
+        _log_table(client, run, "checkpoints", pd.DataFrame(pointers))
     for path in log.files:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, float_precision="round_trip")
-            client.log_table(run, table, f"tables/{path.stem}.json")
+            _log_table(client, run, path.stem, pd.read_csv(path))
         else:
             client.log_artifact(run, str(path), "figures" if path.suffix in {".png", ".svg"} else None)
 
@@ -101,6 +100,12 @@ def pointer(name: str, folder: Path) -> dict[str, Any]:
         "digest": digest_json({path.name: digest_path(path) for path in files}) if files else "none",
         "bytes": sum(path.stat().st_size for path in files),
     }
+
+
+def _log_table(client: MlflowClient, run: str, name: str, table: pd.DataFrame) -> None:
+    """Write a table as the UI shows it."""
+    # As objects: of columns of text pandas 3 warns where MLflow 3.17 looks for images.
+    client.log_table(run, table.astype(object), f"tables/{name}.json")
 
 
 def _points(log: StageLog) -> tuple[list[Metric], dict[str, str]]:
