@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from avss_core.digests import digest_json
+from avss_core.leftovers import sweep
 from flows import ROOT
 from flows.params import Params
 from flows.workspace import Workspace
@@ -28,8 +29,10 @@ def stage(name: str, sections: tuple[str, ...]) -> Callable[[Body], Any]:
         def run(params: Params, root: Path = ROOT) -> None:
             flat = params.flat()
             chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in sections}
+            workspace = Workspace(root.resolve())
+            sweep(workspace.root / "data", workspace.reports)
             with stage_run(ROOT, name, chosen, digest_json(flat)) as log:
-                log(body(params, Workspace(root.resolve())))
+                log(body(params, workspace))
 
         functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())
         del run.__wrapped__  # type: ignore[attr-defined]  # the flow has its own signature
