@@ -20,6 +20,8 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
+from tasks.databases import is_damaged
+
 EXPERIMENT = "avss"
 PIPELINE_VARIABLE = "AVSS_PIPELINE"
 """Environment variable by which the processes of one pipeline run know that they belong together."""
@@ -114,12 +116,20 @@ def _client(home: Path) -> tuple[MlflowClient, str]:
     """Return a client and the id of the experiment; the database is made under a lock.
 
     The home's own SQLite file is used unless MLFLOW_TRACKING_URI names a server.
+
+    Raises:
+        OSError: that file is damaged.
     """
     remote = os.environ.get("MLFLOW_TRACKING_URI")
     home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     # MLflow migrates a fresh SQLite file on first use: two processes at once would break it for good.
     with FileLock(home / ".mlflow.lock"):
+        if remote is None and is_damaged(home / "mlflow.db"):
+            raise OSError(
+                f"{home / 'mlflow.db'}, the history of experiments, is damaged: put a copy of it in its "
+                "place, or move it away to begin a new one"
+            )
         client = MlflowClient(remote or f"sqlite:///{home / 'mlflow.db'}")
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:

@@ -97,3 +97,10 @@ def test_four_processes_start_on_a_fresh_database(tmp_path):
     runs = _runs(tmp_path)
     assert {f"stage{number}" for number in range(4)} <= set(runs)
     assert not (ROOT / "mlruns").exists()
+
+
+def test_a_damaged_history_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    said = r"mlflow\.db, the history of experiments, is damaged: put a copy of it .* or move it away"
+    with pytest.raises(OSError, match=said), stage_run(tmp_path, "prune", {}, "digest"):
+        pass
