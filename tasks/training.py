@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from avss_core.digests import digest_json
 from avss_core.objectives import Epoch, Objective, Settings, Step, Training, history_records
-from avss_core.train_state import FILE, fingerprint
+from avss_core.train_state import FILE, fingerprint, is_whole
 from avss_core.training import Estimate, estimate, train
 from tasks.curves import Curves, curves
 from tasks.progress import progress
@@ -67,7 +67,11 @@ def run_training(
     """
     say = say or get_logger("training").info
     folder = resume / _digest(model, objective, layers, settings, inputs)
-    if (folder / FILE).is_file():
+    state = folder / FILE
+    if state.is_file() and not is_whole(state):
+        say(f"{name}: its last checkpoint is damaged, so it starts from the beginning")
+        shutil.rmtree(folder)
+    if state.is_file():
         say(f"{name}: goes on where it was stopped")
     else:
         say(f"{name}: {estimate_text(estimate(model, objective, layers, settings))}")
@@ -100,7 +104,7 @@ def run_training(
 
 
 def forget(resume: Path) -> None:
-    """Remove the checkpoints of a training, those of other parameters too."""
+    """Remove a folder of checkpoints: those of a training, of other parameters too."""
     shutil.rmtree(resume, ignore_errors=True)
 
 

@@ -104,6 +104,24 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     assert same(resumed.model, whole.model)
 
 
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda _: b"", lambda b: b[::-1]])
+def test_a_damaged_checkpoint_is_said_and_the_training_starts_from_the_beginning(
+    heal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, damage: Any
+) -> None:
+    whole = heal(resume=tmp_path / "other")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        with pytest.raises(StoppedError):
+            heal()
+    (path,) = (tmp_path / "training").rglob("training.safetensors")
+    path.write_bytes(damage(path.read_bytes()))
+    again = heal()
+    assert heal.lines[0] == "heal: its last checkpoint is damaged, so it starts from the beginning"
+    assert heal.lines[1].startswith("heal: about ")
+    assert again.record == whole.record
+    assert same(again.model, whole.model)
+
+
 def test_another_parameter_starts_afresh_and_forgetting_removes_both(
     heal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
