@@ -92,7 +92,7 @@ def kill(
             raise RedError("; ".join(left))
         return f"exit code {ran.code}: {last_line(ran)}"
 
-    struck = "stage" if victim == "self" and not program else program if victim == "self" else victim
+    struck = "the stage" if victim == "self" and not program else program if victim == "self" else victim
     return Row(f"{stage}: SIG{signal} to {struck}, {where}", act)
 
 

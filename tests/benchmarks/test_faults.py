@@ -173,7 +173,7 @@ def test_the_code_tells_whether_a_row_is_red(
 
 def test_rows_are_listed_and_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list", "--rows", "^gate: SIGKILL"]) == 0
-    assert capsys.readouterr().out.count("gate: SIGKILL") == 2
+    assert capsys.readouterr().out.count("gate: SIGKILL") == 3
     with pytest.raises(SystemExit):
         main(["--rows", "no such row"])
     assert "no row's name has 'no such row'" in capsys.readouterr().err
