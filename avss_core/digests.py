@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from avss_core.leftovers import part_folder, part_name
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -56,14 +57,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, whole or not at all.
+
+    Raises:
+        PermissionError: nothing may be written there.
+        OSError: the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(part_name(path.name))
     try:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
+    except OSError as error:
+        _explain(error, path, part)
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written nothing can be removed
+            part.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -98,7 +108,7 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
     part = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        part = part_folder(target)
         # mkdtemp and safetensors make private ones; a result is as readable as any other of the user.
         part.chmod(0o755)
         yield part
@@ -119,7 +129,9 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
 
 
 def _explain(error: OSError, target: Path, part: Path | None) -> None:
-    """Raise an error of the disk again with the folder to be made and what to do; let others pass."""
+    """Raise an error of the disk again with what was to be made and what to do; let others pass."""
+    if error.errno is None and isinstance(error.__cause__, OSError):
+        error = error.__cause__  # of a file in the folder, which was explained by its name
     if error.errno in _FULL:
         raise OSError(
             f"cannot write {target}: {os.strerror(error.errno)}; free some space or name a folder on another "

@@ -1,7 +1,6 @@
 """Where a training stands, in one safetensors file that is written whole or not at all."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from transformers import PreTrainedModel
 
 from avss_core.architectures import blocks
 from avss_core.digests import digest_json, digest_tensors
+from avss_core.leftovers import part_name
 from avss_core.objectives import Epoch, Objective, Settings, Step, mean_terms
 from avss_core.shards import disk_errors
 
@@ -92,7 +92,7 @@ def save_state(
         "finished": state.finished,
         "fingerprint": dict(fingerprint),
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(part_name(path.name))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with disk_errors():

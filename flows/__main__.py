@@ -6,6 +6,7 @@ import sys
 
 from flows import ROOT
 from flows.errors import readable_errors
+from flows.keeper import kept_server
 
 STAGE_NAMES = (
     "prepare",
@@ -43,5 +44,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with readable_errors():
+    with readable_errors(), kept_server():
         main(sys.argv[1:])

@@ -102,9 +102,11 @@ def run(
 
     _refuse_file(output, "--output")
     checked = load_params(params, changes)
+    from flows.keeper import kept_server
     from flows.pipeline import pipeline
 
-    pipeline(checked, output)
+    with kept_server():
+        pipeline(checked, output)
     print(f"The report is {output / 'reports' / 'index.html'}")
 
 

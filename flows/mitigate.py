@@ -52,13 +52,15 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
         draws=options.random_draws,
         seed=params.seed,
     )
+    # Those of a run that was killed while it measured them.
+    forget(workspace.controls)
     trained = {}
     known = {"base": options.base, "weights": read_json(workspace.dense / "model_card.json")["weights"]}
     for name, plan in plans.items():
         if name == "mitigated":
             trained[name] = _trained(params, workspace, base, name, plan, workspace.mitigated, known)
         else:
-            with discarded(workspace.control(name)) as folder:
+            with discarded(workspace.controls / name) as folder:
                 trained[name] = _trained(params, workspace, base, name, plan, folder, None)
     before = read_answers(answered / "answers.parquet", options.base)
     result = compare_trainings(before, trained, localization["readings"], base=options.base, seed=params.seed)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows import ROOT
+from tasks.databases import is_damaged
 
 START_SECONDS = 120
 
@@ -29,6 +30,7 @@ def prefect_server() -> Iterator[str]:
         return
     log = ROOT / ".prefect" / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    _drop_damaged(log.with_name("prefect.db"))
     port = _free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as output:
@@ -41,6 +43,13 @@ def prefect_server() -> Iterator[str]:
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _stop(server)
+
+
+def _drop_damaged(database: Path) -> None:
+    """Remove the server's database where it is damaged: it only holds what the server's pages show."""
+    if is_damaged(database):
+        for path in database.parent.glob(f"{database.name}*"):
+            path.unlink()
 
 
 def _free_port() -> int:

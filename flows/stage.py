@@ -9,6 +9,7 @@ from typing import Any
 from prefect import flow
 
 from avss_core.digests import digest_json
+from avss_core.leftovers import sweep
 from flows import ROOT
 from flows.params import Params
 from flows.workspace import Workspace
@@ -33,6 +34,7 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
             flat = params.flat()
             chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in sections}
             workspace = Workspace(root.resolve())
+            sweep(workspace.root / "data", workspace.reports)
             with stage_run(ROOT, name, chosen, digest_json(flat), flat) as log:
                 found = body(params, workspace)
                 read = () if found.left_out else data_parts(workspace.prepared, reads)

@@ -85,9 +85,10 @@ class Workspace:
         """History, figures and answers of the mitigated model."""
         return self.root / "data" / "mitigation"
 
-    def control(self, name: str) -> Path:
-        """A control's checkpoint while it is measured."""
-        return self.root / "data" / "controls" / name
+    @property
+    def controls(self) -> Path:
+        """The controls' checkpoints, each while it is measured."""
+        return self.root / "data" / "controls"
 
     @property
     def gates(self) -> Path:

@@ -10,6 +10,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from tasks.databases import is_damaged
 from tasks.masking import tracking_uri
 
 EXPERIMENT = "avss"
@@ -35,13 +36,20 @@ def open_store(home: Path) -> tuple[MlflowClient, str]:
 
     Raises:
         ConnectionError: MLFLOW_TRACKING_URI names a server that does not answer.
+        OSError: the SQLite file is damaged.
     """
     home = home.resolve()
-    uri = tracking_uri() or f"sqlite:///{home / 'mlflow.db'}"
+    own = f"sqlite:///{home / 'mlflow.db'}"
+    uri = tracking_uri() or own
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
     # MLflow migrates a fresh SQLite file on first use: two processes at once would break it for good.
     with store_lock(home):
+        if uri == own and is_damaged(home / "mlflow.db"):
+            raise OSError(
+                f"{home / 'mlflow.db'}, the history of experiments, is damaged: put a copy of it in its "
+                "place, or move it away to begin a new one"
+            )
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:

@@ -255,6 +255,29 @@ def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path: Path, code: in
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("code", "advice"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "make .* writable")]
+)
+def test_a_file_that_cannot_be_written_is_named_and_so_is_a_folder_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        path.touch()
+        raise OSError(code, os.strerror(code), str(path))
+
+    def inside() -> None:
+        with folder_written_whole(tmp_path / "model") as part:
+            write_json(part / "half.json", 1)
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    said = f"cannot write {tmp_path}/%s: {os.strerror(code)}; {advice}"
+    with pytest.raises(OSError, match=said % "a.json"):
+        write_json(tmp_path / "a.json", 1)
+    with pytest.raises(OSError, match=said % "model"):
+        inside()
+    assert names(tmp_path) == []
+
+
 def test_a_place_that_must_not_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / ".model.part"))

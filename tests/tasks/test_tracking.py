@@ -226,3 +226,10 @@ def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path, monk
     shown = "".join(traceback.format_exception(error.value))
     assert "canary-7f3a" not in shown
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "canary-7f3a"
+
+
+def test_a_damaged_history_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"not a database" * 100)
+    said = r"mlflow\.db, the history of experiments, is damaged: put a copy of it .* or move it away"
+    with pytest.raises(OSError, match=said), stage_run(tmp_path, "prune", {}, "digest"):
+        pass

@@ -1,0 +1,62 @@
+"""What ends a pipeline whose own process was killed: `python -m flows.keeper`, started by `keeper`.
+
+It waits at a pipe. The system closes that pipe however the pipeline ends, a SIGKILL included, on every
+Unix; what was not told "done" before ends dvc, its stage and the Prefect server of that pipeline.
+"""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_DONE = b"done\n"
+
+_SERVER = "AVSS_SERVER"
+"""Environment variable by which the Prefect server of a single command is known."""
+
+
+@contextmanager
+def keeper(variable: str, name: str) -> Iterator[None]:
+    """End the processes of a pipeline if this process dies inside the context.
+
+    Args:
+        variable: environment variable by which they are known.
+        name: its value.
+    """
+    command = [sys.executable, "-m", "flows.keeper", variable, name]
+    # A session of its own, so that Ctrl-C does not reach it.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    try:
+        yield
+    finally:
+        with suppress(BrokenPipeError):
+            process.communicate(_DONE)
+
+
+@contextmanager
+def kept_server() -> Iterator[None]:
+    """End the Prefect server that Prefect starts for this process if the process dies inside the context.
+
+    Where PREFECT_API_URL names a server, as under `make repro`, Prefect starts none.
+    """
+    if "PREFECT_API_URL" in os.environ:
+        yield
+        return
+    os.environ[_SERVER] = name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    with keeper(_SERVER, name):
+        yield
+
+
+def main(variable: str, name: str) -> None:
+    """Wait until the pipeline ends, and end what is left of it where it did not say that it is done."""
+    if sys.stdin.buffer.read() == _DONE:
+        return
+    from flows.processes import end_all
+
+    end_all(variable, name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
