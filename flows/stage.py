@@ -9,7 +9,7 @@ from prefect import flow
 
 from avss_core.digests import digest_json
 from flows import ROOT
-from flows.params import Params
+from flows.params import UNTRACKED, Params
 from flows.workspace import Workspace
 from tasks.tracking import StageLog, stage_run
 
@@ -21,14 +21,14 @@ def stage(name: str, sections: tuple[str, ...]) -> Callable[[Body], Any]:
 
     Args:
         name: of the flow, the DVC stage and the MLflow run.
-        sections: the parameters that the stage reads, recorded with its run.
+        sections: the parameters that the stage reads, recorded with its run beside how it was carried out.
     """
 
     def wrap(body: Body) -> Any:
         def run(params: Params, root: Path = ROOT) -> None:
-            flat = params.flat()
-            chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in sections}
-            with stage_run(ROOT, name, chosen, digest_json(flat)) as log:
+            recorded = {*sections, *UNTRACKED}
+            chosen = {key: value for key, value in params.flat().items() if key.partition(".")[0] in recorded}
+            with stage_run(ROOT, name, chosen, digest_json(params.decisive())) as log:
                 log(body(params, Workspace(root.resolve())))
 
         functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())

@@ -26,7 +26,16 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
     each parameter, its value or, for a path, the digest of what lies there; a fingerprint of the code that
     the function's module imports from this project; and the versions of the numerical libraries.
     """
-    return task(name=name, cache_key_fn=content_key, persist_result=True, result_serializer="json")
+
+    def wrap(function: Callable[..., Any]) -> Any:
+        # Where the function is found from here on: so pickle names it to another process, and does not try to
+        # send it with all that its module holds.
+        function.__qualname__ += ".fn"
+        return task(name=name, cache_key_fn=content_key, persist_result=True, result_serializer="json")(
+            function
+        )
+
+    return wrap
 
 
 def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:

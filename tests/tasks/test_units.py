@@ -87,3 +87,13 @@ def test_an_entry_that_was_cut_off_is_removed_and_a_whole_one_stays(file, tmp_pa
         entry.write_text(cut)
         content_key(_context(), {"questions": file})
         assert not entry.exists()
+
+
+def test_another_process_finds_a_unit_by_its_name_and_gets_none_of_its_module():
+    import pickle
+
+    from tasks.removal import removal_loss
+
+    sent = pickle.dumps(removal_loss.fn)  # whose module holds a lock, which cannot be sent
+    assert pickle.loads(sent) is removal_loss.fn
+    assert len(sent) < 100
