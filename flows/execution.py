@@ -5,6 +5,7 @@ engine may be changed at any time.
 """
 
 import functools
+import logging
 import os
 import socket
 import sys
@@ -115,6 +116,7 @@ def _dask(address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
     from distributed import Client, LocalCluster
     from prefect_dask import DaskTaskRunner
 
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     if address is None:
         cluster = LocalCluster(
             n_workers=workers,
@@ -144,7 +146,9 @@ def _ray(address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
             "object_store_memory": 100_000_000,  # no tensor goes through it
             "_node_ip_address": "127.0.0.1",
         }
-    with _environment({} if address else _worker_environment(workers)):
+    # Ray would give its workers a lower priority than everything else on the machine.
+    here = _worker_environment(workers) | {"RAY_worker_niceness": "0"}
+    with _environment({} if address else here):
         ray.init(address=address or "local", **options)
     _STARTED.callback(ray.shutdown)
     return RayTaskRunner
