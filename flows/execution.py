@@ -114,7 +114,7 @@ def _knock(address: str) -> None:
 def _dask(address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
     """Return what makes task runners of a Dask cluster."""
     from distributed import Client, LocalCluster
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
     if address is None:
