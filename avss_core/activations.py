@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avss_core.architectures import architecture_of, blocks, context_length
 from avss_core.batches import Batch
+from avss_core.placement import input_device
 
 SITES = ("output", "update", "attention", "mlp", "mlp_act")
 """Where activations are read:
@@ -125,4 +126,4 @@ def run_blocks(model: nn.Module, batch: Batch) -> None:
             "lower collect.window, or leave out questions with answers as long as that"
         )
     body: Any = getattr(model, "base_model", model)
-    body(**batch.inputs(next(model.parameters()).device))
+    body(**batch.inputs(input_device(model)))

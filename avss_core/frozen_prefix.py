@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from avss_core.activations import Visitor, observed
 from avss_core.architectures import ARCHITECTURES, blocks
 from avss_core.batches import Batch, by_length, pad
+from avss_core.placement import input_device
 from avss_core.progress import Progress, no_progress
 from avss_core.tensor_store import TensorStore
 from avss_core.views import shallow_copy, with_blocks
@@ -70,11 +71,11 @@ class FrozenPrefix:
         model = self.model
         if self.store is not None and all(ids in self.store for ids in sequences):
             found = [self.store.get(ids)["hidden"] for ids in sequences]
-            feed = _Feed(_left_padded(found).to(model.device), self._tuples)
+            feed = _Feed(_left_padded(found).to(input_device(model)), self._tuples)
             model = _view(model, lambda layer, block: feed if layer < self.first else block)
         watched = nullcontext() if visit is None else observed(model, self._above(visit))
         with watched:
-            hidden: Tensor = model.base_model(**batch.inputs(self.model.device)).last_hidden_state
+            hidden: Tensor = model.base_model(**batch.inputs(input_device(self.model))).last_hidden_state
         return batch, hidden
 
     def logits(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows vocab"]:
@@ -95,7 +96,7 @@ class FrozenPrefix:
             return
         whole: Any = self.model
         batch, hidden = self([sequence])
-        own = whole(**batch.inputs(self.model.device)).logits
+        own = whole(**batch.inputs(input_device(self.model))).logits
         if not torch.allclose(self.logits(hidden), own, rtol=1e-3, atol=1e-3):
             raise ValueError(
                 f"model type {self.model.config.model_type!r} is not supported: its logits are not what its "
@@ -117,7 +118,7 @@ class FrozenPrefix:
             return _End() if layer == self.first else block
 
         try:
-            _view(self.model, block_at).base_model(**batch.inputs(self.model.device))
+            _view(self.model, block_at).base_model(**batch.inputs(input_device(self.model)))
         except _EnteredError as entered:
             self._tuples = kinds == [True]
             return entered.hidden

@@ -1,6 +1,7 @@
 """Load models and tokenizers: the embedded default, a folder, a GGUF file, or any Hub id; no pickles."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
 
 from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth_field
 from avss_core.locations import gguf_file, local_folder, source
+from avss_core.placement import AUTO
 from avss_core.refusals import damage, not_found, refuse_adapter, refuse_code
 from avss_core.shards import disk_errors, stored_tensors
 
@@ -24,7 +26,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load_model(
-    name: str, revision: str | None = None, *, dtype: str = "float32", device: str = "cpu"
+    name: str,
+    revision: str | None = None,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory: Mapping[str | int, str | int] | None = None,
 ) -> PreTrainedModel:
     """Return a causal language model, or an encoder as what it was saved as, in evaluation mode.
 
@@ -34,7 +41,9 @@ def load_model(
         name: an entry of `EMBEDDED`, a checkpoint folder, a GGUF file, or a Hub id.
         revision: Hub commit, tag or branch; None for a folder or the default branch.
         dtype: one of `DTYPES`.
-        device: a torch device.
+        device: a torch device, or `auto`: accelerate spreads the layers over the GPUs, then memory, then
+            disk, where they are read from the checkpoint's own files whenever they run.
+        memory: with `auto`, the most to take of each GPU (by its number) and of `cpu`; None for what is free.
 
     Raises:
         FileNotFoundError: there is no such model, or it cannot be reached.
@@ -56,6 +65,7 @@ def load_model(
                 trust_remote_code=False,
                 # Left to us to refuse: the library's own error names no tensor.
                 ignore_mismatched_sizes=True,
+                **({"device_map": AUTO, "max_memory": memory and dict(memory)} if device == AUTO else {}),
                 **options,
             )
     except OSError as error:
@@ -66,7 +76,7 @@ def load_model(
         raise ValueError(f"{name} does not hold exactly the tensors of its architecture: {problems}")
     blocks(model)  # of an unknown family they are looked for, which can fail
     try:
-        ready: PreTrainedModel = model.to(device).eval()
+        ready: PreTrainedModel = (model if device == AUTO else model.to(device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error

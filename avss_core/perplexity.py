@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
 from avss_core.architectures import ARCHITECTURES, architecture, context_length
+from avss_core.placement import input_device, weights_at_hand
 from avss_core.progress import Progress, no_progress
 
 HEAD_WORDS = 1024
@@ -94,7 +95,7 @@ def window_batches(
     if room is not None and min(longest, len(ids) - 1) > room:
         raise ValueError(f"a window of {longest} tokens does not fit the model's {room} positions")
     pieces = [list(ids[i : i + longest + 1]) for i in range(0, len(ids) - 1 - context, window)]
-    return [torch.tensor(group, device=model.device) for group in _equal_lengths(pieces, batch_size)]
+    return [torch.tensor(group, device=input_device(model)) for group in _equal_lengths(pieces, batch_size)]
 
 
 @torch.inference_mode()
@@ -145,18 +146,20 @@ def token_losses(
     head, cap = whole.get_output_embeddings(), getattr(model.config, "final_logit_softcapping", None)
     # The head costs as much as many a block, so it runs only where something is predicted.
     hidden = whole.base_model(batch[:, :-1], use_cache=False).last_hidden_state[:, context:].flatten(0, 1)
-    right = torch.full(targets.shape, math.nan, device=hidden.device)
-    log_sums = []
-    for start in range(0, len(head.weight), words):
-        part = slice(start, start + words)
-        logits = linear(hidden, head.weight[part], None if head.bias is None else head.bias[part])
-        logits = (logits if cap is None else logits.div_(cap).tanh_().mul_(cap)).float()
-        here = ((targets >= start) & (targets < start + words)).nonzero()[:, 0]
-        right[here] = logits[here, targets[here] - start]
-        highest = logits.amax(1, keepdim=True)
-        # In place, and per position in float64, where the subtraction below would cost digits.
-        total = logits.sub_(highest).exp_().sum(1)
-        log_sums.append(highest[:, 0].double() + total.double().log())
+    with weights_at_hand(head):
+        hidden, targets = hidden.to(head.weight.device), targets.to(head.weight.device)
+        right = torch.full(targets.shape, math.nan, device=hidden.device)
+        log_sums = []
+        for start in range(0, len(head.weight), words):
+            part = slice(start, start + words)
+            logits = linear(hidden, head.weight[part], None if head.bias is None else head.bias[part])
+            logits = (logits if cap is None else logits.div_(cap).tanh_().mul_(cap)).float()
+            here = ((targets >= start) & (targets < start + words)).nonzero()[:, 0]
+            right[here] = logits[here, targets[here] - start]
+            highest = logits.amax(1, keepdim=True)
+            # In place, and per position in float64, where the subtraction below would cost digits.
+            total = logits.sub_(highest).exp_().sum(1)
+            log_sums.append(highest[:, 0].double() + total.double().log())
     return (torch.stack(log_sums).logsumexp(0) - right).view(len(batch), -1)
 
 

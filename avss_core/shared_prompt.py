@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicLayer
 
 from avss_core.architectures import context_length, depth
 from avss_core.batches import Batch
+from avss_core.placement import input_device
 
 
 def shared_prefix(sequences: Sequence[Sequence[int]], keep: int = 1) -> int:
@@ -83,7 +84,7 @@ class Rows:
         """Read a piece and return the float32 logits at its last `keep` positions."""
         self._mask = torch.cat([self._mask, real], 1)
         positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        device = self._model.device
+        device = input_device(self._model)
         logits: Tensor = self._model(
             ids.to(device),
             attention_mask=self._mask.to(device).long(),
@@ -98,7 +99,7 @@ class Rows:
         """Drop all rows but some, given in rising order."""
         chosen = torch.tensor(places)
         self._mask = self._mask[chosen]
-        self._cache.batch_select_indices(chosen.to(self._model.device))
+        self._cache.batch_select_indices(chosen.to(input_device(self._model)))
 
     def copies(self, places: Sequence[int], new_tokens: int, model: PreTrainedModel | None = None) -> "Rows":
         """Return the rows at places, each as often as it is named, with room to read new tokens.
@@ -110,7 +111,7 @@ class Rows:
         """
         chosen, reader = torch.tensor(places), model or self._model
         cache = copy.copy(self._cache)
-        on_device = chosen.to(reader.device)
+        on_device = chosen.to(input_device(reader))
         known = self._cache.layers[: depth(reader.config)]
         cache.layers = [_copied(layer, on_device, new_tokens) for layer in known]
         return Rows(reader, cache, self._mask[chosen])
@@ -151,7 +152,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         """Keep some rows, in rising order; what all rows share stays where it is."""
         own = slice(self._shared, self._filled)
         for whole in self._whole:
-            whole[: len(indices), :, own] = whole[indices, :, own]
+            whole[: len(indices), :, own] = whole[indices.to(whole.device), :, own]
         self._whole = tuple(whole[: len(indices)] for whole in self._whole)
         self._show()
 
@@ -163,7 +164,9 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
             whole.new_empty(len(rows), whole.shape[1], layer._room, whole.shape[3]) for whole in self._whole
         )
         for whole, held in zip(layer._whole, self._whole, strict=True):
-            torch.index_select(held[:, :, : self._filled], 0, rows, out=whole[:, :, : self._filled])
+            torch.index_select(
+                held[:, :, : self._filled], 0, rows.to(held.device), out=whole[:, :, : self._filled]
+            )
         if self._whole:
             layer._show()
         return layer
@@ -210,5 +213,7 @@ def _run(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache:
     cache = DynamicCache(config=model.config)
     if ids:
         with torch.inference_mode():
-            model(torch.tensor([ids], device=model.device), cache=cache, use_cache=True, logits_to_keep=1)
+            model(
+                torch.tensor([ids], device=input_device(model)), cache=cache, use_cache=True, logits_to_keep=1
+            )
     return cache

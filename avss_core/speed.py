@@ -20,6 +20,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from avss_core.architectures import context_length, depth
+from avss_core.placement import input_device, main_device
 from avss_core.progress import Progress, no_progress
 from avss_core.pruning import parameter_count
 
@@ -122,11 +123,12 @@ def peak_memory(device: str = "cpu") -> Iterator[Callable[[], int | None]]:
     """
     found: list[int | None] = [None]
     gc.collect()
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    place = main_device(device)
+    if place.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(place)
+        before = torch.cuda.memory_allocated(place)
         yield lambda: found[0]
-        found[0] = torch.cuda.max_memory_allocated(device) - before
+        found[0] = torch.cuda.max_memory_allocated(place) - before
         return
     _give_back_freed()
     can_tell = _reset_peak()
@@ -162,7 +164,7 @@ def _turn(model: PreTrainedModel, workload: Workload) -> tuple[float, dict[int, 
     """Return tokens a second of prefill and of decode by batch size, and the bytes of a token's cache."""
     generator = torch.Generator().manual_seed(0)
     words = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
-    prompt = torch.randint(words, (1, workload.prompt_tokens), generator=generator).to(model.device)
+    prompt = torch.randint(words, (1, workload.prompt_tokens), generator=generator).to(input_device(model))
     cache = DynamicCache(config=model.config)
     started = _now(model)
     run: Any = model
@@ -188,8 +190,8 @@ def _bytes(layer: Any) -> int:
 
 def _now(model: PreTrainedModel) -> float:
     """Return the time in seconds, once the model's device has done what it was told."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    if input_device(model).type == "cuda":
+        torch.cuda.synchronize(input_device(model))
     return time.perf_counter()
 
 

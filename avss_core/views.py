@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial, update_wrapper
+from types import MethodType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -59,7 +61,13 @@ def with_blocks(model: PreTrainedModel, chosen: Mapping[int, nn.Module]) -> PreT
 def shallow_copy(module: Module) -> Module:
     """Return a module with the same parameters, buffers, children and hooks, which can be changed apart."""
     twin = copy.copy(module)
-    for name, value in vars(twin).items():
+    own = vars(twin)
+    for name, value in own.items():
         if isinstance(value, dict):  # where `nn.Module` keeps parameters, buffers, children and hooks
-            vars(twin)[name] = value.copy()
+            own[name] = value.copy()
+    if "_old_forward" in own:
+        # accelerate's hooks replace `forward` by one that runs the very module that it was made for.
+        own["_old_forward"] = MethodType(own["_old_forward"].__func__, twin)
+        around = own["forward"]
+        own["forward"] = update_wrapper(partial(around.func, twin), own["_old_forward"])
     return twin

@@ -37,6 +37,9 @@ for _name, _value in {
     # Else a service on the Hub is asked to convert pickled weights, and what it proposes is loaded.
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray would hide the GPUs from units, since it counts CPUs alone here.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Bars of loading are for a person at a terminal; in a log they are noise.
     **({} if sys.stderr.isatty() else {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}),
 }.items():

@@ -1,7 +1,7 @@
 """Stage collect: statistics of every layer for each text source, and the activation dump."""
 
 from avss_core.digests import write_json
-from flows.collection import collect_text, dump_answers
+from flows.collection import collect_texts, dump_answers
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
@@ -20,11 +20,9 @@ def collect(params: Params, workspace: Workspace) -> StageLog:
     sources = {"text": (workspace.prepared / "text" / "calibration.json", options.tokens)}
     for name in params.data.sets:
         sources[name] = (workspace.prepared / name / "calibration.jsonl", options.set_tokens)
-    statistics = {
-        name: collect_text(params, workspace.dense, path, tokens)
-        for name, (path, tokens) in sources.items()
-        if path.stat().st_size  # a very small set has no calibration row
-    }
+    # A very small set has no calibration row.
+    known = {name: source for name, source in sources.items() if source[0].stat().st_size}
+    statistics = collect_texts(params, workspace.dense, known)
     dump = dump_answers(params, workspace.dense, workspace.prepared, workspace.activations)
     write_json(workspace.statistics, statistics)
     tokens = {f"collect.tokens.{name}": found["tokens"] for name, found in statistics.items()}

@@ -1,8 +1,11 @@
 """Measure layers on texts and on answers: for the stage collect and for commands."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.execution import run
 from flows.params import Params
 from tasks.collect import dump_activations, text_statistics
 from tasks.own_answers import own_answers
@@ -10,34 +13,61 @@ from tasks.rows import learning_files
 
 
 def collect_text(params: Params, model: Path, source: Path, tokens: int) -> dict[str, Any]:
-    """Return the statistics of a text by its parts: a killed collection goes on where it stopped.
+    """Return the statistics of a text by its parts.
 
     Raises:
         ValueError: the text has no token to count.
     """
+    return collect_texts(params, model, {"text": (source, tokens)})["text"]
+
+
+def collect_texts(params: Params, model: Path, sources: Mapping[str, tuple[Path, int]]) -> dict[str, Any]:
+    """Return the statistics of texts, by name, in parts: a killed collection goes on where it stopped.
+
+    Args:
+        params: all of them.
+        model: a checkpoint folder.
+        sources: the file of each text, and how many tokens of it.
+
+    Raises:
+        ValueError: a text has no token to count.
+    """
     options = params.collect
-    parts = [
-        text_statistics(
-            model,
-            source,
-            dtype=params.model.dtype,
-            device=params.model.device,
-            tokens=tokens,
-            window=options.window,
-            batch_size=options.batch_size,
-            skip_first=options.skip_first,
-            sites=options.sites,
-            absolute=options.threshold,
-            relative=options.relative_threshold,
-            part=part,
-            parts=options.parts,
-        )
-        for part in range(options.parts)
-    ]
-    known = [part for part in parts if part["tokens"]]
-    if not known:
-        raise ValueError(f"{source}: no activation was counted; give text of two tokens or more")
-    return {"tokens": sum(part["tokens"] for part in known), "parts": known}
+    jobs = {
+        name: [
+            partial(
+                text_statistics,
+                model,
+                source,
+                dtype=params.model.dtype,
+                device=params.model.device,
+                tokens=tokens,
+                window=options.window,
+                batch_size=options.batch_size,
+                skip_first=options.skip_first,
+                sites=options.sites,
+                absolute=options.threshold,
+                relative=options.relative_threshold,
+                part=part,
+                parts=options.parts,
+            )
+            for part in range(options.parts)
+        ]
+        for name, (source, tokens) in sources.items()
+    }
+    found = {
+        name: [part for part in parts if part["tokens"]]
+        for name, parts in run(params, jobs, "statistics").items()
+    }
+    for name, parts in found.items():
+        if not parts:
+            raise ValueError(
+                f"{sources[name][0]}: no activation was counted; give text of two tokens or more"
+            )
+    return {
+        name: {"tokens": sum(part["tokens"] for part in parts), "parts": parts}
+        for name, parts in found.items()
+    }
 
 
 def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> dict[str, Any]:
@@ -62,8 +92,9 @@ def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> d
 def _own_answers(params: Params, model: Path, prepared: Path) -> dict[str, Any]:
     """Return own answers by set, asked as the evaluation asks, but no test question; cached units."""
     collecting, asking = params.collect, params.evaluate
-    return {
-        name: own_answers(
+    jobs = {
+        name: partial(
+            own_answers,
             model,
             learning_files(prepared / name),
             prepared / name / "calibration.jsonl",
@@ -81,3 +112,5 @@ def _own_answers(params: Params, model: Path, prepared: Path) -> dict[str, Any]:
         )
         for name in params.data.sets
     }
+    found: dict[str, Any] = run(params, jobs, "own answers")
+    return found

@@ -1,12 +1,13 @@
 """Stage evaluate: the dense and the pruned model on the same questions, text and reviews."""
 
 from avss_core.digests import folder_written_whole, read_json, write_json
-from flows.evaluation import evaluate_checkpoint, evaluate_layers, figures_by_name
+from flows.evaluation import evaluation_jobs, figures_by_name, figures_of, layer_jobs
+from flows.execution import run
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
 from tasks.answer_rows import write_answers
-from tasks.evaluate import compare_variants, retained
+from tasks.evaluate import compare_variants, retained, summarise_layers
 from tasks.harness import harness_results
 from tasks.lineage import EVALUATED
 from tasks.stage_log import StageLog
@@ -15,9 +16,15 @@ from tasks.stage_log import StageLog
 @stage("evaluate", ("seed", "model", "data", "evaluate"), reads=EVALUATED)
 def evaluate(params: Params, workspace: Workspace) -> StageLog:
     """Measure what pruning cost, and what each layer of the dense model would answer."""
-    dense, dense_record = evaluate_checkpoint(params, workspace.prepared, workspace.dense)
-    layers = evaluate_layers(params, workspace.prepared, workspace.dense)
-    pruned, pruned_record = evaluate_checkpoint(params, workspace.prepared, workspace.pruned)
+    jobs = {
+        "dense": evaluation_jobs(params, workspace.prepared, workspace.dense),
+        "layers": layer_jobs(params, workspace.prepared, workspace.dense),
+        "pruned": evaluation_jobs(params, workspace.prepared, workspace.pruned),
+    }
+    found = run(params, jobs, "evaluation")
+    dense, dense_record = figures_of(params, found["dense"])
+    pruned, pruned_record = figures_of(params, found["pruned"])
+    layers = summarise_layers(found["layers"], seed=params.seed) if found["layers"] else None
     figures = {
         "dense": dense,
         "pruned": pruned,

@@ -1,31 +1,46 @@
 """Evaluate one checkpoint on everything; used by every stage that makes one and by the command line."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from flows.execution import run
 from flows.params import Params
-from tasks.evaluate import sentiment, summarise_layers, summarise_variant, text_loss
-from tasks.questions import answer_set, layer_answers
+from tasks.evaluate import sentiment, summarise_variant, text_loss
+from tasks.questions import answer_set, join_answers, layer_answers
+from tasks.rows import row_shards
 
 
 def evaluate_checkpoint(
     params: Params, prepared: Path, model: Path, *, score_given: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of a checkpoint, and what they are of: `sets`, `text`, `sentiment`, cached units.
+    """Return the figures of a checkpoint, and what they are of: see `evaluation_jobs` and `figures_of`."""
+    jobs = evaluation_jobs(params, prepared, model, score_given=score_given)
+    return figures_of(params, run(params, jobs, f"evaluation of {model.name}"))
+
+
+def evaluation_jobs(
+    params: Params, prepared: Path, model: Path, *, score_given: bool = True
+) -> dict[str, Any]:
+    """Return the units that evaluate a checkpoint: `sets` by name and `sentiment` in shards, and `text`.
 
     Without `score_given` the likelihood of accepted and wrong answers is left out, which takes as long as
     answering.
     """
     options, machine = params.evaluate, machine_of(params)
     scored = options.scored_answers if score_given else 0
-    record = {
+    questions = {name: _questions(params, prepared, name) for name in params.data.sets}
+    reviews = prepared / "sst2" / "validation.jsonl"
+    return {
         "sets": {
-            name: answer_set(
-                model, **_questions(params, prepared, name), limit=options.limit, scored_answers=scored
-            )
-            for name in params.data.sets
+            name: [
+                partial(answer_set, model, **asked, **shard, scored_answers=scored)
+                for shard in row_shards(asked["questions"], options.limit, options.shard)
+            ]
+            for name, asked in questions.items()
         },
-        "text": text_loss(
+        "text": partial(
+            text_loss,
             model,
             prepared / "text" / "test.json",
             **machine,
@@ -33,31 +48,46 @@ def evaluate_checkpoint(
             window=options.window,
             stride=options.stride,
         ),
-        "sentiment": sentiment(
-            model,
-            prepared / "sst2" / "train.jsonl",
-            prepared / "sst2" / "validation.jsonl",
-            **machine,
-            shots=options.sentiment_shots,
-            limit=options.limit,
-            batch_size=options.batch_size,
-        ),
+        "sentiment": [
+            partial(
+                sentiment,
+                model,
+                prepared / "sst2" / "train.jsonl",
+                reviews,
+                **machine,
+                **shard,
+                shots=options.sentiment_shots,
+                batch_size=options.batch_size,
+            )
+            for shard in row_shards(reviews, options.limit, options.shard)
+        ],
+    }
+
+
+def figures_of(params: Params, found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of what the units of an evaluation found, and the same with shards joined."""
+    record = {
+        "sets": {name: join_answers(shards) for name, shards in found["sets"].items()},
+        "text": found["text"],
+        "sentiment": {"answers": [row for shard in found["sentiment"] for row in shard["answers"]]},
     }
     return summarise_variant(record, seed=params.seed), record
 
 
-def evaluate_layers(params: Params, prepared: Path, model: Path) -> dict[str, Any] | None:
-    """Return the figures of the answers read out at each layer; None where none shall be."""
+def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
+    """Return the units that read answers out at each layer, by set; none where none shall be."""
     count = min(params.evaluate.layer_questions, params.evaluate.limit or params.evaluate.layer_questions)
-    if count == 0:
-        return None
-    found = {
-        name: layer_answers(
-            model, **_questions(params, prepared, name), limit=count, step=params.evaluate.layer_step
+    return {
+        name: partial(
+            layer_answers,
+            model,
+            **_questions(params, prepared, name),
+            limit=count,
+            step=params.evaluate.layer_step,
         )
         for name in params.data.sets
+        if count
     }
-    return summarise_layers(found, seed=params.seed)
 
 
 def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | None]:

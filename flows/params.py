@@ -1,6 +1,7 @@
 """The one schema of all parameters: strict, checked whole before anything is loaded."""
 
 import difflib
+import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,10 @@ from tasks.pile import SUBSETS
 
 HUB_TEXTS = ("wikitext2", *SUBSETS)
 """The texts that the Hub has, by our names."""
+
+UNTRACKED = ("execution",)
+"""Sections that say how a run is carried out and change no number of it: DVC does not track them, no cache
+key holds them, and two runs that differ in nothing else are one experiment."""
 
 MOST_CHARACTERS = 6
 """Characters that a token of English text or code has at most, on the average of a text."""
@@ -133,6 +138,28 @@ class Data(Section):
         return self.source == "hub" and self.text in SUBSETS
 
 
+class Execution(Section):
+    """Where units of work run, which changes no number: see `UNTRACKED`."""
+
+    engine: Literal["threads", "dask", "ray"]
+    workers: Count
+    address: Annotated[str, Field(min_length=1)] | None
+
+    @field_validator("engine")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value != "threads" and importlib.util.find_spec(f"prefect_{value}") is None:
+            raise ValueError(f"the engine {value} is not installed; pip install 'avss[{value}]'")
+        return value
+
+    @field_validator("address")
+    @classmethod
+    def _of_a_cluster(cls, value: str | None, info: Any) -> str | None:
+        if value is not None and info.data.get("engine") == "threads":
+            raise ValueError("threads have no address: leave it null, or set execution.engine to dask or ray")
+        return value
+
+
 class Collect(Section):
     """What is measured of the activations."""
 
@@ -163,7 +190,6 @@ class ScoreSection(Section):
     traversal_tokens: Annotated[int, Field(ge=2)]
     traversal_window: Count
     traversal_context: Natural
-    workers: Count
     resamples: Count
 
     @field_validator("name")
@@ -200,6 +226,7 @@ class Evaluate(Section):
 
     shots: Natural
     limit: Count | None
+    shard: Count
     chat: bool
     max_new_tokens: Count
     batch_size: Count
@@ -317,6 +344,7 @@ class Params(Section):
     seed: Natural
     model: Model
     data: Data
+    execution: Execution
     collect: Collect
     score: ScoreSection
     prune: Prune
@@ -372,6 +400,10 @@ class Params(Section):
             **{"seed": values.pop("seed")},
             **{f"{section}.{key}": value for section, part in values.items() for key, value in part.items()},
         }
+
+    def decisive(self) -> dict[str, Any]:
+        """Return by its dotted name every parameter that can change a number."""
+        return {key: value for key, value in self.flat().items() if key.partition(".")[0] not in UNTRACKED}
 
 
 def load_params(path: Path, overrides: list[str] | None = None) -> Params:

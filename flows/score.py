@@ -1,9 +1,11 @@
 """Stage score: every reading's scores, what each would remove, what that costs, and how sure it is."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from avss_core.digests import read_json, write_json
+from flows.execution import run
 from flows.params import Params
 from flows.removal import measure_removals
 from flows.stage import stage
@@ -29,8 +31,12 @@ def score(params: Params, workspace: Workspace) -> StageLog:
         **removals,
     )
 
-    def cost(removed: list[int]) -> dict[str, Any]:
-        found: dict[str, Any] = removal_cost(
+    readings = result["readings"]
+    chosen_by = {"dense": []} | {label: found["removed"] for label, found in readings.items()}
+    # Readings that remove the same layers share a cost.
+    jobs = {
+        tuple(removed): partial(
+            removal_cost,
             workspace.dense,
             text,
             removed,
@@ -40,12 +46,12 @@ def score(params: Params, workspace: Workspace) -> StageLog:
             tokens=options.cost_tokens,
             window=params.evaluate.window,
         )
-        return found
-
-    readings = result["readings"]
+        for removed in chosen_by.values()
+    }
+    by_choice = run(params, jobs, "costs")
+    costs = {label: by_choice[tuple(removed)] for label, removed in chosen_by.items()}
     # "random" stands for its first draw where it is the score that prunes.
     chosen = f"{options.name}_0" if options.name == "random" else options.name
-    costs = {"dense": cost([])} | {label: cost(found["removed"]) for label, found in readings.items()}
     compared = compare_costs(costs, chosen, seed=params.seed)
     result["dense"] = compared.pop("dense")
     for label, found in readings.items():

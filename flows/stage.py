@@ -11,7 +11,7 @@ from prefect import flow
 from avss_core.digests import digest_json
 from avss_core.leftovers import sweep
 from flows import ROOT
-from flows.params import Params
+from flows.params import UNTRACKED, Params
 from flows.workspace import Workspace
 from tasks.lineage import data_parts
 from tasks.stage_log import StageLog
@@ -25,17 +25,17 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
 
     Args:
         name: of the flow, the DVC stage and the MLflow run.
-        sections: the parameters that the stage reads, recorded with its run.
+        sections: the parameters that the stage reads, recorded with its run beside how it was carried out.
         reads: kinds of `tasks.lineage.ALL`, the prepared data that the stage reads or makes.
     """
 
     def wrap(body: Body) -> Any:
         def run(params: Params, root: Path = ROOT) -> None:
-            flat = params.flat()
-            chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in sections}
+            flat, recorded = params.flat(), {*sections, *UNTRACKED}
+            chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in recorded}
             workspace = Workspace(root.resolve())
             sweep(workspace.root / "data", workspace.reports)
-            with stage_run(ROOT, name, chosen, digest_json(flat), flat) as log:
+            with stage_run(ROOT, name, chosen, digest_json(params.decisive()), flat) as log:
                 found = body(params, workspace)
                 read = () if found.left_out else data_parts(workspace.prepared, reads)
                 log(replace(found, data=read))

@@ -73,13 +73,14 @@ def sentiment(
     dtype: str,
     device: str,
     shots: int,
-    limit: int | None,
+    first: int,
+    last: int,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Return the predicted label of every review with its confidence and the true label."""
+    """Return the predicted label of each review from `first` up to but without `last`, and the true one."""
     network, tokenizer = model_at(model, dtype, device)
     shown = balanced_demonstrations(read_prepared(train), shots)
-    rows = read_prepared(test)[:limit]
+    rows = read_prepared(test, first, last)
     with progress("sentiment", 2 * len(rows)) as advance:
         positive = sentiment_probabilities(
             network, tokenizer, shown, [row["text"] for row in rows], batch_size=batch_size, progress=advance

@@ -17,6 +17,7 @@ from avss_core.healing import HealingSettings, distillation
 from avss_core.healing_text import Shares, Sources, Windows, healing_windows
 from avss_core.lora import tensors_outside
 from avss_core.numbering import layer_map
+from avss_core.placement import refuse_spread
 from avss_core.prompts import Demonstration
 from avss_core.pruning import known_layers
 from tasks.loaded import model_at
@@ -78,6 +79,8 @@ def heal_model(
     """
     dense, _ = model_at(teacher, dtype, device)
     pruned, tokenizer = model_at(student, dtype, device)
+    for each in (dense, pruned):
+        refuse_spread(each, "healing")
     count = depth(pruned.config)
     numbers = layer_map(student, count)
     chosen = known_layers(range(count) if layers is None else layers, count)

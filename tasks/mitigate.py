@@ -15,6 +15,7 @@ from avss_core.mitigation import ContrastiveSettings, answer_loss, contrastive
 from avss_core.models import save_checkpoint
 from avss_core.numbering import layer_map
 from avss_core.pairs import Pair
+from avss_core.placement import refuse_spread
 from avss_core.splits import refuse_test_questions
 from tasks.loaded import model_at
 from tasks.rows import read_prepared
@@ -64,6 +65,7 @@ def train_layers(
         ValueError: a question to learn from, or to choose an epoch by, is a test question.
     """
     network, tokenizer = model_at(model, dtype, device)
+    refuse_spread(network, "training the prone layers")
     numbers = layer_map(model, depth(network.config))
     read = {
         part: [question_pairs(prepared / each / f"{part}.jsonl", pairs) for each in sets]

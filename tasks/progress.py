@@ -1,5 +1,6 @@
-"""Progress bars for people at a terminal; nothing in a pipe or a log."""
+"""Progress bars for people at a terminal; nothing in a pipe, a log or a process that helps another one."""
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,7 +10,9 @@ from tqdm import tqdm
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of samples just finished."""
-    with tqdm(total=total, desc=label, disable=None, leave=False) as bar:
+    # Several processes would write over one another on the terminal that they share.
+    helps = multiprocessing.parent_process() is not None
+    with tqdm(total=total, desc=label, disable=helps or None, leave=False) as bar:
 
         def advance(done: int) -> None:
             bar.update(done)

@@ -26,21 +26,23 @@ def answer_set(
     dtype: str,
     device: str,
     shots: int,
-    limit: int | None,
+    first: int,
+    last: int,
     max_new_tokens: int,
     batch_size: int,
     judge_name: str,
     chat: bool,
     scored_answers: int,
 ) -> dict[str, Any]:
-    """Return every answer to a set's test questions with confidence, verdicts and scores of given answers.
+    """Return the answers to a run of a set's questions with confidence, verdicts and scores of given answers.
 
+    The questions are those from `first` up to but without `last`; `join_answers` puts runs together.
     Of each question the likelihood of the first `scored_answers` accepted answers, and of as many wrong ones,
     is measured. The demonstrations are the first rows of the given files, the same for every model, without
     one that asks the question itself; those that a model's context has no room for are counted as dropped.
     """
     network, tokenizer = model_at(model, dtype, device)
-    rows = read_prepared(questions)[:limit]
+    rows = read_prepared(questions, first, last)
     examples = shown(demonstrations)
     prompts = prompts_of(network, tokenizer, rows, examples, shots=shots, new=max_new_tokens, chat=chat)
     accepted, wrong = (
@@ -104,7 +106,7 @@ def layer_answers(
     The layers are every `step`-th one, up to and with the last.
     """
     network, tokenizer = model_at(model, dtype, device)
-    rows = read_prepared(questions)[:limit]
+    rows = read_prepared(questions, last=limit)
     examples = shown(demonstrations)
     prompts = prompts_of(network, tokenizer, rows, examples, shots=shots, new=max_new_tokens, chat=chat)
     layers = range((depth(network.config) - 1) % step, depth(network.config), step)
@@ -132,6 +134,15 @@ def layer_answers(
             }
             for layer, answers in by_layer.items()
         ],
+    }
+
+
+def join_answers(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the answer sets of runs of one set's questions are together, in order."""
+    return {
+        **shards[0],
+        "dropped_demonstrations": sum(shard["dropped_demonstrations"] for shard in shards),
+        "answers": [answer for shard in shards for answer in shard["answers"]],
     }
 
 

@@ -16,15 +16,29 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows))
 
 
-def read_prepared(path: Path) -> list[Row]:
-    """Return the rows of a file that `write_rows` wrote."""
-    # Not splitlines: a text may hold a line separator that JSON leaves as it is.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+def read_prepared(path: Path, first: int = 0, last: int | None = None) -> list[Row]:
+    """Return the rows of a file that `write_rows` wrote, from `first` up to but without `last`."""
+    return [json.loads(line) for line in _lines(path)[first:last]]
+
+
+def row_shards(path: Path, limit: int | None, size: int) -> list[dict[str, int]]:
+    """Return `first` and `last` of runs of at most `size` rows that make up the first `limit` rows of a file.
+
+    At least one, which is empty where the file is.
+    """
+    rows = len(_lines(path)[:limit])
+    return [{"first": first, "last": min(first + size, rows)} for first in range(0, max(rows, 1), size)]
 
 
 def read_documents(path: Path) -> list[str]:
     """Return the documents of a prepared text file."""
     return [str(document) for document in read_json(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file that hold a row."""
+    # Not splitlines: a text may hold a line separator that JSON leaves as it is.
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 LEARNING_PARTS = (("train", 0.8), ("validation", 0.2))

@@ -31,6 +31,9 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
                 f"the unit {name} is made inside of a function, whose variables would not be in its key; "
                 "move it to the top of its module"
             )
+        # Where the function is found from here on: so pickle names it to another process, and does not try to
+        # send it with all that its module holds.
+        function.__qualname__ += ".fn"
         # Of the code that runs from now on, not of what it may be edited to before the first key is made.
         fingerprint(function.__module__)
         return task(

@@ -21,7 +21,7 @@ QUICK = {
     "score.traversal_tokens": 128,
     "score.traversal_window": 32,
     "score.traversal_context": 16,
-    "score.workers": 2,
+    "execution.workers": 2,
     "score.resamples": 10,
     "score.compare": "[avss, avss_output, avss_authors, block_influence, last_n, random, traversal, greedy]",
     "score.random_draws": 2,

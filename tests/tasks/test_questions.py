@@ -37,7 +37,8 @@ def ask(checkpoint, tmp_path, monkeypatch):
         folder.mkdir(exist_ok=True)
         for name, part in (("test", rows), ("calibration", SHOWN[:1]), ("train", SHOWN[1:])):
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
-        settings = {"dtype": "float32", "device": "cpu", "shots": 2, "limit": None, "max_new_tokens": 3,
+        settings = {"dtype": "float32", "device": "cpu", "shots": 2, "first": 0, "last": 100,
+                    "max_new_tokens": 3,
                     "batch_size": 4, "judge_name": "exact", "chat": False,
                     "scored_answers": 4, **changes}  # fmt: skip
         shown = [folder / "calibration.jsonl", folder / "train.jsonl"]

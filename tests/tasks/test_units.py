@@ -88,3 +88,13 @@ def test_a_unit_made_inside_of_a_function_is_refused():
         @unit("inner")
         def inner():
             return file
+
+
+def test_another_process_finds_a_unit_by_its_name_and_gets_none_of_its_module():
+    import pickle
+
+    from tasks.removal import removal_loss
+
+    sent = pickle.dumps(removal_loss.fn)  # whose module holds a lock, which cannot be sent
+    assert pickle.loads(sent) is removal_loss.fn
+    assert len(sent) < 100

@@ -1,0 +1,51 @@
+"""Where a model's weights are: on one device, or spread by accelerate, whose hooks fetch them for use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate.utils import align_module_device
+from torch import nn
+
+AUTO = "auto"
+"""The device that stands for all: GPUs first, then memory, then the checkpoint's files on disk."""
+
+
+def main_device(device: str) -> torch.device:
+    """Return a device as torch knows it; for `AUTO` the one that offloaded layers run on."""
+    chosen = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(chosen if device == AUTO else device)
+
+
+def input_device(model: nn.Module) -> torch.device:
+    """Return where a model expects its token ids, which need not be where its first weights lie."""
+    execution = getattr(getattr(model, "_hf_hook", None), "execution_device", None)
+    return next(model.parameters()).device if execution is None else torch.device(execution)
+
+
+def is_spread(model: nn.Module) -> bool:
+    """Tell whether the weights of a model are on more than one device, or not all in memory."""
+    places = set(getattr(model, "hf_device_map", {}).values())
+    return len(places) > 1 or "disk" in places
+
+
+@contextmanager
+def weights_at_hand(module: nn.Module) -> Iterator[None]:
+    """Hold the weights of a module in memory, for code that reads them and does not call the module."""
+    with align_module_device(module):
+        yield
+
+
+def refuse_spread(model: Any, what: str) -> None:
+    """Return nothing where a model lies on one device.
+
+    Raises:
+        ValueError: it is spread, and weights that come and go cannot be trained.
+    """
+    if is_spread(model):
+        places = sorted({str(place) for place in model.hf_device_map.values()})
+        raise ValueError(
+            f"{what} needs all weights on one device, and model.device: auto has spread them over "
+            f"{', '.join(places)}; set model.device to a GPU that holds the model, or to cpu"
+        )
