@@ -21,6 +21,9 @@ POOL = "avss"
 
 PREFECT_YAML = SOURCE / "prefect.yaml"
 
+_REPOSITORY = "AVSS_REPOSITORY"
+"""Environment variable that prefect.yaml reads on the worker's machine."""
+
 _PREFECT = [sys.executable, "-m", "prefect"]
 _WORKER = [*_PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", "1"]
 
@@ -85,8 +88,7 @@ def worker(
     """
     with _server() as client:
         _check_pool(client)
-        # The folder that prefect.yaml runs in is the one that the worker was started in.
-        os.environ["PWD"] = str(SOURCE)
+        os.environ[_REPOSITORY] = str(SOURCE)
         os.chdir(SOURCE)
         if once:
             _run_due(client)
@@ -179,7 +181,9 @@ def _register(names: list[str]) -> None:
     """
     wanted = [part for name in names for part in ("--name", name)]
     command = [*_PREFECT, "deploy", "--prefect-file", str(PREFECT_YAML), *wanted]
-    done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False)
+    # Prefect would put the value of a variable that is set into the deployment, and each worker has its own.
+    environment = {name: value for name, value in os.environ.items() if name != _REPOSITORY}
+    done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ChildProcessError(f"Prefect did not register {', '.join(names)}:\n{done.stdout}{done.stderr}")
 

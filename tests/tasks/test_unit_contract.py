@@ -57,7 +57,7 @@ def given(checkpoint, prepared):
         },
         "divergence": {"base": checkpoint, "model": checkpoint, "text": text, "tokens": 64, "window": 32},
         "sentiment": {
-            "model": checkpoint, "train": reviews, "test": reviews, "shots": 2, "limit": None,
+            "model": checkpoint, "train": reviews, "test": reviews, "shots": 2, "first": 0, "last": 4,
             "batch_size": 2,
         },
         "own-answers": {
@@ -65,7 +65,7 @@ def given(checkpoint, prepared):
             "demonstrations": nq / "calibration.jsonl", "questions": 3, "samples": 1, "temperature": 1.0,
             "seed": 0, **ASKING,
         },
-        "answer-set": {**asked, "limit": None, "scored_answers": 2, **ASKING},
+        "answer-set": {**asked, "first": 0, "last": 4, "scored_answers": 2, **ASKING},
         "layer-answers": {**asked, "limit": 2, "step": 3, **ASKING},
         "removal-loss": {
             "model": checkpoint, "text": text, "layer": 1, "removed": [3], "tokens": 64, "window": 16,
