@@ -168,8 +168,17 @@ def project(tiny, tokenizer, prefect_harness, reads, tmp_path_factory):
     return project
 
 
+@pytest.fixture
+def as_before(project):
+    """The project, whose commits and settings are put back afterwards."""
+    head = project.git("rev-parse", "HEAD").strip()
+    yield project
+    project.git("reset", "--quiet", "--hard", head)
+    (project.root / ".dvc" / "config.local").unlink(missing_ok=True)
+
+
 @pytest.fixture(params=["folder", "s3"])
-def remote(request, project, tmp_path_factory):
+def remote(request, as_before):
     """A remote as docs/remotes.md sets it up: its commands, and the credentials of the environment."""
     if request.param == "folder":
         yield [("remote", "add", "--force", "--default", "store", "../store")], {}
