@@ -314,8 +314,10 @@ def test_every_figure_is_there_as_svg_and_png_and_on_the_page(render: Any, tmp_p
     folder = tmp_path / "reports"
     assert files == [
         *(folder / "figures" / f"{name}.png" for name in sorted(DRAWINGS)),
+        *sorted((folder / "tables").glob("*.csv")),
         folder / "index.html",
     ]
+    assert (folder / "tables" / "scores.csv") in files
     for name in DRAWINGS:
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8")
@@ -498,6 +500,7 @@ def test_an_existing_report_is_replaced(render: Any, tmp_path: Path) -> None:
         "index.html",
         "model_card.md",
         "summary.json",
+        "tables",
     ]
 
 
