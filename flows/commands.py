@@ -14,7 +14,7 @@ from avss_core.pruning import known_layers
 from avss_core.scores import SCORES
 from flows import ROOT
 from flows.collection import collect_text, dump_answers
-from flows.evaluation import evaluate_checkpoint, machine_of
+from flows.evaluation import evaluate_checkpoint
 from flows.heal import healing_settings
 from flows.localize import localized
 from flows.mitigate import training_settings
@@ -217,7 +217,7 @@ def mitigate_model(
             workspace.prepared,
             params.data.sets,
             chosen,
-            **machine_of(params),
+            **params.machine,
             pairs=params.mitigate.pairs,
             settings=training_settings(params),
             folder=out,

@@ -40,8 +40,7 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
             results = harness_results(
                 f"{name} ({variant})",
                 found,
-                dtype=params.model.dtype,
-                device=params.model.device,
+                **params.machine,
                 shots={
                     **{name: sets["shots"] for name, sets in found["sets"].items()},
                     "sentiment": params.evaluate.sentiment_shots,

@@ -27,7 +27,7 @@ def evaluation_jobs(
     Without `score_given` the likelihood of accepted and wrong answers is left out, which takes as long as
     answering.
     """
-    options, machine = params.evaluate, machine_of(params)
+    options, machine = params.evaluate, params.machine
     scored = options.scored_answers if score_given else 0
     questions = {name: _questions(params, prepared, name) for name in params.data.sets}
     reviews = prepared / "sst2" / "validation.jsonl"
@@ -104,16 +104,11 @@ def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | 
     return metrics
 
 
-def machine_of(params: Params) -> dict[str, Any]:
-    """Return where and in which precision a model runs."""
-    return {"dtype": params.model.dtype, "device": params.model.device}
-
-
 def _questions(params: Params, prepared: Path, name: str) -> dict[str, Any]:
     """Return how the test questions of a set are asked."""
     options = params.evaluate
     return {
-        **machine_of(params),
+        **params.machine,
         "questions": prepared / name / "test.jsonl",
         "demonstrations": [prepared / name / "calibration.jsonl", prepared / name / "train.jsonl"],
         "shots": options.shots,

@@ -5,7 +5,7 @@ from typing import Any
 
 from avss_core.digests import folder_written_whole, read_json, write_json
 from avss_core.healing_text import Shares
-from flows.evaluation import evaluate_checkpoint, figures_by_name, machine_of
+from flows.evaluation import evaluate_checkpoint, figures_by_name
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
@@ -99,7 +99,7 @@ def healing_settings(params: Params) -> dict[str, Any]:
         seed=params.seed,
     )
     training = {name: getattr(options, name) for name in _TRAINING} | {"seed": params.seed}
-    return {**machine_of(params), "mixture": mixture, "layers": options.layers, "settings": training}
+    return {**params.machine, "mixture": mixture, "layers": options.layers, "settings": training}
 
 
 def _record(evaluation: Path, figures: dict[str, Any], variant: str) -> dict[str, Any]:

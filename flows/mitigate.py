@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.digests import folder_written_whole, read_json, write_json
-from flows.evaluation import evaluate_checkpoint, figures_by_name, machine_of
+from flows.evaluation import evaluate_checkpoint, figures_by_name
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
@@ -96,7 +96,7 @@ def _trained(
         workspace.prepared,
         params.data.sets,
         plan["layers"],
-        **machine_of(params),
+        **params.machine,
         pairs=params.mitigate.pairs,
         settings=training_settings(params) | plan["settings"],
         like=plan["like"],
@@ -110,7 +110,7 @@ def _trained(
         base,
         folder,
         workspace.prepared / "text" / "test.json",
-        **machine_of(params),
+        **params.machine,
         tokens=params.evaluate.tokens,
         window=params.evaluate.window,
     )

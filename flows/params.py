@@ -393,6 +393,11 @@ class Params(Section):
             raise ValueError("the base is the healed model, and heal.enabled is false: set it to true")
         return value
 
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Return where and in which precision a model runs, as tasks take it."""
+        return {"dtype": self.model.dtype, "device": self.model.device}
+
     def flat(self) -> dict[str, Any]:
         """Return every parameter by its dotted name."""
         values = self.model_dump(mode="json")

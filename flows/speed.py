@@ -39,8 +39,7 @@ def timed(params: Params, models: Mapping[str, str], revision: str | None = None
     options = params.speed
     found: dict[str, Any] = time_models(
         models,
-        dtype=params.model.dtype,
-        device=params.model.device,
+        **params.machine,
         revision=revision,
         prompt_tokens=options.prompt_tokens,
         new_tokens=options.new_tokens,

@@ -89,14 +89,19 @@ def test_an_estimate_comes_first_and_each_validation_has_a_line(heal: Any) -> No
     assert lines[-1].startswith("heal: 8 steps, 96 tokens in ")
 
 
-def test_a_stopped_training_goes_on_to_the_same_bits(
-    heal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = heal(resume=tmp_path / "other")
+def stop_in_the_middle(heal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a training behind that was stopped at its fifth step."""
     with monkeypatch.context() as patch:
         stop_at(patch, 5)
         with pytest.raises(StoppedError):
             heal()
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits(
+    heal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = heal(resume=tmp_path / "other")
+    stop_in_the_middle(heal, monkeypatch)
     resumed = heal()
     assert heal.lines[0] == "heal: goes on where it was stopped"
     assert [line.split(",")[0] for line in heal.lines[1:-1]] == ["heal: step 6", "heal: step 8"]
@@ -107,10 +112,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
 def test_another_parameter_starts_afresh_and_forgetting_removes_both(
     heal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        stop_at(patch, 5)
-        with pytest.raises(StoppedError):
-            heal()
+    stop_in_the_middle(heal, monkeypatch)
     other = dataclasses.replace(SETTINGS, learning_rate=0.02)
     heal(other)
     assert heal.lines[0].startswith("heal: about ")
@@ -124,10 +126,7 @@ def test_a_damaged_checkpoint_is_said_and_the_training_starts_afresh(
     heal: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = heal(resume=tmp_path / "other")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 5)
-        with pytest.raises(StoppedError):
-            heal()
+    stop_in_the_middle(heal, monkeypatch)
     (path,) = (tmp_path / "training").rglob("*.safetensors")
     content = bytearray(path.read_bytes())
     content[-20] ^= 1  # in the last tensor
