@@ -145,7 +145,7 @@ def try_row(row: Row, folder: Path, template: Path, server: str) -> Result:
     seconds = time.monotonic() - began
     if state != "RED":
         clear(folder)
-    return Result(row, state, said, seconds)
+    return Result(row, state, said.replace(f"{folder}/", ""), seconds)
 
 
 def clear(folder: Path) -> None:
