@@ -84,7 +84,7 @@ def pruned_config(config: PretrainedConfig, removed: Sequence[int]) -> Pretraine
     if values.get("max_window_layers") is not None:
         # Qwen counts windows from the bottom; the explicit list of layer kinds stands for the rule.
         values["max_window_layers"] = len(kept)
-    for field in DEPTH_FIELDS:
+    for field in {depth_field(config), *DEPTH_FIELDS}:
         # A second count that the class does not declare was left by an older version of the family.
         if field in values and (field == depth_field(config) or not hasattr(type(config), field)):
             values[field] = len(kept)

@@ -1,6 +1,6 @@
 """EAVSS: which layers behave differently on hallucinated answers; the formulas are our reading."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,7 +100,7 @@ class Reading:
     reference: str
 
 
-READINGS: Mapping[str, Reading] = {
+READINGS: dict[str, Reading] = {
     "eavss": Reading(eavss, "HSAV/HSS normalised by the sum; our reading of 2411.10069"),
     "eavss_contrast": Reading(
         eavss_contrast, "log(HSAV/HSS), hallucinated minus truthful answers; our reading"

@@ -264,7 +264,7 @@ def _block_mean(evidence: Evidence, figure: str) -> Float[Tensor, " layers"]:
     return torch.tensor([layer.block_mean(figure) for layer in evidence.collected()], dtype=torch.float64)
 
 
-SCORES: Mapping[str, Score] = {
+SCORES: dict[str, Score] = {
     "avss": Score(
         avss,
         "geometric mean of Var(update)/Var(output) / share(|update| < tau RMS(output)); "
