@@ -60,7 +60,12 @@ _EXPLICIT = {
 
 
 def kept_layers(layers: int, removed: Sequence[int]) -> list[int]:
-    """Return the old numbers of the layers that stay; position i is the new number i."""
+    """Return the old numbers of the layers that stay; position i is the new number i.
+
+    Example:
+        >>> kept_layers(6, [1, 4])
+        [0, 2, 3, 5]
+    """
     return [layer for layer in range(layers) if layer not in set(removed)]
 
 

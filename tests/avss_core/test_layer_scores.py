@@ -1,5 +1,6 @@
 """What a user of the library asks for in one call is what the parts give, in the way of the pipeline."""
 
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 
@@ -72,9 +73,34 @@ def test_a_window_is_no_longer_than_the_model_reads(
 ) -> None:
     long = ["word " * 100]  # 500 tokens, and the model has 128 positions
     told: list[int] = []
-    whole = score_layers(tiny_gpt2, tokenizer, long, batch_size=2, progress=told.append)
+    whole = score_layers(tiny_gpt2, tokenizer, long, batch_size=2, parts=1, progress=told.append)
     torch.testing.assert_close(whole.values, score_layers(tiny_gpt2, tokenizer, long, window=128).values)
     assert told == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["avss", "traversal"])
+def test_other_text_may_choose_otherwise(
+    tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str
+) -> None:
+    found = score_layers(tiny_llama, tokenizer, TEXTS, name, window=32, parts=3)
+    assert len(found.parts) == {"avss": 3, "traversal": 7}[name]
+    sure = found.stability(0.5, protect_first=1, resamples=20, seed=1)
+    assert sum(sure.frequency) == pytest.approx(3)
+    assert sure.frequency[0] == 0
+    assert sure == found.stability(0.5, protect_first=1, resamples=20, seed=1)
+    # Of one part every resample is the text itself.
+    whole = replace(found, parts=found.parts[:1])
+    score = SCORES[name].function(found.parts[0])
+    assert replace(whole, values=score).stability(0.5, resamples=5).same == 1.0
+
+
+@pytest.mark.parametrize("name", ["last_n", "random", "greedy"])
+def test_scores_without_text_in_parts_say_so(
+    tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str
+) -> None:
+    found = score_layers(tiny_llama, tokenizer, TEXTS[:1], name, window=32)
+    with pytest.raises(ValueError, match=f"the score '{name}' has no text in parts"):
+        found.stability(0.5)
 
 
 def test_unknown_scores_and_empty_texts_are_refused(
@@ -82,6 +108,8 @@ def test_unknown_scores_and_empty_texts_are_refused(
 ) -> None:
     with pytest.raises(LookupError, match="unknown score 'avs': did you mean avss"):
         score_layers(tiny_llama, tokenizer, TEXTS, "avs")
+    with pytest.raises(TypeError, match=r"got the string 'One text\.': write \[text\]"):
+        score_layers(tiny_llama, tokenizer, "One text.")
     with pytest.raises(ValueError, match="the text source holds no text"):
         score_layers(tiny_llama, tokenizer, [" "])
 
@@ -103,7 +131,7 @@ def test_the_defaults_are_those_of_the_pipeline() -> None:
         float(collect["threshold"]),
         collect["relative_threshold"],
     )
-    for name in ("tokens", "window", "batch_size", "skip_first"):
+    for name in ("tokens", "window", "batch_size", "parts", "skip_first"):
         assert ours[name] == collect[name], name
     assert ours["ratio"] == params["prune"]["ratio"]
     assert score["traversal_tokens"] == REMOVAL_TOKENS
