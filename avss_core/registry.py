@@ -45,8 +45,8 @@ def names_in(module: str, table: str) -> list[str]:
         ['eavss', 'eavss_contrast', 'eavss_paired']
     """
     spec = find_spec(module)
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8")) if spec and spec.origin else ast.Module()
-    for node in tree.body:
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table and node.value:
             return [str(ast.literal_eval(key)) for key in getattr(node.value, "keys", []) if key]
     raise LookupError(f"{module} writes out no table {table}")
