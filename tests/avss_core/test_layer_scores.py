@@ -78,6 +78,18 @@ def test_a_window_is_no_longer_than_the_model_reads(
     assert told == [1, 1]
 
 
+@pytest.mark.parametrize("name", ["avss", "avss_output", "angular"])
+def test_parts_and_batches_change_no_score(
+    tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str
+) -> None:
+    whole = score_layers(tiny_llama, tokenizer, TEXTS, name, window=16, parts=1, batch_size=8)
+    for parts, batch_size in ((3, 1), (40, 2)):
+        found = score_layers(
+            tiny_llama, tokenizer, TEXTS, name, window=16, parts=parts, batch_size=batch_size
+        )
+        torch.testing.assert_close(found.values, whole.values, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("name", ["avss", "traversal"])
 def test_other_text_may_choose_otherwise(
     tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str
