@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from avss_core.leftovers import part_folder, part_name
@@ -123,9 +125,16 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
         for folder in new:
             with suppress(OSError):  # another process may have put something there
                 folder.rmdir()
-        if isinstance(error, OSError):
-            _explain(error, target, part)
+        if refused := _of_system(error):
+            _explain(refused, target, part)
         raise
+
+
+def _of_system(error: BaseException) -> OSError | None:
+    """Return the system's error in another one; safetensors tells its number in the text alone."""
+    if isinstance(error, SafetensorError) and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        return OSError(int(found[1]), os.strerror(int(found[1])))
+    return error if isinstance(error, OSError) else None
 
 
 def _explain(error: OSError, target: Path, part: Path | None) -> None:

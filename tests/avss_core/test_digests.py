@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from torch import Tensor
 
 from avss_core.digests import (
@@ -252,6 +253,20 @@ def test_a_full_disk_leaves_nothing_and_says_what_to_do(tmp_path: Path, code: in
         OSError, match=f"cannot write {tmp_path / where}: {os.strerror(code)}; free some space"
     ):
         fill()
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_that_safetensors_meets_is_said_in_the_same_words(tmp_path: Path) -> None:
+    text = f"Error while serializing: I/O error: {os.strerror(errno.ENOSPC)} (os error {errno.ENOSPC})"
+
+    def fill(message: str) -> None:
+        with folder_written_whole(tmp_path / "model"):
+            raise SafetensorError(message)
+
+    with pytest.raises(OSError, match=f"cannot write {tmp_path / 'model'}: .*; free some space"):
+        fill(text)
+    with pytest.raises(SafetensorError, match="header"):
+        fill("invalid header")
     assert names(tmp_path) == []
 
 
