@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test audit ui report clean
+.PHONY: help repro test docs audit ui report clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -34,6 +34,10 @@ test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to py
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+docs: $(INSTALLED) ## make the site of these pages, docs/_build/index.html (ARGS="-b linkcheck" asks for every link)
+	@$(VENV)/bin/sphinx-build -q -W -n --keep-going docs docs/_build $(ARGS)
+	@echo "The site is $(CURDIR)/docs/_build/index.html"
 
 audit: $(INSTALLED) ## ask for security advisories on the pinned packages (ARGS=--required fails where nobody answers)
 	@$(VENV)/bin/python .ci/audit.py $(ARGS)
