@@ -32,7 +32,7 @@ default_role = "code"  # docstrings write `name`
 # Types of other libraries are described on their own sites, which a build without a network does not know.
 nitpick_ignore_regex = [("py:.*", ".*")]
 
-# `make docs ARGS="-b linkcheck"` asks every other site once; servers of this machine and of examples are none.
+# `make docs ARGS="-b linkcheck"` asks every other site once, not the servers of examples.
 linkcheck_ignore = [r"http://(127\.0\.0\.1|localhost|the-server)", r"https?://[^/]*example\.org"]
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def _mathml(node: nodes.math | nodes.math_block, display: str) -> str:
         _LOGGER.warning("formula %r: %s", node.astext(), error, location=node)
         raise nodes.SkipNode from error
     if "\\" in found:
-        _LOGGER.warning("formula %r has a command that latex2mathml does not know", node.astext(), location=node)
+        _LOGGER.warning("formula %r: a command is unknown", node.astext(), location=node)
     return found
 
 
@@ -61,7 +61,7 @@ def _block(writer: Any, node: nodes.math_block) -> None:
 
 
 def _as_written(_app: Any, what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    """Keep a docstring's plain text as it is: |x| and a * b of its formulas, and its tables, are no markup."""
+    """Keep a docstring's plain text: |x| and a * b of its formulas, and its tables, are no markup."""
     text = "\n".join(lines)
     text = re.sub(r"[|*]|_(?=\W)", r"\\\g<0>", text)
     text = re.sub(r"(?m)^(\\\|.*\n?)+", lambda found: _literal(found.group()), text)
