@@ -18,8 +18,8 @@ SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 SOURCES = ("sample", "path", "hub")
 
 _LAYOUT = (
-    "The layout is SET/train.jsonl and SET/test.jsonl for each set in data.sets; the folders sst2 (train.jsonl "
-    "and validation.jsonl, for sentiment) and wikitext2 (valid.txt and test.txt, for text) may be left out; "
+    "The layout is SET/train.jsonl and SET/test.jsonl for each set in data.sets; sst2 (train.jsonl and "
+    "validation.jsonl, for sentiment) and wikitext2 (valid.txt and test.txt, for text) may be left out; "
     "data.sentiment and data.text name others."
 )
 _SENTIMENT_FILES = {"train": "train.jsonl", "validation": "validation.jsonl"}
