@@ -16,6 +16,8 @@ from tasks.drawing import (
     INK,
     ORANGE,
     WIDTH,
+    bar_floor,
+    bar_from,
     bars_key,
     by_layer,
     layer_bars,
@@ -35,15 +37,12 @@ def scores(found: Mapping[str, Any]) -> Figure:
     variance, share, score, part = (figure.add_subplot(grid[place // 2, place % 2]) for place in range(4))
     layer_bars(variance, layers["contribution"], removed, f"Var({site}) / Var(output)")
     variance.set(title=f"Variance of the {site}", ylabel=f"Var({site}) / Var(output)")
-    log_if_wide(variance, layers["contribution"])
     layer_bars(share, [100 * value for value in layers["share_below"]], removed, "% below threshold:")
     share.set(title=f"Sparsity of the {site}", ylabel="values below threshold (%)")
     layer_bars(score, reading["scores"], removed, reading["score"])
     score.set(title=f"Score by {reading['score']}", ylabel="AVSS" if "avss" in reading["score"] else "score")
-    log_if_wide(score, reading["scores"])
     layer_bars(part, reading["normalised"], removed, "share of the sum")
     part.set(title="Score as a share of the sum", ylabel="NAVSS")
-    log_if_wide(part, reading["normalised"])
     _running(figure.add_subplot(grid[2, :]), reading, removed)
     legend_below(figure, bars_key())
     return figure
@@ -79,17 +78,16 @@ def traversal(found: Mapping[str, Any]) -> Figure:
     )
     for axes, reading, title, unit, said in drawn:
         values = reading["scores"]
-        log_if_wide(axes, values)
-        floor = 0.0 if axes.get_yscale() == "log" or reading is own else min(values) - 0.15 * (max(values) - min(values))
+        floor = bar_floor(axes, values)
+        if reading is other and not floor:  # losses differ by little: start under the lowest
+            floor = min(values) - 0.15 * (max(values) - min(values))
+            axes.set_ylim(bottom=floor)
         for layer, value in enumerate(values):
             by = [name for name, each in ((chosen, own), ("traversal", other)) if layer in each["removed"]]
             colour, hatch = _CHOSEN_BY[(chosen in by, "traversal" in by)]
-            (bar,) = axes.bar([layer], [value - floor], bottom=floor, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+            bar = bar_from(axes, layer, value, floor, colour, hatch)
             tell(bar, [f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n{said} {significant(value)}"])
-        axes.grid(visible=False, axis="x")
         axes.set(title=title, ylabel=unit)
-        if floor:
-            axes.set_ylim(bottom=floor)
     by_layer(panels[1])
     words = {(True, True): "both would remove", (True, False): f"{chosen} alone",
              (False, True): "traversal alone", (False, False): "kept by both"}  # fmt: skip
