@@ -62,16 +62,18 @@ def _block(writer: Any, node: nodes.math_block) -> None:
 
 def _as_written(_app: Any, what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """Keep a docstring's plain text: |x| and a * b of its formulas, and its tables, are no markup."""
-    text = "\n".join(lines)
-    text = re.sub(r"[|*]|_(?=\W)", r"\\\g<0>", text)
-    text = re.sub(r"(?m)^(\\\|.*\n?)+", lambda found: _literal(found.group()), text)
+    found = "\n\n".join(map(_plain, "\n".join(lines).split("\n\n"))).split("\n")
     # Behind an empty line napoleon does not take "word: text" for a type and its variable.
-    lines[:] = ["", *text.split("\n")] if what in {"attribute", "data"} else text.split("\n")
+    lines[:] = ["", *found] if what in {"attribute", "data"} else found
 
 
-def _literal(table: str) -> str:
-    rows = (f"    {row}".replace("\\", "") for row in table.splitlines())
-    return "\n".join(["::", "", *rows, "", ""])
+def _plain(paragraph: str) -> str:
+    """Return a paragraph of a docstring as reStructuredText that shows it; examples show themselves."""
+    if ">>>" in paragraph:
+        return paragraph
+    if paragraph.startswith("|"):
+        return "::\n\n" + "\n".join(f"    {row}" for row in paragraph.split("\n"))
+    return re.sub(r"[|*]|_(?=\W)", r"\\\g<0>", paragraph)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
