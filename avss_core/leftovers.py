@@ -22,11 +22,15 @@ def part_folder(target: Path) -> Path:
 
 
 def sweep(*folders: Path) -> list[Path]:
-    """Remove what processes that are gone left half written in folders, however deep; return its paths."""
+    """Remove what processes that are gone left half written; return its paths.
+
+    Args:
+        folders: looked through however deep; what was to become one of them lies beside it.
+    """
     found = [
         path
         for folder in folders
-        for path in sorted(folder.rglob(".*part"))
+        for path in sorted([*folder.parent.glob(f".{folder.name}.*.part"), *folder.rglob(".*.part")])
         if (match := _PART.fullmatch(path.name)) and not psutil.pid_exists(int(match[1]))
     ]
     for path in found:

@@ -132,19 +132,25 @@ def copy(template: Path, folder: Path) -> None:
             )
 
 
+def cached(folder: Path, digest: str) -> Path:
+    """Return where the cache of a clone's DVC keeps what has an MD5 digest."""
+    return folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+
+
 def forget_stages(folder: Path, stages: tuple[str, ...], units: tuple[str, ...] = ()) -> None:
     """Make stages run again: DVC and Prefect know no result of theirs.
 
     Args:
         folder: of the clone.
-        stages: whose entries in dvc.lock go.
+        stages: whose entries in dvc.lock go, and the objects of their outputs in DVC's cache.
         units: whose cached results go, by the beginning of their names.
     """
     yaml = YAML()
     path = folder / "dvc.lock"
     lock = yaml.load(path)
     for stage in stages:
-        del lock["stages"][stage]
+        for out in lock["stages"].pop(stage).get("outs", []):
+            cached(folder, out["md5"]).unlink(missing_ok=True)  # it may be kept out of the cache
     yaml.dump(lock, path)
     shutil.rmtree(folder / ".dvc" / "cache" / "runs", ignore_errors=True)
     for unit in units:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from benchmarks.fault_clone import forget_stages
+from benchmarks.fault_clone import cached, forget_stages
 from benchmarks.fault_rows import STORAGE, UNITS, Place, RedError, Row, last_line
 
 DEAD = 4_190_000
@@ -98,7 +98,7 @@ def object_of(output: str, how: Callable[[Path], None], word: str) -> Row:
         lock = YAML(typ="safe").load(place.folder / "dvc.lock")
         outs = [out for stage in lock["stages"].values() for out in stage.get("outs", [])]
         digest = next(out["md5"] for out in outs if out["path"] == output)
-        how(place.folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:])
+        how(cached(place.folder, digest))
         removed(place.folder / output)
         return "nothing yet"
 

@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.work is None:
         parser.error("--work names a folder for the clones")
+    # A shell starts what runs in its background deaf to Ctrl-C, and the rows' commands would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results = run_rows(rows, options.work.resolve(), options.jobs)
     print_table(results)
     return int(any(result.state == "RED" for result in results))

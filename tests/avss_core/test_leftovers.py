@@ -24,6 +24,17 @@ def test_what_a_process_that_is_gone_left_half_written_is_removed_however_deep(t
     assert [path.name for path in tmp_path.rglob("*")] == ["deep"]
 
 
+def test_what_was_to_become_the_folder_itself_is_removed_beside_it_and_what_was_to_be_another_is_not(
+    tmp_path,
+):
+    pid = gone()
+    reports, other = tmp_path / f".reports.{pid}-a1b2.part", tmp_path / f".reports2.{pid}-a1b2.part"
+    for path in (reports, other):
+        (path / "figures").mkdir(parents=True)
+    assert sweep(tmp_path / "reports") == [reports]
+    assert [path.name for path in tmp_path.iterdir()] == [other.name]
+
+
 def test_what_a_process_still_writes_stays(tmp_path):
     (tmp_path / part_name("scores.json")).write_text("{")
     folder = part_folder(tmp_path / "pruned")
