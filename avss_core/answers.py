@@ -22,13 +22,22 @@ def normalise(text: str) -> str:
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250 (SQuAD's script). Our reading: Unicode's punctuation, not
     ASCII's, and spaces in its place, so that "well-known" matches "well known".
+
+    Example:
+        >>> normalise("The Eiffel-Tower!")
+        'eiffel tower'
     """
     words = _words(text)
     return " ".join([word for word in words if word not in _ARTICLES] or words)
 
 
 def exact_match(answer: str, golds: Sequence[str]) -> bool:
-    """Return whether the normalised answer is one of the normalised gold answers."""
+    """Return whether the normalised answer is one of the normalised gold answers.
+
+    Example:
+        >>> exact_match("The Beatles.", ["beatles", "fab four"])
+        True
+    """
     return normalise(answer) in [gold for gold in map(normalise, _aliases(golds)) if gold != ""]
 
 
@@ -36,6 +45,10 @@ def contains(answer: str, golds: Sequence[str]) -> bool:
     """Return whether a gold answer occurs in the answer as whole tokens, both normalised.
 
     Spaces bound tokens: in a script that writes none between words, only a gold answer set apart is found.
+
+    Example:
+        >>> contains("It was Paris, France.", ["paris"]), contains("Parisian", ["paris"])
+        (True, False)
     """
     padded = f" {normalise(answer)} "
     return any(gold != "" and f" {gold} " in padded for gold in map(normalise, _aliases(golds)))
@@ -48,6 +61,10 @@ def f1(answer: str, golds: Sequence[str]) -> float:
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250, section 6.1. Our reading: 0 when either side has
     no token.
+
+    Example:
+        >>> round(f1("the red fox", ["a fox", "a dog"]), 3)  # 2 * 1 / (2 + 1)
+        0.667
     """
     tokens = Counter(normalise(answer).split())
     return max((_overlap(tokens, Counter(normalise(gold).split())) for gold in _aliases(golds)), default=0.0)

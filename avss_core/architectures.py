@@ -2,7 +2,6 @@
 
 import difflib
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -10,7 +9,7 @@ from transformers import PretrainedConfig
 
 from avss_core.families import DECODERS, ENCODERS, LLAMA, Architecture
 
-ARCHITECTURES: Mapping[str, Architecture] = {**DECODERS, **ENCODERS}
+ARCHITECTURES: dict[str, Architecture] = {**DECODERS, **ENCODERS}
 
 DEPTH_FIELDS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Names that configurations give to the number of blocks."""

@@ -20,6 +20,11 @@ class Batch:
     first_sample: int = 0
     """Index of the batch's first sample, so that an error can name a sample."""
 
+    @property
+    def tokens(self) -> int:
+        """Return the number of real tokens."""
+        return int(self.attention.sum())
+
     def inputs(self, device: torch.device) -> dict[str, Any]:
         """Return the keyword arguments of a forward pass without a cache."""
         positions = (self.attention.cumsum(1) - 1).clamp(min=0)
@@ -67,6 +72,40 @@ def windows(
     pieces = [list(ids[i : i + window]) for i in range(0, len(ids), window)]
     for start in range(0, len(pieces), batch_size):
         yield pad(pieces[start : start + batch_size], skip=int(skip_first), first_sample=first_sample + start)
+
+
+def text_batches(
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Iterable[str],
+    *,
+    tokens: int,
+    window: int,
+    batch_size: int,
+    skip_first: bool = True,
+    part: int = 0,
+    parts: int = 1,
+) -> list[Batch]:
+    """Return the batches of `windows` of a text, or of one of the parts to which they are dealt out in runs.
+
+    Args:
+        tokenizer: of the model.
+        documents: as of `token_stream`.
+        tokens: of the text, at most.
+        window: as of `windows`.
+        batch_size: as of `windows`.
+        skip_first: as of `windows`.
+        part: which part, from 0.
+        parts: how many; where there are more of them than windows, some get none.
+
+    Raises:
+        ValueError: the documents hold no text.
+    """
+    ids = token_stream(tokenizer, documents, tokens)
+    count = -(-len(ids) // window)
+    first, last = (count * end // parts for end in (part, part + 1))
+    return list(
+        windows(ids[first * window : last * window], window, batch_size, skip_first, first_sample=first)
+    )
 
 
 def pad(

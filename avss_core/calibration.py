@@ -39,6 +39,10 @@ def accuracy_at(confidence: Column, correct: Column, share: float = 0.5) -> floa
 
     Source: Liu et al. 2024, arXiv 2310.19208 (LitCab, acc@q), whose script rounds down. Our reading: where
     answers tied in confidence straddle the cut, the expectation over which of them are taken.
+
+    Example:
+        >>> accuracy_at([0.9, 0.8, 0.8, 0.3], [1, 1, 0, 0], 0.5)  # 0.9, and either of the two with 0.8
+        0.75
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}; expected a number from 0 to 1")
@@ -55,6 +59,10 @@ def coverage_at(confidence: Column, correct: Column, accuracy: float = 0.5) -> f
 
     Source: Liu et al. 2024, arXiv 2310.19208 (LitCab, cov@p). Our reading: answers tied in confidence are
     taken all or none.
+
+    Example:
+        >>> coverage_at([0.9, 0.8, 0.8, 0.3], [1, 1, 0, 0], 0.6)  # of three 2/3 are correct, of four 1/2
+        0.75
     """
     if not 0 <= accuracy <= 1:
         raise ValueError(f"accuracy is {accuracy}; expected a number from 0 to 1")
@@ -68,6 +76,11 @@ def accuracy_coverage_curve(confidence: Column, correct: Column) -> tuple[Values
     is all answers. Both are empty without answers.
 
     Source: El-Yaniv and Wiener 2010, JMLR 11 (the risk-coverage curve; accuracy is 1 - risk).
+
+    Example:
+        >>> shares, accuracies = accuracy_coverage_curve([0.9, 0.8, 0.8, 0.3], [1, 1, 0, 0])
+        >>> shares.tolist(), accuracies.round(2).tolist()
+        ([0.25, 0.75, 1.0], [1.0, 0.67, 0.5])
     """
     sure, right = answer_columns(confidence, correct)
     taken, accuracy, whole = (column[0] for column in _selections(sure[None], right[None]))
@@ -80,6 +93,10 @@ def auroc(confidence: Column, correct: Column) -> float:
     0.5 tells nothing apart; nan where all answers are correct or all wrong.
 
     Source: Hanley and McNeil 1982, Radiology 143 (the area under the ROC curve as Wilcoxon's statistic).
+
+    Example:
+        >>> auroc([0.9, 0.8, 0.8, 0.3], [1, 1, 0, 0])  # of four pairs three are won and one is tied
+        0.875
     """
     return figure(auroc_rows, confidence, correct)
 
@@ -89,6 +106,11 @@ def reliability(confidence: Column, correct: Column, bins: int = 10) -> list[Bin
 
     Raises:
         ValueError: `bins` is under 1.
+
+    Example:
+        >>> low, high = reliability([0.95, 0.85], [1, 0], bins=2)
+        >>> low.count, high.count, high.accuracy
+        (0, 2, 0.5)
     """
     sure, right = answer_columns(confidence, correct)
     counts, *sums = (column[0] for column in _bin_sums(sure[None], right[None], bins))
@@ -110,6 +132,10 @@ def ece(confidence: Column, correct: Column, bins: int = 10) -> float:
 
     Source: Guo et al. 2017, arXiv 1706.04599, eq. 3. Our reading: a confidence on an inner edge counts in the
     bin above.
+
+    Example:
+        >>> round(ece([0.9, 0.9, 0.2, 0.2], [1, 0, 0, 0]), 3)  # (2/4) |0.5 - 0.9| + (2/4) |0 - 0.2|
+        0.3
     """
     return figure(partial(ece_rows, bins=bins), confidence, correct)
 
@@ -118,6 +144,10 @@ def brier(confidence: Column, correct: Column) -> float:
     """Return the mean squared difference of confidence and correctness (0 to 1).
 
     Source: Brier 1950, halved as is usual for two classes.
+
+    Example:
+        >>> round(brier([0.9, 0.2], [1, 0]), 3)  # (0.01 + 0.04) / 2
+        0.025
     """
     return figure(brier_rows, confidence, correct)
 
@@ -130,6 +160,10 @@ def brier_skill(confidence: Column, correct: Column) -> float:
 
     Source: Wilks 2011, "Statistical Methods in the Atmospheric Sciences", section 8.4.2. Our reading: p is
     that of the evaluated answers themselves, which a forecast does not know; so the skill is on the low side.
+
+    Example:
+        >>> round(brier_skill([0.9, 0.2], [1, 0]), 3)  # 1 - 0.025 / 0.25
+        0.9
     """
     return figure(brier_skill_rows, confidence, correct)
 

@@ -1,13 +1,9 @@
 """A checkpoint that proves itself: what was promised when it was written, checked by a fresh process."""
 
-import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,13 +12,12 @@ from avss_core.checkpoints import CopyPlan, write_copy
 from avss_core.checks import NEED_WEIGHTS, check_folder
 from avss_core.digests import digest_path, digest_tensors, read_json, write_json
 from avss_core.file_checks import Check
+from avss_core.fresh_process import inspect_afresh
 from avss_core.models import save_checkpoint, save_tokenizer
 from avss_core.numbering import CERTIFICATE as CERTIFICATE  # the name of what this module writes
 from avss_core.probe import probe_logits
 from avss_core.pruning import parameter_bytes, parameter_count, pruned_state
 from avss_core.shards import MAX_SHARD_SIZE
-
-_Result = TypeVar("_Result")
 
 
 def write_certified(
@@ -115,7 +110,7 @@ def kept_source(state: Mapping[str, Tensor], path: str, kept: Sequence[int]) -> 
     return digest_tensors(pruned_state(state, path, kept))
 
 
-def verify(folder: Path, *, logits: bool = True) -> list[Check]:
+def verify(folder: Path | str, *, logits: bool = True) -> list[Check]:
     """Return the checks of a certified checkpoint, made by a fresh process.
 
     Args:
@@ -125,10 +120,12 @@ def verify(folder: Path, *, logits: bool = True) -> list[Check]:
 
     Raises:
         FileNotFoundError: the folder is no certified checkpoint.
+        ChildProcessError: the process was killed.
     """
+    folder = Path(folder)
     if not (folder / CERTIFICATE).is_file():
         raise FileNotFoundError(f"{folder} has no {CERTIFICATE}: it is not a checkpoint that avss wrote")
-    return _in_fresh_process(partial(inspect, logits=logits), folder)
+    return inspect_afresh(folder, logits=logits)[0]
 
 
 def inspect(folder: Path, *, logits: bool = True) -> list[Check]:
@@ -161,8 +158,7 @@ def _certified(folder: Path, content: Mapping[str, Any], *, logits: bool = True)
     promise = {**content, "configuration": digest_path(folder / "config.json")}
     write_json(folder / CERTIFICATE, promise)
     if promise["logits"] is None:
-        look = partial(inspect_with_logits, logits=logits)
-        checks, found = _in_fresh_process(look, folder)
+        checks, found = inspect_afresh(folder, logits=logits)
         promise["logits"] = found or None
     else:
         checks = verify(folder)
@@ -175,19 +171,3 @@ def _certified(folder: Path, content: Mapping[str, Any], *, logits: bool = True)
     }
     write_json(folder / CERTIFICATE, certificate)
     return certificate
-
-
-def _in_fresh_process(function: Callable[[Path], _Result], folder: Path) -> _Result:
-    """Return what a function says of a folder in a process that has seen nothing of it.
-
-    Raises:
-        ChildProcessError: the process was killed.
-    """
-    try:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-            return fresh.submit(function, folder).result()
-    except BrokenProcessPool as error:
-        raise ChildProcessError(
-            "the process that loads the checkpoint to check it was killed, most likely for memory: it needs "
-            "room for the whole model in its own dtype, and for its embeddings and one block in float32"
-        ) from error

@@ -11,6 +11,7 @@ from avss_core.activations import Seen, at_site, observed, run_blocks
 from avss_core.architectures import blocks
 from avss_core.batches import Batch
 from avss_core.moments import Moments
+from avss_core.progress import Progress, no_progress
 from avss_core.statistics import (
     LARGEST_RATIO,
     LEAST_CONTRIBUTION,
@@ -33,6 +34,7 @@ def collect_statistics(
     sites: Sequence[str],
     absolute: Sequence[float],
     relative: Sequence[float],
+    progress: Progress = no_progress,
 ) -> Statistics:
     """Return the statistics of every layer at every site, from one forward pass; memory does not grow.
 
@@ -42,6 +44,7 @@ def collect_statistics(
         sites: a selection of `avss_core.activations.SITES`.
         absolute: thresholds in the unit of the activations (> 0).
         relative: thresholds as shares of the RMS of the block input, and of the block output (> 0).
+        progress: told of each finished batch.
 
     Raises:
         ValueError: an activation is not a finite number (names layer and sample), nothing was counted, or
@@ -57,9 +60,11 @@ def collect_statistics(
         layers[index] = found if known is None else known.merge(found)
 
     with observed(model, visit, sites), torch.inference_mode():
-        for batch in (batch for batch in batches if batch.counted.any()):
-            current[:] = [batch]
-            run_blocks(model, batch)
+        for batch in batches:
+            if batch.counted.any():
+                current[:] = [batch]
+                run_blocks(model, batch)
+            progress(1)
     collected = [layer for layer in layers if layer is not None]
     if len(collected) < len(layers):
         raise ValueError(

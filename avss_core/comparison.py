@@ -29,6 +29,10 @@ def paired_means(before: Sequence[float], after: Sequence[float], seed: int) -> 
 
     Raises:
         ValueError: there are not as many values after as before.
+
+    Example:
+        >>> paired_means([1.0, 2.0, 5.0], [2.0, 3.0, 6.0], seed=0)
+        {'value': 1.0, 'low': 1.0, 'high': 1.0}
     """
     return mean_with_interval([b - a for a, b in zip(before, after, strict=True)], seed)
 

@@ -60,7 +60,12 @@ _EXPLICIT = {
 
 
 def kept_layers(layers: int, removed: Sequence[int]) -> list[int]:
-    """Return the old numbers of the layers that stay; position i is the new number i."""
+    """Return the old numbers of the layers that stay; position i is the new number i.
+
+    Example:
+        >>> kept_layers(6, [1, 4])
+        [0, 2, 3, 5]
+    """
     return [layer for layer in range(layers) if layer not in set(removed)]
 
 
@@ -84,7 +89,7 @@ def pruned_config(config: PretrainedConfig, removed: Sequence[int]) -> Pretraine
     if values.get("max_window_layers") is not None:
         # Qwen counts windows from the bottom; the explicit list of layer kinds stands for the rule.
         values["max_window_layers"] = len(kept)
-    for field in DEPTH_FIELDS:
+    for field in {depth_field(config), *DEPTH_FIELDS}:
         # A second count that the class does not declare was left by an older version of the family.
         if field in values and (field == depth_field(config) or not hasattr(type(config), field)):
             values[field] = len(kept)

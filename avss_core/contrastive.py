@@ -15,6 +15,11 @@ def mean_log_likelihood(
         logits: of the whole sequences; position t predicts token t + 1.
         ids: the token ids.
         answer: which tokens belong to the answer; padding is false.
+
+    Example:
+        >>> ids, answer = torch.tensor([[0, 1, 2]]), torch.tensor([[False, True, True]])
+        >>> round(float(mean_log_likelihood(torch.zeros(1, 3, 4), ids, answer)), 4)  # -ln 4
+        -1.3863
     """
     chances = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1:].unsqueeze(-1)).squeeze(-1)
     mask = answer[:, 1:]
@@ -27,6 +32,10 @@ def preference_loss(
     """Return the mean of -log sigmoid(beta (s+ - s-)), 0 for an empty batch.
 
     Our reading: s is the mean log-probability of the answer's tokens, so that long answers are not punished.
+
+    Example:
+        >>> round(float(preference_loss(torch.tensor([-1.0]), torch.tensor([-1.0]), beta=1.0)), 4)  # ln 2
+        0.6931
     """
     return -logsigmoid(beta * (accepted - wrong)).sum() / max(1, len(accepted))
 
@@ -53,6 +62,12 @@ def info_nce(
         A finite number; 0 where no anchor has a positive.
 
     Source: van den Oord et al. 2018, arXiv 1807.03748, eq. 4.
+
+    Example:
+        >>> anchors, candidates = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> positive, allowed = torch.tensor([[True, False]]), torch.tensor([[True, True]])
+        >>> round(float(info_nce(anchors, candidates, positive, allowed, 1.0)), 4)  # -ln(e / (e + 1))
+        0.3133
     """
     cosine = cosine_similarity(anchors.float().unsqueeze(1), candidates.float().unsqueeze(0), dim=-1)
     similarity = cosine / temperature
@@ -68,6 +83,11 @@ def info_nce(
 def masked_mean(
     hidden: Float[Tensor, "batch seq hidden"], mask: Bool[Tensor, "batch seq"]
 ) -> Float[Tensor, "batch hidden"]:
-    """Return the mean vector of each row's masked positions; padding adds nothing."""
+    """Return the mean vector of each row's masked positions; padding adds nothing.
+
+    Example:
+        >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]])).tolist()
+        [[2.0]]
+    """
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

@@ -140,6 +140,10 @@ def gold_nll(accepted: Sequence[float]) -> float | None:
     """Return the loss per token (nats) of the accepted answer that the model finds likeliest; None without.
 
     Our reading: aliases name one answer, so the best of them tells how well the model knows it.
+
+    Example:
+        >>> gold_nll([-2.0, -1.5])
+        1.5
     """
     return -max(accepted) if accepted else None
 
@@ -148,6 +152,10 @@ def preference_margin(accepted: Sequence[float], wrong: Sequence[float]) -> floa
     """Return by how much the best accepted answer's mean log-probability exceeds the best wrong one's (nats).
 
     Our reading: above 0 the model prefers the truth to every wrong answer. None where either side is empty.
+
+    Example:
+        >>> preference_margin([-1.0], [-1.5, -3.0])
+        0.5
     """
     return max(accepted) - max(wrong) if accepted and wrong else None
 

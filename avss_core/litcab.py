@@ -21,6 +21,10 @@ def ece_litcab(confidence: Column, correct: Column) -> float:
     accuracy is held against the middle of the bin, not against the mean confidence; and the answers with the
     highest confidence are a bin of their own behind the ten, held against 1. nan where all confidences are
     equal, where the script divides by zero.
+
+    Example:
+        >>> round(ece_litcab([0.2, 0.6], [0, 1]), 3)  # (1/2) |0 - 0.05| + (1/2) |1 - 1|
+        0.025
     """
     return figure(ece_litcab_rows, confidence, correct)
 

@@ -1,6 +1,6 @@
 """EAVSS: which layers behave differently on hallucinated answers; the formulas are our reading."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +25,14 @@ def variance_over_sparsity(
 
     Source: Song et al. 2024, arXiv 2411.10069 names HSAV and HSS without formulas. Our reading: the variance
     and the share of |a| below the threshold over the tokens of the answers (none counts as half a value).
+
+    Example:
+        >>> numbers = torch.tensor([[2.0], [8.0], [1.0]], dtype=torch.float64)  # mean, centred squares, small
+        >>> count, pooled = torch.tensor([4.0], dtype=torch.float64), torch.zeros(1, 1, 2)
+        >>> mean, centred, below = numbers.unsqueeze(1)
+        >>> samples = SampleActivations(("a",), torch.tensor([True]), pooled, count, mean, centred, below)
+        >>> variance_over_sparsity(samples).tolist()  # (8 / 4) / (1 / 4)
+        [8.0]
     """
     weights = _once_each(samples) if weights is None else weights
     count = samples.count.unsqueeze(1)
@@ -100,7 +108,7 @@ class Reading:
     reference: str
 
 
-READINGS: Mapping[str, Reading] = {
+READINGS: dict[str, Reading] = {
     "eavss": Reading(eavss, "HSAV/HSS normalised by the sum; our reading of 2411.10069"),
     "eavss_contrast": Reading(
         eavss_contrast, "log(HSAV/HSS), hallucinated minus truthful answers; our reading"

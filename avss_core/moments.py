@@ -53,7 +53,15 @@ class Moments:
         return cls(size * len(means), mean.cpu(), spread.cpu())
 
     def merge(self, other: "Moments") -> "Moments":
-        """Return the moments of both sets of rows together."""
+        """Return the moments of both sets of rows together.
+
+        Example:
+            >>> import torch
+            >>> left, right = Moments.of(torch.tensor([[1.0], [3.0]])), Moments.of(torch.tensor([[8.0]]))
+            >>> whole = left.merge(right)
+            >>> whole.mean.item(), whole.variance(ddof=1).item()
+            (4.0, 13.0)
+        """
         count = self.count + other.count
         if count == 0:
             return self

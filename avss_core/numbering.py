@@ -25,6 +25,10 @@ def own_layers(layers: Sequence[int], numbers: Sequence[int]) -> list[int]:
 
     Raises:
         ValueError: none of them is left.
+
+    Example:
+        >>> own_layers([5, 1, 2], [0, 2, 3, 5])  # layer 1 of the dense model is gone
+        [3, 1]
     """
     own = [numbers.index(layer) for layer in layers if layer in numbers]
     if not own:

@@ -37,7 +37,13 @@ class LanguageModelling:
         return self.nll / self.tokens
 
     def perplexities(self) -> dict[str, float]:
-        """Return the perplexity per token, per word and per byte; lower is better."""
+        """Return the perplexity per token, per word and per byte; lower is better.
+
+        Example:
+            >>> found = LanguageModelling(8 * math.log(2), tokens=8, words=4, bytes=32, window_means=())
+            >>> {name: round(value, 3) for name, value in found.perplexities().items()}
+            {'token_perplexity': 2.0, 'word_perplexity': 4.0, 'byte_perplexity': 1.189}
+        """
         counts = {"token": self.tokens, "word": self.words, "byte": self.bytes}
         return {f"{unit}_perplexity": math.exp(min(self.nll / n, 700.0)) for unit, n in counts.items()}
 

@@ -14,7 +14,16 @@ def question_prompt(question: str) -> str:
 
 
 def few_shot_prompt(demonstrations: Sequence[Demonstration], question: str) -> str:
-    """Return demonstrations of (question, answer) followed by one question."""
+    """Return demonstrations of (question, answer) followed by one question.
+
+    Example:
+        >>> print(few_shot_prompt([("What is one and one?", "two")], "What is two and two?"))
+        Question: What is one and one?
+        Answer: two
+        <BLANKLINE>
+        Question: What is two and two?
+        Answer:
+    """
     shots = [f"{question_prompt(asked)} {answer}\n\n" for asked, answer in demonstrations]
     return "".join(shots) + question_prompt(question)
 

@@ -24,6 +24,10 @@ def count_to_remove(layers: int, ratio: float) -> int:
 
     Raises:
         ValueError: there are fewer than two layers, or the ratio does not lie between 0 and 1.
+
+    Example:
+        >>> count_to_remove(30, 0.25), count_to_remove(3, 0.25)
+        (7, 1)
     """
     if layers < 2:
         raise ValueError(f"the model has {layers} layer; removing layers needs a model with at least 2")
@@ -46,6 +50,10 @@ def choose_layers(
 
     Raises:
         ValueError: the protected layers leave too few to remove.
+
+    Example:
+        >>> choose_layers(torch.tensor([3.0, 1.0, 2.0, 1.0]), 0.5)
+        [1, 3]
     """
     layers = len(scores)
     count = count_to_remove(layers, ratio)

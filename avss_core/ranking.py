@@ -11,7 +11,12 @@ from torch import Tensor
 
 
 def normalise(scores: Float[Tensor, " layers"]) -> Float[Tensor, " layers"]:
-    """Return NAVSS = score / sum of scores (sums to 1; equal shares where every score is 0)."""
+    """Return NAVSS = score / sum of scores (sums to 1; equal shares where every score is 0).
+
+    Example:
+        >>> normalise(torch.tensor([1.0, 1.0, 2.0])).tolist()
+        [0.25, 0.25, 0.5]
+    """
     total = scores.sum()
     return scores / total if total > 0 else torch.full_like(scores, 1 / len(scores))
 
@@ -24,6 +29,10 @@ def cumulate(
     Args:
         scores: in depth order.
         order: summed up from the lowest score, or from the first layer as in the authors' script.
+
+    Example:
+        >>> cumulate(torch.tensor([2.0, 1.0, 1.0])).tolist()
+        [1.0, 0.25, 0.5]
     """
     along = torch.tensor(rank(scores) if order == "rank" else range(len(scores)))
     running = torch.empty_like(scores)
@@ -32,7 +41,12 @@ def cumulate(
 
 
 def authors_choice(scores: Float[Tensor, " layers"], share: float) -> list[int]:
-    """Return the layers that the authors' script removes: whose sum in layer order is at most a share."""
+    """Return the layers that the authors' script removes: whose sum in layer order is at most a share.
+
+    Example:
+        >>> authors_choice(torch.tensor([1.0, 1.0, 2.0]), 0.25)
+        [0]
+    """
     return [layer for layer, running in enumerate(cumulate(scores, "depth").tolist()) if running <= share]
 
 
@@ -41,6 +55,10 @@ def rank(scores: Float[Tensor, " layers"]) -> list[int]:
 
     Raises:
         ValueError: a score is not a finite number.
+
+    Example:
+        >>> rank(torch.tensor([2.0, 1.0, 1.0]))
+        [1, 2, 0]
     """
     values: Sequence[float] = scores.tolist()
     for layer, value in enumerate(values):

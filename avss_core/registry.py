@@ -1,7 +1,10 @@
-"""Look a name up in a table of records, with an error that helps."""
+"""Look a name up in a table of records, with an error that helps; read a table's names without its module."""
 
+import ast
 import difflib
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeVar
 
 Record = TypeVar("Record")
@@ -23,3 +26,27 @@ def lookup(table: Mapping[str, Record], name: str, what: str) -> Record:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise LookupError(f"unknown {what} {name!r}: {hint}known {what}s: {', '.join(table)}")
     return table[name]
+
+
+def names_in(module: str, table: str) -> list[str]:
+    """Return the names of a table that a module writes out, in its order, without loading the module.
+
+    For a help text, which should not wait for torch.
+
+    Args:
+        module: dotted name.
+        table: what the table is called in the module; an annotated literal.
+
+    Raises:
+        LookupError: there is no such module or table.
+
+    Example:
+        >>> names_in("avss_core.localization", "READINGS")
+        ['eavss', 'eavss_contrast', 'eavss_paired']
+    """
+    spec = find_spec(module)
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table and node.value:
+            return [str(ast.literal_eval(key)) for key in getattr(node.value, "keys", []) if key]
+    raise LookupError(f"{module} writes out no table {table}")

@@ -31,6 +31,12 @@ def retention(before: Column, after: Column, *, chance: float = 0.0, seed: int =
 
     Raises:
         ValueError: there are not as many values after as before.
+
+    Example:
+        >>> retention([1, 1, 0, 0], [1, 0, 0, 0])["value"]
+        0.5
+        >>> retention([1, 1, 1, 0], [1, 1, 0, 0], chance=0.25)["value"]  # (0.5 - 0.25) / (0.75 - 0.25)
+        0.5
     """
     return as_record(*_kept(before, after, chance=chance, seed=seed))
 
@@ -45,6 +51,10 @@ def nll_retention(before: Column, after: Column, *, seed: int = 0) -> Record:
 
     Raises:
         ValueError: there are not as many windows after as before.
+
+    Example:
+        >>> nll_retention([3.0, 3.0], [4.0, 4.0])["value"]
+        0.75
     """
     return as_record(*_kept(after, before, chance=0.0, seed=seed))
 
@@ -63,6 +73,10 @@ def perplexity_ratio(before: Column, after: Column, *, seed: int = 0) -> Record:
 
     Raises:
         ValueError: there are not as many windows after as before.
+
+    Example:
+        >>> round(perplexity_ratio([3.0, 3.0], [3.0, 3.0 + 2 * math.log(2)])["value"], 6)
+        2.0
     """
     first, second = _columns(before, after)
     rise = second - first

@@ -34,6 +34,16 @@ class AnswerSample:
     """Whose answer it is: `supplied` with the question, or `generated` by the model itself."""
 
 
+def sample_pair(
+    question: str, truthful: str, wrong: str, *, id: str, set: str, split: str, source: str = "supplied"
+) -> tuple[AnswerSample, AnswerSample]:
+    """Return the two samples of a question, the truthful one first; their ids begin with a common one."""
+    return (
+        AnswerSample(f"{id}:true", set, split, question, truthful, False, source),
+        AnswerSample(f"{id}:wrong", set, split, question, wrong, True, source),
+    )
+
+
 @dataclass(frozen=True)
 class SampleActivations:
     """Activations of each answer's tokens at one site; rows follow `ids`.

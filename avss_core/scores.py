@@ -121,6 +121,16 @@ def avss_output(evidence: Evidence) -> Float[Tensor, " layers"]:
     AV = (1/N) sum (a - mean)^2;  AS = (1/N) #(|a| < tau);  AVSS = AV / AS
 
     Source: Song et al. 2024, arXiv 2411.02117. Our reading: N counts all values of all tokens.
+
+    Example:
+        >>> from avss_core.moments import Moments
+        >>> from avss_core.statistics import LayerStatistics
+        >>> values = torch.tensor([[0.0], [2.0], [4.0], [2.0]])  # AV = 2, and AS = 1/4 under a threshold of 1
+        >>> site = SiteStatistics(Moments.of(values), Moments.empty(), {1.0: 1}, {}, {})
+        >>> layer = LayerStatistics(Moments.empty(), {"output": site})
+        >>> thresholds = Thresholds(absolute=1.0, relative=0.1)
+        >>> avss_output(Evidence(1, thresholds, statistics=[layer])).tolist()
+        [8.0]
     """
     variance = [float(layer.values.variance()[0]) for layer in evidence.at("output")]
     return _over_share(variance, evidence.at("output"), _below(evidence))
@@ -203,6 +213,10 @@ def traversal(evidence: Evidence) -> Float[Tensor, " layers"]:
 
     Raises:
         ValueError: a layer was not removed.
+
+    Example:
+        >>> traversal(Evidence(2, Thresholds(1e-5, 0.1), losses={0: 3.5, 1: 3.25})).tolist()
+        [3.5, 3.25]
     """
     losses = evidence.losses or {}
     missing = [layer for layer in range(evidence.layers) if layer not in losses]
@@ -264,7 +278,7 @@ def _block_mean(evidence: Evidence, figure: str) -> Float[Tensor, " layers"]:
     return torch.tensor([layer.block_mean(figure) for layer in evidence.collected()], dtype=torch.float64)
 
 
-SCORES: Mapping[str, Score] = {
+SCORES: dict[str, Score] = {
     "avss": Score(
         avss,
         "geometric mean of Var(update)/Var(output) / share(|update| < tau RMS(output)); "

@@ -100,7 +100,12 @@ def measure_speed(
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, float]:
-    """Return the median of the rounds' ratios, and the lowest and the highest round."""
+    """Return the median of the rounds' ratios, and the lowest and the highest round.
+
+    Example:
+        >>> ratio([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])
+        {'value': 3.0, 'low': 2.0, 'high': 4.0}
+    """
     ratios = [a / b for a, b in zip(of, to, strict=True)]
     return {"value": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
 

@@ -48,6 +48,10 @@ def stability(removed: Sequence[int], choices: Sequence[Sequence[int]], layers: 
 
     Raises:
         ValueError: there is no resample.
+
+    Example:
+        >>> stability([0], [[0], [0], [1], [0]], layers=2)
+        Stability(frequency=(0.75, 0.25), same=0.75, undecided=(0, 1))
     """
     if not choices:
         raise ValueError("no resample was made; set score.resamples to at least 1")

@@ -175,6 +175,10 @@ def greedy_order(
 
     Source: Kim et al. 2024, arXiv 2402.02834 (perplexity of the model without a layer, taken once), repeated
     after each removal as in Song et al. 2024, arXiv 2411.10069.
+
+    Example:
+        >>> greedy_order(lambda removed: {0: 3.0, 1: 1.0, 2: 2.0}, 2, range(3))
+        [1, 2]
     """
     free = set(candidates)
     if not 0 <= count <= len(free):

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from avss_core.registry import names_in
 from flows import ROOT, SOURCE, deploy_commands
 from flows.cache_commands import cache
 from flows.errors import quiet, readable_errors
@@ -61,9 +62,8 @@ ScoreName = Annotated[
     str,
     typer.Option(
         "--score",
-        help="One of avss, avss_input, avss_output, avss_authors, block_influence, angular, "
-        "relative_magnitude, last_n, random, traversal (the loss without each layer, in turn), greedy "
-        "(repeated traversal; slow).",
+        help=f"One of {', '.join(names_in('avss_core.scores', 'SCORES'))}. traversal measures the loss "
+        "without each layer in turn; greedy repeats that after each removal, which is slow.",
     ),
 ]
 Ratio = Annotated[

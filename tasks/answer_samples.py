@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.own_answers import COUNTS, OwnAnswer, choose_pair
-from avss_core.samples import AnswerSample
+from avss_core.samples import AnswerSample, sample_pair
 from tasks.rows import Row, learning_files, learning_rows
 
 
@@ -78,19 +78,15 @@ def _pair(
     name: str, part: str, row: Row, truthful: str, wrong: str, source: str
 ) -> tuple[AnswerSample, AnswerSample]:
     """Return the two samples of a question, with ids of their own for each source."""
-    truth, lie = (
-        AnswerSample(
-            f"{name}:{row['id']}:{source}:{kind}",
-            name,
-            part,
-            row["question"],
-            answer,
-            kind == "wrong",
-            source,
-        )
-        for kind, answer in (("true", truthful), ("wrong", wrong))
+    return sample_pair(
+        row["question"],
+        truthful,
+        wrong,
+        id=f"{name}:{row['id']}:{source}",
+        set=name,
+        split=part,
+        source=source,
     )
-    return truth, lie
 
 
 def _check_kinds(counts: Sequence[Mapping[str, Any]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.batches import token_stream, windows
+from avss_core.batches import text_batches
 from avss_core.collection import collect_statistics
 from avss_core.digests import folder_written_whole, write_json
 from avss_core.samples import observe_answers, save_samples
@@ -40,22 +40,28 @@ def text_statistics(
     """
     network, tokenizer = model_at(model, dtype, device)
     documents = read_documents(source) if source.suffix == ".json" else _as_text(source)
-    ids = token_stream(tokenizer, documents, tokens)
-    count = -(-len(ids) // window)
-    first, last = (count * end // parts for end in (part, part + 1))
-    mine = ids[first * window : last * window]
-    batches = list(windows(mine, window, batch_size, skip_first, first_sample=first))
+    batches = text_batches(
+        tokenizer,
+        documents,
+        tokens=tokens,
+        window=window,
+        batch_size=batch_size,
+        skip_first=skip_first,
+        part=part,
+        parts=parts,
+    )
     if not any(batch.counted.any() for batch in batches):
         return {"tokens": 0, "layers": []}
     with progress(f"statistics of {source.parent.name}, part {part + 1} of {parts}", len(batches)) as advance:
         layers = collect_statistics(
             network,
-            _counted(batches, advance),
+            batches,
             sites=sites,
             absolute=[absolute],
             relative=[relative],
+            progress=advance,
         )
-    return {"tokens": len(mine), "layers": [layer.record() for layer in layers]}
+    return {"tokens": sum(batch.tokens for batch in batches), "layers": [layer.record() for layer in layers]}
 
 
 @task(name="dump-activations")
@@ -117,10 +123,3 @@ def dump_activations(
 def _as_text(path: Path) -> list[str]:
     """Return question rows as documents of question and first accepted answer."""
     return [f"Question: {row['question']}\nAnswer: {row['answers'][0]}" for row in read_prepared(path)]
-
-
-def _counted(batches: Sequence[Any], advance: Any) -> Any:
-    """Yield each batch and tell the progress bar when the next one is asked for."""
-    for batch in batches:
-        yield batch
-        advance(1)

@@ -8,9 +8,9 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.architectures import block_path, depth
+from avss_core.architectures import depth
 from avss_core.cards import Kept
-from avss_core.certificate import kept_source, write_certified, write_certified_copy
+from avss_core.certificate import write_certified_copy
 from avss_core.checkpoints import plan_copy
 from avss_core.configuration import kept_layers
 from avss_core.digests import folder_written_whole, write_text
@@ -18,7 +18,8 @@ from avss_core.exports import mergekit_yaml, quantize_argument
 from avss_core.locations import base_model, gguf_file, local_folder
 from avss_core.models import has_tokenizer, load_config, load_model, load_tokenizer
 from avss_core.numbering import check_own_layers, layer_map
-from avss_core.pruning import parameter_count, prune
+from avss_core.pruned_checkpoints import write_pruned
+from avss_core.pruning import parameter_count
 from tasks.cards import card_of
 
 
@@ -89,9 +90,7 @@ def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | Non
     network = load_model(model, revision, dtype=dtype)
     numbers = layer_map(Path(model), depth(network.config))
     chosen = check_own_layers(removed, numbers)
-    digests = kept_source(network.state_dict(), block_path(network), kept_layers(len(numbers), chosen))
-    write = partial(write_certified, prune(network, chosen), source=digests)
-    return _Pruning(chosen, numbers, parameter_count(network), write)
+    return _Pruning(chosen, numbers, parameter_count(network), partial(write_pruned, network, chosen))
 
 
 def _write_exports(folder: Path, certificate: Mapping[str, Any], model: str, kept: Sequence[int]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core.batches import Batch, pad, token_stream, windows
+from avss_core.batches import Batch, pad, text_batches, token_stream, windows
 
 END = 256
 
@@ -145,3 +145,21 @@ def test_a_padded_batch_gives_the_logits_of_each_sequence_alone(
             inputs: dict[str, Any] = pad([sample]).inputs(device)
             alone = tiny_model(**inputs).logits[0]
             torch.testing.assert_close(together[row][batch.attention[row]], alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_the_parts_of_a_text_are_its_windows_in_runs(tokenizer: PreTrainedTokenizerFast, parts: int) -> None:
+    texts, sizes = ["one two three", "four five"], {"tokens": 22, "window": 5, "batch_size": 2}
+    whole = token_stream(tokenizer, texts, 22)
+    dealt = [text_batches(tokenizer, texts, **sizes, part=part, parts=parts) for part in range(parts)]
+    rows = [
+        row[real].tolist()
+        for part in dealt
+        for batch in part
+        for row, real in zip(batch.ids, batch.attention, strict=True)
+    ]
+    assert rows == [whole[:5], whole[5:10], whole[10:15], whole[15:20], whole[20:]]
+    assert sum(batch.tokens for part in dealt for batch in part) == 22
+    assert any(not part for part in dealt) == (parts > 5)  # there are five windows
+    starts = [part[0].first_sample for part in dealt if part]
+    assert starts == sorted({5 * part // parts for part in range(parts)})

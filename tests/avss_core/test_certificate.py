@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -382,15 +381,6 @@ def test_a_folder_without_a_certificate_is_refused(checkpoint: Path) -> None:
         verify(checkpoint)
     with pytest.raises(FileNotFoundError, match=r"nowhere has no certificate\.json"):
         verify(checkpoint / "nowhere")
-
-
-def test_a_killed_check_says_so(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: Any, **__: Any) -> None:
-        raise BrokenProcessPool
-
-    monkeypatch.setattr(certificate, "ProcessPoolExecutor", killed)
-    with pytest.raises(ChildProcessError, match="check it was killed, most likely for memory"):
-        verify(written)
 
 
 @pytest.mark.usefixtures("here")

@@ -239,7 +239,7 @@ class TestCertificate:
 
     @pytest.fixture
     def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(certificate, "_in_fresh_process", lambda function, folder: function(folder))
+        monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
 
     def test_a_fresh_process_certifies_it_and_records_the_logits(
         self, checkpoint: Path, tokenizer: PreTrainedTokenizerFast, tmp_path: Path,

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedModel, SmolLM3Config
 
+from avss_core.architectures import ARCHITECTURES
 from avss_core.configuration import pruned_config
 from avss_core.pruning import prune
 from avss_core.views import without_layers
@@ -176,3 +178,9 @@ def test_layers_of_one_kind_alone_can_stay(tiny: Any, tmp_path: Any, family: str
         for cached in (True, False)
     ]  # fmt: skip
     assert torch.equal(*ids)
+
+
+def test_the_field_that_a_record_names_counts_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = replace(ARCHITECTURES["llama"], depth="steps")
+    monkeypatch.setitem(ARCHITECTURES, "llama", record)
+    assert pruned_config(LlamaConfig(steps=4), [1]).steps == 3

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +85,7 @@ def avss(monkeypatch, capsys, tmp_path):
     from flows.errors import QUIET
 
     # A fresh process costs seconds each time; test_certificate.py and a test below have real ones.
-    monkeypatch.setattr(certificate, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
     # `flows` sees to this, but only where it is imported before transformers.
     disable_progress_bar()
     working = tmp_path / "working"

@@ -10,7 +10,7 @@ def prune(monkeypatch, checkpoint, tmp_path):
     from avss_core import certificate
     from tasks.prune import prune_model
 
-    monkeypatch.setattr(certificate, "_in_fresh_process", lambda function, folder: function(folder))
+    monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
 
     def call(removed=(1,), dtype="float32", **provenance):
         folder = tmp_path / "pruned"

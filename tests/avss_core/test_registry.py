@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+
+from avss_core.architectures import ARCHITECTURES
+from avss_core.families import DECODERS, ENCODERS
+from avss_core.localization import READINGS
+from avss_core.registry import lookup, names_in
+from avss_core.scores import SCORES
+
+
+def test_names_are_those_of_the_table() -> None:
+    assert names_in("avss_core.scores", "SCORES") == list(SCORES)
+    assert names_in("avss_core.localization", "READINGS") == list(READINGS)
+    written = names_in("avss_core.families", "DECODERS") + names_in("avss_core.families", "ENCODERS")
+    assert written == [*DECODERS, *ENCODERS] == list(ARCHITECTURES)
+
+
+def test_names_are_read_without_torch() -> None:
+    code = (
+        "import sys; from avss_core.registry import names_in; names_in('avss_core.scores', 'SCORES'); "
+        "print('torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "False\n"
+
+
+@pytest.mark.parametrize("module", ["avss_core.scores", "avss_core.nowhere"])
+def test_a_table_that_is_not_there_is_said(module: str) -> None:
+    with pytest.raises(LookupError, match=f"{module} writes out no table READINGS"):
+        names_in(module, "READINGS")
+
+
+def test_near_names_are_given() -> None:
+    with pytest.raises(LookupError, match="unknown score 'angula': did you mean angular"):
+        lookup(SCORES, "angula", "score")
