@@ -104,3 +104,16 @@ def training_rows(training: Mapping[str, Any]) -> list[Row]:
         }
         for epoch in training["history"]
     ]
+
+
+def say_beside_bars(text: str) -> None:
+    """Print a line for a person while a progress bar may be shown."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
+def say_unless(as_json: bool, text: str) -> None:
+    """Print a remark for a person."""
+    if not as_json:
+        print(text, file=sys.stderr)

