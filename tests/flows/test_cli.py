@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -84,6 +85,7 @@ def avss(monkeypatch, capsys, tmp_path):
     from avss_core import certificate
     from flows.cli import main
     from flows.errors import QUIET
+    from tasks import progress_lines
 
     # A fresh process costs seconds each time; test_certificate.py and a test below have real ones.
     monkeypatch.setattr(certificate, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
@@ -93,6 +95,11 @@ def avss(monkeypatch, capsys, tmp_path):
     working.mkdir()
     monkeypatch.chdir(working)
     levels = {name: logging.getLogger(name).level for name in QUIET}
+    # What is said of a long step depends on how busy the machine is.
+    monkeypatch.setattr(progress_lines, "QUIET", math.inf)
+    # Of this process alone.
+    for name in QUIET:
+        monkeypatch.delenv(f"PREFECT_LOGGING_LOGGERS_{name.replace('.', '_').upper()}_LEVEL", raising=False)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["avss", *map(str, arguments)])
@@ -114,8 +121,9 @@ def refused(avss):
         before = sorted(Path.cwd().parent.rglob("*"))
         found = avss(*arguments)
         assert found.code == 1
-        assert found.out == ""
         assert found.err.startswith("error: ")
+        said = json.dumps({"error": found.err[len("error: ") : -1]}, ensure_ascii=False)
+        assert found.out == (f"{said}\n" if "--json" in arguments else "")
         assert "Traceback" not in found.err
         assert len(found.err.splitlines()) < 24
         assert sorted(Path.cwd().parent.rglob("*")) == before
@@ -337,8 +345,9 @@ class TestScore:
         assert found.code == 0
         assert "\t" not in found.out
         assert f"avss of {model}"[:40] in found.out
-        assert "normalised" in found.out
-        assert len([line for line in found.out.splitlines() if line.startswith("│")]) == 6
+        assert "share of" in found.out
+        assert len(re.findall("^ *[0-5] .*[.][0-9]", found.out, re.MULTILINE)) == 6
+        assert found.out.count("removed") == 1
 
     def test_a_relative_folder_is_one_of_the_working_folder(self, avss, model, text, monkeypatch):
         monkeypatch.chdir(text.parent)
@@ -839,6 +848,19 @@ def test_a_wrong_use_has_exit_code_two_and_nothing_on_stdout(avss, arguments):
     assert found.code == 2
     assert "Usage: avss" in found.err + found.out
     assert (found.out == "") == bool(arguments)
+
+
+def test_wrong_use_is_one_object_too(avss):
+    found = avss("evaluate", "m", "--limit", "0", "--json")
+    assert found.code == 2
+    assert "0 is not in the range" in json.loads(found.out)["error"]
+    assert found.out.count("\n") == 1
+
+
+def test_verbose_lets_prefect_tell_of_every_task(avss, model, text):
+    said = avss("score", model, "--data", text, "--json", "--verbose", *SETTINGS)
+    assert "Finished in state Completed()" in said.err
+    assert said.json["score"] == "avss"
 
 
 def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
