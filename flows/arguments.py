@@ -1,10 +1,12 @@
 """From what a command line says to parameters, and what is refused before any work is done."""
 
+import difflib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from flows import SAMPLE
 from flows.options import DEFAULT_PARAMS
 
 
@@ -17,12 +19,15 @@ def params_of(
     options: dict[str, Any],
 ) -> Any:
     """Return the parameters with what the options of a command change."""
-    from flows.params import load_params
-
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
     names = [name.strip() for name in sets.split(",")] if sets else _sets_in(data)
+    if sets:
+        _refuse_misspelt(names, data, changes or [])
+    # Imported behind what is refused without it.
+    from flows.params import load_params
+
     if names:
         options["data.sets"] = list(dict.fromkeys(filter(None, names)))
     # JSON is YAML too. Not in ASCII: YAML has no pairs of escapes for the characters that need two.
@@ -52,6 +57,21 @@ def _sets_in(data: Path | None) -> list[str]:
         return []
     held = {p.parent.name for p in data.glob("*/test.jsonl") if (p.parent / "train.jsonl").is_file()}
     return sorted(held - {"sst2"})
+
+
+def _refuse_misspelt(names: list[str], data: Path | None, changes: list[str]) -> None:
+    """Raise LookupError for a set that the folder lacks, and that is nearly called as one it has."""
+    if data is None and any(change.startswith("data.") for change in changes):
+        return  # another source, whose sets are checked when it is read
+    folder = data or SAMPLE
+    held = _sets_in(folder)
+    for name in names:
+        near = difflib.get_close_matches(name, held, n=1)
+        if near and name not in held:
+            raise LookupError(
+                f"--sets: {folder} has no question set {name!r}; did you mean {near[0]}? "
+                f"It holds {', '.join(held)}"
+            )
 
 
 def layer_numbers(text: str) -> list[int]:

@@ -21,11 +21,12 @@ app = typer.Typer(
     "comes with the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting "
     "of params.yaml can be changed.\n\n"
     "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
-    "one object. All else goes to standard error. An error ends with exit code 1, a wrong option with 2.",
+    "one object. All else goes to standard error: how far a long step is, warnings, errors. An error ends "
+    "with exit code 1, a wrong option with 2; with [b]--json[/b] its message is the object's [b]error[/b], too.",
 )
 for _group in (run_commands, layer_commands, measure_commands, train_commands, deploy_commands):
     app.add_typer(_group.app)
-app.add_typer(cache, name="cache")
+app.add_typer(cache, name="cache", rich_help_panel="Kept results")
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ _HOW = (
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Schedules")
 def deploy(
     names: Annotated[
         list[str] | None,
@@ -70,7 +70,7 @@ def deploy(
         say_unless(as_json, f"`avss worker` runs them. To start one now: {now}")
 
 
-@app.command()
+@app.command(rich_help_panel="Schedules")
 def worker(
     once: Annotated[
         bool, typer.Option("--once", help="Run what is due, one run after another, and end.")

@@ -73,7 +73,7 @@ def drawn_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
         if (of := name.replace("_ratio", "")) != name and of in found:
             del found[name]
             ratios = [short_cell(row[name], digits=2) for row in rows]
-            found[of] = [f"{cell} (×{ratio})" for cell, ratio in zip(found[of], ratios, strict=True)]
+            found[of] = [f"{cell} (x{ratio})" for cell, ratio in zip(found[of], ratios, strict=True)]
     if "low" not in found or "high" not in found:
         return found
     ends = [value for row in rows for value in (row.get("low"), row.get("high"))]

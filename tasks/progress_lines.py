@@ -130,4 +130,6 @@ def lines(label: str, total: int | None, unit: str, *, at_once: bool) -> Iterato
 
 
 def _write(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # In one piece: several steps watch themselves.
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -57,6 +57,12 @@ QUICK = {
     "mitigate.layers": 2,
     "mitigate.pairs": 4,
 }
+_ROWS = re.findall(
+    r"^\\| `avss (\\w+).*: `([^`]*)` \\|$", (ROOT / "docs/command_line.md").read_text("utf-8"), re.M
+)
+DOCUMENTED = {command: columns.split() for command, columns in _ROWS}
+"""The columns in a pipe by command, as the documentation promises them."""
+
 SETTINGS = [part for key, value in QUICK.items() for part in ("--set", f"{key}={value}")]
 
 
@@ -106,7 +112,10 @@ def avss(monkeypatch, capsys, tmp_path):
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             main()
-        return Result(stop.value.code or 0, *capsys.readouterr())
+        found = Result(stop.value.code or 0, *capsys.readouterr())
+        if "\t" in found.out and "--json" not in arguments:
+            assert found.out.splitlines()[0].split("\t") == DOCUMENTED[arguments[0]]
+        return found
 
     yield call
     for name, level in levels.items():
@@ -232,6 +241,7 @@ assert not heavy, heavy
         assert name in whole
         assert f"Usage: avss {name}" in page
         assert f"Example: avss {name}" in page
+        assert "Prints " in page or name in ("report", "deploy", "worker")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -533,6 +543,12 @@ class TestOthers:
     def test_questions_are_needed_where_text_alone_is_not_enough(self, refused, model, text):
         message = refused("evaluate", model, "--data", text, "--sets", "nq")
         assert "lacks nq/train.jsonl, nq/test.jsonl; it holds wikitext2" in message
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_a_set_with_a_slip_of_the_pen_is_named_before_any_work(self, refused, model, data, own):
+        there = ["--data", data] if own else []
+        message = refused("evaluate", model, *there, "--sets", "nq,sciqq", "--json")
+        assert "no question set 'sciqq'; did you mean sciq? It holds nq, sciq" in message
 
     def test_a_model_that_is_nowhere_is_named(self, refused, text, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -104,7 +104,7 @@ def test_speeds_of_two_models_fit_in_80_columns(capsys, monkeypatch):
     show({}, speed_rows(found), title="speed", as_json=False)
     out = capsys.readouterr().out
     assert all(len(line) <= 80 for line in out.splitlines())
-    for shown in ("pruned", "12,346", "123.4", "456.7", "(×1.25)", "1,250", "46.08", "kB a"):
+    for shown in ("pruned", "12,346", "123.4", "456.7", "(x1.25)", "1,250", "46.08", "kB a"):
         assert shown in out
 
 
