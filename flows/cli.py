@@ -22,7 +22,7 @@ app = typer.Typer(
     "of params.yaml can be changed.\n\n"
     "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
     "one object. All else goes to standard error: how far a long step is, warnings, errors. An error ends "
-    "with exit code 1, a wrong option with 2; with [b]--json[/b] its message is the object's [b]error[/b], too.",
+    "with exit code 1, a wrong option with 2; with [b]--json[/b] the object says why as [b]error[/b].",
 )
 for _group in (run_commands, layer_commands, measure_commands, train_commands, deploy_commands):
     app.add_typer(_group.app)
