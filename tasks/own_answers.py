@@ -57,7 +57,7 @@ def own_answers(
     seeds = [draw_seed(seed, row["question"], draw) for row in rows for draw in range(samples)]
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     name = demonstrations.parent.name
-    with progress(f"own answers on {name}", len(rows) * (1 + samples)) as advance:
+    with progress(f"own answers on {name}", len(rows) * (1 + samples), "answers") as advance:
         greedy = answer_questions(network, tokenizer, texts, progress=advance, **settings)
         drawn = answer_questions(
             network,

@@ -49,7 +49,7 @@ def answer_set(
         [_scored(row[field], scored_answers) for row in rows] for field in ("answers", "wrong_answers")
     )
     space = "" if chat else " "
-    with progress(f"questions of {questions.parent.name}", len(rows)) as advance:
+    with progress(f"questions of {questions.parent.name}", len(rows), "questions") as advance:
         answers = answer_questions(
             network,
             tokenizer,
@@ -110,7 +110,7 @@ def layer_answers(
     examples = shown(demonstrations)
     prompts = prompts_of(network, tokenizer, rows, examples, shots=shots, new=max_new_tokens, chat=chat)
     layers = range((depth(network.config) - 1) % step, depth(network.config), step)
-    with progress(f"layers on {questions.parent.name}", len(rows) * len(layers)) as advance:
+    with progress(f"layers on {questions.parent.name}", len(rows) * len(layers), "answers") as advance:
         by_layer = answers_by_layer(
             network,
             tokenizer,

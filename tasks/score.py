@@ -193,7 +193,7 @@ def removal_cost(
             "lower collect.tokens or give more text"
         )
     pruned = without_layers(network, removed) if removed else network
-    with progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
+    with progress(f"cost of removing {len(removed)} layers", len(ids) // window, "windows") as advance:
         found = language_modelling(pruned, ids, str(tokenizer.decode(ids)), window=window, progress=advance)
     return {"nll": found.nll_per_token, "tokens": found.tokens, "window_means": list(found.window_means)}
 
