@@ -15,7 +15,7 @@ from tasks.wording import LOWER_IS_BETTER, NAMES, figure_text, interval_text
 
 def reliability(found: Mapping[str, Any]) -> Figure:
     """Draw accuracy against confidence, a panel a set; the area of a point is its share of the answers."""
-    figure, panels = _set_row(found, "confidence of the bin (mean)", "accuracy of the bin")
+    figure, panels = _set_row(found, "confidence", "accuracy of the bin")
     models = variants(found)
     for axes, name in panels:
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
@@ -39,7 +39,7 @@ def reliability(found: Mapping[str, Any]) -> Figure:
 
 def coverage(found: Mapping[str, Any]) -> Figure:
     """Draw the accuracy of the most confident share of the answers, a panel a set."""
-    figure, panels = _set_row(found, "share of the answers, most confident first", "accuracy")
+    figure, panels = _set_row(found, "share answered", "accuracy")
     models = variants(found)
     for axes, name in panels:
         axes.axhline(0.5, color=GREY, lw=0.8, ls="--")
@@ -90,7 +90,7 @@ def _set_row(found: Mapping[str, Any], across: str, up: str) -> tuple[Figure, Se
     for axes, name in zip(panels, names, strict=True):
         axes.set(title=name, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    figure.supxlabel(across, fontsize=8.5)
+        axes.set_xlabel(across)
     panels[0].set_ylabel(up)
     return figure, list(zip(panels, names, strict=True))
 

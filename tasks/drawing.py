@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tasks.svg import tell
 from tasks.wording import NAMES, figure_text, interval_text, significant
@@ -61,16 +61,14 @@ def layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int], said
         gone = layer in removed
         bar = bar_from(axes, layer, value, floor, ORANGE if gone else BLUE, "////" if gone else "")
         tell(bar, [f"layer {layer}{', removed' if gone else ''}\n{said} {significant(value)}"])
+    axes.set_ylim(bottom=floor)
     by_layer(axes)
 
 
 def bar_floor(axes: Axes, values: Sequence[float]) -> float:
-    """Return where bars start: at zero, or under the lowest value where the axis is made logarithmic."""
+    """Return where bars start: at zero (a negative value: there), or under the lowest value where the axis is made logarithmic."""
     axes.grid(visible=False, axis="x")
-    if not log_if_wide(axes, values):
-        return 0.0
-    axes.set_ylim(bottom=0.6 * min(values))
-    return 0.6 * min(values)
+    return 0.6 * min(values) if log_if_wide(axes, values) else min(0.0, *values)
 
 
 def bar_from(axes: Axes, layer: int, value: float, floor: float, colour: str, hatch: str) -> Artist:
@@ -130,6 +128,8 @@ def log_if_wide(axes: Axes, values: Sequence[float]) -> bool:
     wide = min(values) > 0 and max(values) > 30 * min(values)
     if wide:
         axes.set_yscale("log")
+        near = max(values) < 300 * min(values)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,)))
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     return wide

@@ -1,14 +1,11 @@
-"""Figures of EAVSS by layer with its outside check, and of the training of the layers that it points at."""
+"""Figure of EAVSS by layer with its outside check."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from tasks.drawing import (
-    BLUE,
     GREY,
     INK,
     ORANGE,
@@ -66,24 +63,4 @@ def eavss(found: Mapping[str, Any]) -> Figure:
     probe.set(title="Linear probe from outside, validation questions (dashed: chance)", ylabel="AUROC")
     by_layer(probe)
     legend_below(figure, [*score.get_legend_handles_labels()[0], *removed_key()], columns=6)
-    return figure
-
-
-def training(found: Mapping[str, Any]) -> Figure:
-    """Draw the losses of each epoch."""
-    history = found["mitigation"]["training"]["history"]
-    figure = Figure(figsize=(6, 2.6), layout="constrained")
-    axes = figure.subplots()
-    epochs = [epoch["epoch"] for epoch in history]
-    for key, label, colour, marker in (
-        ("train_loss", "train", BLUE, "o"), ("validation_loss", "validation", ORANGE, "s"),
-    ):  # fmt: skip
-        losses = [epoch[key] for epoch in history]
-        (line,) = axes.plot(epochs, losses, color=colour, marker=marker, ms=5, label=label)
-        known = [(epoch, loss) for epoch, loss in zip(epochs, losses, strict=True) if not math.isnan(loss)]
-        tell(line, [f"{label}, epoch {epoch}\n{loss:.3f} nats" for epoch, loss in known])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(x=0.1, y=0.2)
-    axes.set(xlabel="epoch", ylabel="loss (nats)")
-    axes.legend()
     return figure

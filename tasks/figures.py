@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from tasks import answer_figures, eavss_figures, healing_page, score_figures, set_figures, source_figures
+from tasks import answer_figures, eavss_figures, loss_figures, score_figures, set_figures, source_figures
 from tasks.drawing import STYLE
 from tasks.svg import inline, with_titles
 
@@ -22,13 +22,13 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "stability": score_figures.stability,
     "retention": set_figures.retention,
     "pruning": set_figures.pruning,
-    "healing": healing_page.losses,
+    "healing": loss_figures.healing,
     "reliability": answer_figures.reliability,
     "coverage": answer_figures.coverage,
     "eavss": eavss_figures.eavss,
     "mitigation": set_figures.mitigation,
     "controls": set_figures.controls,
-    "training": eavss_figures.training,
+    "training": loss_figures.training,
 }
 
 _MEASURED: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tasks.control_wording import in_order
 from tasks.wording import (
     NAMES,
     Verdict,
@@ -178,16 +179,15 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
     texts = [side["language_modelling"]["token_perplexity"] for side in (mitigation["mitigated"], base)]
     against = {
         control: [direction(figure, entries[figure]) for entries in sets.values() for figure in NAMES]
-        for control, sets in mitigation["against_controls"].items()
+        for control, sets in in_order(mitigation["against_controls"]).items()
     }
     controls = "; ".join(
-        f"{control} {tones.count('better')} better, {tones.count('worse')} worse of {len(tones)}"
-        for control, tones in against.items()
+        f"{control} {tones.count('better')} / {tones.count('worse')}" for control, tones in against.items()
     )
     return Verdict(
         ("better" if better else "worse") if (better > 0) != (worse > 0) else "fact" if better else "same",
         f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']} model: "
         f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
         f"{number(texts[0] / texts[1])} times the one before. "
-        + (f"Against controls: {controls}." if controls else "No control was trained beside it."),
+        + (f"Surely better / worse than its controls: {controls}." if controls else "No control was trained beside it."),
     )

@@ -12,7 +12,7 @@ from prefect import task
 
 from avss_core.activations import SITES
 from avss_core.controls import CONTROLS
-from avss_core.digests import folder_written_whole, read_json, write_json, write_text
+from avss_core.digests import digest_path, folder_written_whole, read_json, write_json, write_text
 from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
@@ -22,6 +22,7 @@ from tasks.headline import glance, headline
 from tasks.healing_page import shown_of, summary_of
 from tasks.pages import environment
 from tasks.result_tables import result_tables, write_tables
+from tasks.times_picture import write_times
 from tasks.wording import MORE_FIGURES, NAMES, answer_lines, retentions, trained_base, verdicts
 
 _SUMMARY_FIGURES = (*NAMES, "exact_match")
@@ -69,10 +70,14 @@ def write_report(
     localization: Path,
     mitigated: Path,
     mitigation: Path,
+    times: Path,
+    pictures: Path,
     parameters: dict[str, Any],
     folder: Path,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Return the summary and the files of the report, written whole or not at all.
+
+    The measured times are no part of it: where there are any, a picture of them is drawn into `pictures`.
 
     Raises:
         FileNotFoundError: a record of another stage is not there; names the file and the stage.
@@ -94,6 +99,8 @@ def write_report(
     if found["healing"]["enabled"]:
         found["healed"] = _record("heal", healed / "certificate.json")
         found["evaluation"]["healed"] = found["healing"]["healed"]
+    found["checkpoint"] = digest_path(pruned / "certificate.json")
+    write_times(times, found["checkpoint"], pictures)
     found |= {"parameters": parameters} | activation_figures(found["statistics"], parameters)
     summary = summarise(found)
     with folder_written_whole(folder, replace=True) as part:

@@ -81,12 +81,12 @@ def traversal(found: Mapping[str, Any]) -> Figure:
         floor = bar_floor(axes, values)
         if reading is other and not floor:  # losses differ by little: start under the lowest
             floor = min(values) - 0.15 * (max(values) - min(values))
-            axes.set_ylim(bottom=floor)
         for layer, value in enumerate(values):
             by = [name for name, each in ((chosen, own), ("traversal", other)) if layer in each["removed"]]
             colour, hatch = _CHOSEN_BY[(chosen in by, "traversal" in by)]
             bar = bar_from(axes, layer, value, floor, colour, hatch)
             tell(bar, [f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n{said} {significant(value)}"])
+        axes.set_ylim(bottom=floor)
         axes.set(title=title, ylabel=unit)
     by_layer(panels[1])
     words = {(True, True): "both would remove", (True, False): f"{chosen} alone",

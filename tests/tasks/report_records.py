@@ -160,6 +160,18 @@ def run_records() -> Records:
     }  # fmt: skip
 
 
+def times(checkpoint: str) -> Records:
+    """Return what the stage speed measured of a checkpoint."""
+    workload = {"prompt_tokens": 1024, "device": "cpu", "dtype": "float32", "threads": 2}
+    models = {
+        name: {"prefill": speed, "decode": {"1": speed / 10}, "peak_bytes": 1e8}
+        for name, speed in (("dense", 100.0), ("pruned", 125.0))
+    }
+    ratio = entry(1.25)
+    return {"workload": workload, "models": models, "base": "dense", "checkpoint": checkpoint,
+            "ratios": {"pruned": {"prefill": ratio, "decode": {"1": ratio}}}}  # fmt: skip
+
+
 def training(layers: list[int]) -> Records:
     """The record of a training."""
     history = [{"epoch": n, "step": 2 * n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
@@ -177,6 +189,7 @@ def write_run(records: Records, root: Path, name: str = "reports") -> tuple[Reco
     folders = "prepared dense pruned evaluation healed healing mitigated mitigation".split()
     paths = {folder: root / folder for folder in folders}
     files = ("statistics", "scores", "sizes", "localization")
+    paths |= {"times": root / "speed.json", "pictures": root / "data" / "times"}
     paths |= {file: root / f"{file}.json" for file in files}
     parameters = {"seed": 0, "model.name": "tiny", "collect.threshold": 1e-5, "collect.skip_first": True,
                   "score.resamples": 8, "heal.rank": 2,

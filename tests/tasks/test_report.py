@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from avss_core.digests import digest_path
+from avss_core.digests import digest_path, write_json
 from avss_core.statistics import TOKEN_FIGURES
 from tasks.control_wording import control_verdicts
 from tasks.figures import DRAWINGS
@@ -23,7 +23,7 @@ from tasks.wording import (
     significant,
     verdicts,
 )
-from tests.tasks.report_records import FIGURES, LAYERS, SETS, Records, entry, run_records, write_run
+from tests.tasks.report_records import FIGURES, LAYERS, SETS, Records, entry, run_records, times, write_run
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "col"}
 
@@ -118,6 +118,18 @@ def test_sizes_stand_on_the_page_and_times_do_not(render: Any, tmp_path: Path) -
     ]  # fmt: skip
 
 
+def test_times_are_a_picture_beside_the_page_of_its_own_checkpoint(
+    drawn: tuple[Path, list[Path]], render: Any, tmp_path: Path
+) -> None:
+    (picture,) = (drawn[0].parent / "data" / "times").iterdir()
+    assert f'src="../data/times/{picture.name}"' in (drawn[0] / "index.html").read_text(encoding="utf-8")
+    text = "".join(ElementTree.parse(picture).getroot().itertext())
+    assert "1.25\u00d7, 100 to 125 tokens a second" in text
+    write_json(tmp_path / "speed.json", times("another checkpoint"))
+    render()
+    assert not (tmp_path / "data" / "times").exists()
+
+
 def test_the_card_holds_what_the_evaluation_measured(render: Any, tmp_path: Path) -> None:
     render()
     card = (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8")
@@ -136,7 +148,9 @@ def test_page_is_whole_and_stands_alone(drawn: tuple[Path, list[Path]]) -> None:
     inside = [reference[1:] for reference in page.references if reference.startswith("#")]
     assert set(inside) <= set(page.ids)
     outside = {reference for reference in page.references if not reference.startswith("#")}
+    (picture,) = [reference for reference in outside if reference.startswith("../data/times/")]
     assert outside == {
+        picture,
         "summary.json",
         "model_card.md",
         *(f"tables/{path.name}" for path in (folder / "tables").iterdir()),
