@@ -77,8 +77,11 @@ def _split(line: str) -> list[tuple[str, ...]]:
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     commands: list[list[str]] = [[]]
-    for word in lexer:
-        if word in {"&&", "||", "|", ";"}:
+    words = iter(lexer)
+    for word in words:
+        if word in {">", "<"}:
+            next(words)
+        elif word in {"&&", "||", "|", ";"}:
             commands.append([])
         elif commands[-1] or not re.match(r"[A-Z_]+=", word):
             commands[-1].append(word)

@@ -95,6 +95,8 @@ def test_the_page_on_the_report_has_its_sections_in_order(pages):
     from tasks.report import SECTIONS
 
     templates = [ROOT / f"tasks/templates/section_{name}.html.j2" for name in SECTIONS]
-    titles = [re.findall(r"<h2[^>]*>(?:\d+\. )?(.+?)(?:{{.*)?</h2>", path.read_text("utf-8")) for path in templates]
+    titles = [
+        re.findall(r"<h2[^>]*>(?:\d+\. )?(.+?)(?:{{.*)?</h2>", path.read_text("utf-8")) for path in templates
+    ]
     known = [title for (title,) in titles]
     assert [heading for heading in pages["docs/reading_the_report.md"].headings if heading in known] == known
