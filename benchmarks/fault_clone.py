@@ -137,6 +137,12 @@ def cached(folder: Path, digest: str) -> Path:
     return folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
 
 
+def outputs(folder: Path, stage: str) -> list[Path]:
+    """Return the outputs that dvc.lock has of a stage in a clone."""
+    lock = YAML(typ="safe").load(folder / "dvc.lock")
+    return [folder / out["path"] for out in lock["stages"][stage].get("outs", [])]
+
+
 def forget_stages(folder: Path, stages: tuple[str, ...], units: tuple[str, ...] = ()) -> None:
     """Make stages run again: DVC and Prefect know no result of theirs.
 

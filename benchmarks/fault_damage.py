@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -112,7 +113,8 @@ def left_running(place: Place) -> str:
         (run,) = history.execute("SELECT run_uuid FROM runs WHERE name = 'gate'").fetchone()
         history.execute("UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", [run])
         history.execute(
-            "UPDATE tags SET value = ? WHERE run_uuid = ? AND key = 'avss.owner'", [f"{DEAD}:1.0", run]
+            "UPDATE tags SET value = ? WHERE run_uuid = ? AND key = 'avss.owner'",
+            [f"{DEAD}:1.0:{socket.gethostname()}", run],
         )
     return "nothing yet"
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.fault_clone import forget_stages
+from benchmarks.fault_clone import forget_stages, outputs
+from benchmarks.fault_damage import removed
 from benchmarks.fault_rows import UNITS, Place, RedError, Row, SkipError, last_line
 
-_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EROFS))
-"""What the system says of a disk that is full, and of one that is read-only."""
+_WORDS = (os.strerror(errno.ENOSPC), "database or disk is full", os.strerror(errno.EROFS))
+"""What the system and SQLite say of a disk that is full, and of one that is read-only."""
 
 
 def small_disk(folder: Path, place: Path, room: int) -> None:
@@ -70,13 +71,15 @@ def full(name: str, stage: str, room: int, *, harmless: bool = False) -> Row:
     """
 
     def act(place: Place) -> str:
+        for path in outputs(place.folder, stage):
+            removed(path)  # as DVC does before the stage runs, which would make room
         forget_stages(place.folder, (stage,), UNITS.get(stage, ()))
         small_disk(place.folder / name, disk := place.folder.with_name(f"{place.folder.name}.disk"), room)
         said = _refused(place, harmless)
         (disk / "filling").unlink()
         return said
 
-    return Row(f"{stage}: the disk of {name} is full", act)
+    return Row(f"{stage}: the disk of {'everything' if name == '.' else name} is full", act)
 
 
 def locked(name: str, stage: str) -> Row:
@@ -109,7 +112,7 @@ DISKS = (
     full("data", "heal", 4096),
     full(".prefect", "evaluate", 4096, harmless=True),
     full(".dvc", "localize", 0),
-    full("reports", "report", 4096),
+    full(".", "report", 1 << 21),
     locked("data", "score"),
     locked(".prefect", "collect"),
     locked(".dvc", "localize"),

@@ -1,8 +1,11 @@
 """What a killed run or a broken disk left in the repository, put right before the next run."""
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +20,17 @@ PAUSE = 1.0
 
 _STAMPS = Path(".prefect", "cache-objects.json")
 """Size and time of each object of DVC's cache when its content was last found right."""
+
+
+ROOM = 1 << 20
+"""Bytes that must be left on the disk of `.dvc`: what DVC says of a full one does not name the disk."""
+
+
+def check_room(root: Path) -> None:
+    """Raise OSError where the disk of `.dvc` is full."""
+    place = root / ".dvc"
+    if shutil.disk_usage(place).free < ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
 
 def mend(root: Path) -> Iterator[str]:

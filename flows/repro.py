@@ -8,7 +8,7 @@ from types import FrameType
 
 from flows import ROOT
 from flows.errors import readable_errors
-from flows.mending import drop_damaged_objects, mend
+from flows.mending import check_room, drop_damaged_objects, mend
 from flows.run_lock import RunRecord, only_run
 from flows.workspace import Workspace
 
@@ -20,7 +20,9 @@ def repro(arguments: list[str]) -> int:
 
     Raises:
         BlockingIOError: another one runs in the repository.
+        OSError: the disk is full.
     """
+    check_room(ROOT)
     with only_run(ROOT) as record:
         if record.name is not None:
             _clear(record.name)

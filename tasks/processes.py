@@ -21,8 +21,11 @@ def owner_label(pid: int) -> str:
 
 
 def alive(owner: str) -> bool:
-    """Tell whether the process "pid:start time:machine" still runs; of another machine's nothing is known."""
-    pid, started, machine = owner.split(":", 2)
+    """Tell whether the process "pid:start time:machine" still runs.
+
+    Of another machine's process, and of one that is named in another way, nothing is known: it may.
+    """
+    pid, started, machine = f"{owner}::".split(":")[:3]
     if machine != socket.gethostname():
         return True
     try:

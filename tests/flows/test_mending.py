@@ -1,10 +1,11 @@
 import hashlib
 import os
+from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 
-from flows.mending import drop_damaged_objects, mend
+from flows.mending import ROOM, check_room, drop_damaged_objects, mend
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +114,11 @@ def test_a_file_that_is_just_being_written_stays(tmp_path, monkeypatch):
     )
     assert list(mend(tmp_path)) == []
     assert (tmp_path / "dvc.lock").read_text() == content
+
+
+def test_a_full_disk_is_said_before_dvc_starts(tmp_path, monkeypatch):
+    (tmp_path / ".dvc").mkdir()
+    check_room(tmp_path)
+    monkeypatch.setattr("flows.mending.shutil.disk_usage", lambda _path: SimpleNamespace(free=ROOM - 1))
+    with pytest.raises(OSError, match="No space left on device"):
+        check_room(tmp_path)

@@ -111,6 +111,11 @@ def test_a_run_of_another_machine_is_not_ended(tmp_path, monkeypatch):
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize("owner", ["", "12", "12:1.0", "someone"])
+def test_nothing_is_known_of_a_run_whose_process_is_named_in_another_way(owner):
+    assert processes.alive(owner)
+
+
 def test_the_digest_of_the_lock_file_is_that_before_a_stage_and_after_the_pipeline(tmp_path):
     lock = tmp_path / "dvc.lock"
     with pipeline_run(tmp_path):
