@@ -36,7 +36,7 @@ test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to py
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 docs: $(INSTALLED) ## make the site of these pages, docs/_build/index.html (ARGS="-b linkcheck" asks for every link)
-	@$(VENV)/bin/sphinx-build -q -W -n --keep-going docs docs/_build $(ARGS)
+	@$(VENV)/bin/sphinx-build -q -E -a -W -n --keep-going docs docs/_build $(ARGS)
 	@echo "The site is $(CURDIR)/docs/_build/index.html"
 
 audit: $(INSTALLED) ## ask for security advisories on the pinned packages (ARGS=--required fails where nobody answers)
