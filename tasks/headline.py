@@ -189,5 +189,9 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
         f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']} model: "
         f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
         f"{number(texts[0] / texts[1])} times the one before. "
-        + (f"Surely better / worse than its controls: {controls}." if controls else "No control was trained beside it."),
+        + (
+            f"Surely better / worse than its controls: {controls}."
+            if controls
+            else "No control was trained beside it."
+        ),
     )
