@@ -79,7 +79,8 @@ def layers(found: Mapping[str, Any]) -> Figure:
             across, up = [layer for layer, _ in known], [entry["value"] for _, entry in known]
             (line,) = axes.plot(across, up, color=colour, marker=marker, ms=3.4, lw=1, label=name)
             tips = [
-                f"{name}, behind layer {layer}\n{figure_text(key, entry['value'])} {interval_text(key, entry)}"
+                f"{name}, behind layer {layer}\n"
+                f"{figure_text(key, entry['value'])} {interval_text(key, entry)}"
                 for layer, entry in known
             ]
             tell(line, tips, [name])

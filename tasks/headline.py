@@ -44,8 +44,8 @@ def glance(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the table of the first screen.
 
     Returns:
-        columns: their names; rows: of each what is kept, its name, its question set (empty for none), and cells
-        with a text and an interval.
+        columns: their names; rows: of each what is kept, its name, its question set (empty for none), and
+        cells with a text and an interval.
     """
     dense = found["evaluation"]["dense"]
     tables = {"pruned keeps": found["evaluation"]["retention"]}
@@ -186,7 +186,7 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
     )
     return Verdict(
         ("better" if better else "worse") if (better > 0) != (worse > 0) else "fact" if better else "same",
-        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']} model: "
+        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']}: "
         f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
         f"{number(texts[0] / texts[1])} times the one before. "
         + (

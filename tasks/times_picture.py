@@ -1,7 +1,7 @@
 """A picture of the measured times, which the report shows where this machine has it.
 
-Times are other ones in every run, so the picture is no output that DVC compares. Its name is the digest of the
-checkpoint's certificate: a page cannot show the times of another checkpoint.
+Times are other ones in every run, so the picture is no output that DVC compares. Its name is the digest of
+the checkpoint's certificate: a page cannot show the times of another checkpoint.
 """
 
 import io
