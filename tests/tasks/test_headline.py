@@ -65,8 +65,8 @@ def test_the_choice_is_counted_against_every_other_score(found: dict[str, Any]) 
     choice = headline(found)[2]
     assert choice.text == (
         "The choice of avss raises the loss from 3.000 to 3.500 nats a token. Of 2 other scores 1 choose "
-        "surely worse, 0 surely better, 1 no different (traversal). 75\u00a0% of resampled texts choose exactly so; "
-        "undecided: layers 1, 2."
+        "surely worse, 0 surely better, 1 no different (traversal). 75\u00a0% of resampled texts choose "
+        "exactly so; undecided: layers 1, 2."
     )
     assert choice.tone == "better"
     readings["traversal"]["cost"]["over_chosen"] = entry(-0.2)
