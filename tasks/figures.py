@@ -8,7 +8,15 @@ from typing import Any
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from tasks import answer_figures, eavss_figures, loss_figures, score_figures, set_figures, source_figures
+from tasks import (
+    answer_figures,
+    eavss_figures,
+    loss_figures,
+    score_figures,
+    set_figures,
+    source_figures,
+    stability_figure,
+)
 from tasks.drawing import STYLE
 from tasks.svg import inline, with_titles
 
@@ -19,7 +27,7 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "activations": source_figures.activations,
     "sparsity": source_figures.sparsity,
     "readings": score_figures.readings,
-    "stability": score_figures.stability,
+    "stability": stability_figure.stability,
     "retention": set_figures.retention,
     "pruning": set_figures.pruning,
     "healing": loss_figures.healing,
@@ -32,7 +40,7 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
 }
 
 _MEASURED: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
-    "traversal": lambda found: "traversal" in found["scores"]["readings"],
+    "traversal": lambda found: "traversal" in {*found["scores"]["readings"]} - {found["scores"]["chosen"]},
     "layers": lambda found: found["evaluation"]["layers"] is not None,
     "stability": lambda found: bool(found["scores"]["stability"]),
     "healing": lambda found: found["healing"]["enabled"],

@@ -44,8 +44,8 @@ def glance(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the table of the first screen.
 
     Returns:
-        columns: their names; rows: of each what is kept, its name, its question set (empty for none), and cells
-        with a text and an interval.
+        columns: their names; rows: of each what is kept, its name, its question set (empty for none), and
+        cells with a text and an interval.
     """
     dense = found["evaluation"]["dense"]
     tables = {"pruned keeps": found["evaluation"]["retention"]}
@@ -117,9 +117,12 @@ def _against_claim(parts: Mapping[str, Mapping[str, Any]]) -> str:
     below = [name for name, entry in known.items() if entry["high"] < CLAIM]
     rest = [name for name in parts if name not in above and name not in below]
     places = {"surely above": above, "surely below": below, "not certain": rest}
-    said = [f"{where} {'all' if len(names) == len(parts) else listed(names)}"
-            for where, names in places.items() if names]  # fmt: skip
-    return f"Of the 90\u00a0% that the paper claims, {'; '.join(said)}."
+    said = [
+        f"{'all' if len(names) == len(parts) else listed(names)} {where}"
+        for where, names in places.items()
+        if names
+    ]
+    return f"Against the 90\u00a0% that the paper claims: {'; '.join(said)}."
 
 
 def _choice(scores: Mapping[str, Any]) -> Verdict:
@@ -186,8 +189,12 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
     )
     return Verdict(
         ("better" if better else "worse") if (better > 0) != (worse > 0) else "fact" if better else "same",
-        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']} model: "
+        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']}: "
         f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
         f"{number(texts[0] / texts[1])} times the one before. "
-        + (f"Surely better / worse than its controls: {controls}." if controls else "No control was trained beside it."),
+        + (
+            f"Surely better / worse than its controls: {controls}."
+            if controls
+            else "No control was trained beside it."
+        ),
     )

@@ -52,7 +52,7 @@ SECTIONS = {
     "parameters": "Data, parameters",
     "limits": "Limits",
 }
-"""The sections of the page in order, each with its name in the contents; its template is section_NAME.html.j2."""
+"""The sections of the page in order, with their names in the contents; templates are section_NAME.html.j2."""
 
 
 @task(name="write-report")
@@ -235,7 +235,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 
 
 def _contents(found: Mapping[str, Any]) -> dict[str, str]:
-    """Return the sections of the page in order: of each its template's and id's name, and its entry in the list."""
+    """Return those of `SECTIONS` that this run has something for."""
     left_out = {"stability"} if not found["scores"]["stability"] else set()
     return {name: title for name, title in SECTIONS.items() if name not in left_out}
 

@@ -33,6 +33,9 @@ _PAGE_COLOURS = {"#20262e": "var(--ink)", "#ffffff": "var(--ground)"} | {
     colour: f"var(--fig-{name})" for colour, name in COLOURS.items()
 }
 
+_PLACES, _LONG = {"d", "x", "y"}, re.compile(r"-?\d+\.\d{3,}")
+"""Attributes that say where something is, in points, and numbers of which no eye sees all digits."""
+
 
 def tell(artist: Artist, tips: Sequence[str] = (), sets: Sequence[str] = ()) -> None:
     """Say what the marks of an artist show, in their order, and which question set each is of.
@@ -43,7 +46,7 @@ def tell(artist: Artist, tips: Sequence[str] = (), sets: Sequence[str] = ()) -> 
 
 
 def with_titles(drawn: str, name: str) -> str:
-    """Return an SVG of matplotlib with a title in each mark that `tell` spoke of, and a data-set where it has one.
+    """Return an SVG of matplotlib with a title in each mark that `tell` spoke of, and its set as data-set.
 
     Raises:
         ValueError: an artist has another number of marks than of texts.
@@ -60,6 +63,9 @@ def with_titles(drawn: str, name: str) -> str:
             mark.insert(0, title)
         for mark, set_name in zip(_marks(group, record["sets"], name), record["sets"], strict=True):
             mark.set("data-set", set_name)
+    for element in root.iter():
+        for place in _PLACES & element.keys():
+            element.set(place, _LONG.sub(lambda found: f"{float(found.group()):.2f}", element.get(place, "")))
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -76,10 +82,8 @@ def _marks(group: ElementTree.Element, told: Sequence[str], name: str) -> list[E
 
 
 def inline(svg: str, name: str) -> str:
-    """Return an SVG that stands inside a page: ids that no other figure has, colours and width for the page."""
+    """Return an SVG to stand inside a page: ids that no other figure has, colours and width for the page."""
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    body = re.sub(
-        r"#[0-9a-f]{6}\b", lambda found: _PAGE_COLOURS.get(found.group(), found.group()), body
-    )
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda found: _PAGE_COLOURS.get(found.group(), found.group()), body)
     width = re.search(r'\bwidth="([\d.]+pt)"', body)
     return body.replace("<svg ", f'<svg style="--width: {width.group(1)}" ', 1) if width else body

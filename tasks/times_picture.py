@@ -1,7 +1,7 @@
 """A picture of the measured times, which the report shows where this machine has it.
 
-Times are other ones in every run, so the picture is no output that DVC compares. Its name is the digest of the
-checkpoint's certificate: a page cannot show the times of another checkpoint.
+Times are other ones in every run, so the picture is no output that DVC compares. Its name is the digest of
+the checkpoint's certificate: a page cannot show the times of another checkpoint.
 """
 
 import io
@@ -39,7 +39,12 @@ def _drawn(record: Mapping[str, Any]) -> Figure:
     """Draw how many times as fast the pruned model is, with intervals, a row for each way of running it."""
     work, ratios = record["workload"], record["ratios"]["pruned"]
     speeds = {name: record["models"][name] for name in ("dense", "pruned")}
-    rows = {f"reading {work['prompt_tokens']:,} tokens": (ratios["prefill"], [s["prefill"] for s in speeds.values()])}
+    rows = {
+        f"reading {work['prompt_tokens']:,} tokens": (
+            ratios["prefill"],
+            [s["prefill"] for s in speeds.values()],
+        )
+    }
     rows |= {
         f"writing, {size} at a time": (entry, [s["decode"][size] for s in speeds.values()])
         for size, entry in ratios["decode"].items()
@@ -60,6 +65,8 @@ def _drawn(record: Mapping[str, Any]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     memory = " to ".join(f"{s['peak_bytes'] / 1e6:,.0f}" for s in speeds.values())
-    axes.set_title(f"{work['device']}, {work['threads']} threads, {work['dtype']}; memory {memory} MB at most")
+    axes.set_title(
+        f"{work['device']}, {work['threads']} threads, {work['dtype']}; memory {memory} MB at most"
+    )
     axes.set_xlabel("speed of the pruned model, times the dense one's")
     return figure

@@ -118,7 +118,8 @@ def run_records() -> Records:
         "statistics.json": {"nq": statistics, "text": statistics},
         "scores.json": {"readings": {"avss": reading(3.5, REMOVED), "avss_output": reading(9.25, [0]),
                                      "traversal": reading(3.625, [1])},
-                        "agreement": tau("avss", "avss_output", "traversal"), "chosen": "avss", "removed": REMOVED,
+                        "agreement": tau("avss", "avss_output", "traversal"), "chosen": "avss",
+                        "removed": REMOVED,
                         "stability": {"avss": {"frequency": [0.0, 0.25, 0.75, 0.0], "same": 0.75,
                                                "undecided": [1, 2],
                                                "sizes": [{"tokens": 8, "removed": [1]}],
@@ -186,7 +187,7 @@ def write_run(records: Records, root: Path, name: str = "reports") -> tuple[Reco
     """Write the records as files, and the report of them."""
     for file, record in records.items():
         write_json(root / file, record)
-    folders = "prepared dense pruned evaluation healed healing mitigated mitigation".split()
+    folders = ["prepared", "dense", "pruned", "evaluation", "healed", "healing", "mitigated", "mitigation"]
     paths = {folder: root / folder for folder in folders}
     files = ("statistics", "scores", "sizes", "localization")
     paths |= {"times": root / "speed.json", "pictures": root / "data" / "times"}

@@ -52,8 +52,6 @@ def render(
     return run
 
 
-
-
 def judged(records: Records) -> Records:
     """The records that verdicts are drawn from, by the names that the page gives them."""
     files = {"evaluation": "evaluation/figures.json", "mitigation": "mitigation/figures.json",
@@ -197,7 +195,10 @@ def test_what_was_not_measured_is_left_out_and_named(records: Records, render: A
     records["evaluation/figures.json"]["layers"] = None
     render("traversal", "layers", "stability", "training")
     page = Page(tmp_path / "reports" / "index.html")
-    assert [path.name for path in (tmp_path / "reports" / "figures").iterdir()] == ["training.png", "training.svg"]
+    assert [path.name for path in (tmp_path / "reports" / "figures").iterdir()] == [
+        "training.png",
+        "training.svg",
+    ]
     assert "Figure 2 is left out: traversal was not measured" in page.text
     assert "Figure 3 is left out: no layer was read out" in page.text
     assert "stability" not in page.ids
