@@ -134,9 +134,10 @@ def _said(error: BaseException) -> str:
     cause = error.__context__  # the error that became an exit code
     if not error.code or isinstance(cause, CheckFailedError):
         return ""
-    # Of a wrong option typer's errors name it in this text alone.
-    said = getattr(cause, "format_message", cause.__str__)()
-    return str(said) if cause and said else f"exit code {error.code}" if not cause else type(cause).__name__
+    if cause is None:
+        return f"exit code {error.code}"
+    # A wrong option stands in this text of typer's errors alone.
+    return str(getattr(cause, "format_message", cause.__str__)()) or type(cause).__name__
 
 
 def _is_expected(error: BaseException | None) -> bool:
