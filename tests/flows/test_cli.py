@@ -58,7 +58,7 @@ QUICK = {
     "mitigate.pairs": 4,
 }
 _ROWS = re.findall(
-    r"^\\| `avss (\\w+).*: `([^`]*)` \\|$", (ROOT / "docs/command_line.md").read_text("utf-8"), re.M
+    r"^\| `avss (\w+).*: `([^`]*)` \|$", (ROOT / "docs/command_line.md").read_text("utf-8"), re.MULTILINE
 )
 DOCUMENTED = {command: columns.split() for command, columns in _ROWS}
 """The columns in a pipe by command, as the documentation promises them."""
@@ -352,6 +352,7 @@ class TestScore:
     def test_a_terminal_gets_a_table(self, avss, model, text, monkeypatch):
         monkeypatch.setattr("sys.stdout.isatty", lambda: True)
         monkeypatch.setenv("COLUMNS", "100")
+        monkeypatch.setenv("TERM", "dumb")  # without bold
         found = avss("score", model, "--data", text, *SETTINGS)
         assert found.code == 0
         assert "\t" not in found.out
