@@ -64,11 +64,8 @@ def error_object() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        ends = isinstance(error, SystemExit)
-        # Behind an exit code stands the error that became one.
-        cause = error.__context__ if isinstance(error, SystemExit) else error
-        if not isinstance(cause, CheckFailedError) and not (isinstance(error, SystemExit) and not error.code):
-            said = str(cause) if ends and cause and str(cause) else f"{type(cause).__name__}: {cause}"
+        said = _said(error)
+        if said:
             print(json.dumps({"error": masked(said)}, ensure_ascii=False))
         raise
 
@@ -128,6 +125,19 @@ def quiet(verbose: bool = False) -> None:
 def _show_masked(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
     """Print the traceback of an error that nobody caught."""
     print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
+def _said(error: BaseException) -> str:
+    """Return why a command ends, nothing where it is done or has printed a result."""
+    if not isinstance(error, SystemExit):
+        return f"{type(error).__name__}: {error}"
+    cause = error.__context__  # the error that became an exit code
+    if not error.code or isinstance(cause, CheckFailedError):
+        return ""
+    if cause is None:
+        return f"exit code {error.code}"
+    # A wrong option stands in this text of typer's errors alone.
+    return str(getattr(cause, "format_message", cause.__str__)()) or type(cause).__name__
 
 
 def _is_expected(error: BaseException | None) -> bool:

@@ -7,8 +7,8 @@ import typer
 
 from flows import ROOT
 from flows.arguments import refuse_file
-from flows.errors import quiet
 from flows.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose
+from flows.session import at_work, loading
 
 app = typer.Typer()
 
@@ -29,16 +29,17 @@ def run(
 
     Example: avss run --set prune.ratio=0.4 --output runs/forty
     """
-    from flows.params import load_params
-
-    quiet(verbose)
     refuse_file(output, "--output")
-    checked = load_params(params, changes)
-    from flows.keeper import kept_server
-    from flows.pipeline import pipeline
+    with at_work(f"run into {output}", verbose):
+        with loading():
+            from flows.params import load_params
 
-    with kept_server():
-        pipeline(checked, output)
+            checked = load_params(params, changes)
+            from flows.keeper import kept_server
+            from flows.pipeline import pipeline
+
+        with kept_server():
+            pipeline(checked, output)
     print(f"The report is {output / 'reports' / 'index.html'}")
 
 
@@ -81,5 +82,6 @@ def report(
         return
     from flows.report import render
 
-    render(checked, workspace)
+    with at_work("drawing the report", verbose=False):
+        render(checked, workspace)
     print(place.reports / "index.html")

@@ -7,7 +7,7 @@ from avss_core.generation import answer_questions
 from avss_core.sampling import Sampling, draw_seed
 from tasks.asking import judge_of, prompts_of, shown, verdicts_on
 from tasks.loaded import model_at
-from tasks.progress import progress
+from tasks.progress import progress, working
 from tasks.rows import learning_rows
 from tasks.units import unit
 
@@ -73,7 +73,8 @@ def own_answers(
     ]
     judged_by = judge_of(demonstrations, judge_name)
     repeated = [row for row in rows for _ in range(1 + samples)]
-    verdicts = iter(verdicts_on(judged_by, repeated, [text for own in answers for text in own]))
+    with working(f"judging own answers on {name}"):
+        verdicts = iter(verdicts_on(judged_by, repeated, [text for own in answers for text in own]))
     return {
         "judge": judged_by.name,
         "shots": min(shots, len(examples)),

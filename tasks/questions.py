@@ -12,7 +12,7 @@ from avss_core.likelihood import gold_nll, preference_margin
 from avss_core.readout import answers_by_layer
 from tasks.asking import judge_of, prompts_of, shown, verdicts_on
 from tasks.loaded import model_at
-from tasks.progress import progress
+from tasks.progress import progress, working
 from tasks.rows import read_prepared
 from tasks.units import unit
 
@@ -60,9 +60,10 @@ def answer_set(
             progress=advance,
         )
     judged_by, texts = judge_of(questions, judge_name), [answer.text for answer in answers]
-    verdicts = {
-        name: verdicts_on(judge(name), rows, texts) for name in dict.fromkeys([*_SHOWN, judged_by.name])
-    }
+    with working(f"judging answers of {questions.parent.name}"):
+        verdicts = {
+            name: verdicts_on(judge(name), rows, texts) for name in dict.fromkeys([*_SHOWN, judged_by.name])
+        }
     return {
         "judge": judged_by.name,
         "shots": min(shots, len(examples)),

@@ -57,7 +57,7 @@ QUICK = {
     "mitigate.pairs": 4,
 }
 _ROWS = re.findall(
-    r"^\\| `avss (\\w+).*: `([^`]*)` \\|$", (ROOT / "docs/command_line.md").read_text("utf-8"), re.M
+    r"^\| `avss (\w+).*: `([^`]*)` \|$", (ROOT / "docs/command_line.md").read_text("utf-8"), re.MULTILINE
 )
 DOCUMENTED = {command: columns.split() for command, columns in _ROWS}
 """The columns in a pipe by command, as the documentation promises them."""
@@ -271,7 +271,8 @@ def test_a_process_of_its_own_prints_one_object_and_leaves_a_checkpoint(
     result = Result(found.returncode, found.stdout, found.stderr)
     assert len(result.json["removed"]) == 2
     assert all(check["passed"] for check in result.json["checks"])
-    assert result.err == ""
+    # On a busy machine a line says how far it is; Prefect says nothing, and nothing is drawn.
+    assert not re.search("INFO|WARNING|error|\x1b|\r", result.err)
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out/pruned").config.num_hidden_layers == 4
     assert {path.name for path in tmp_path.iterdir()} == {"a", "out", "text"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"pruned"}
@@ -350,6 +351,7 @@ class TestScore:
     def test_a_terminal_gets_a_table(self, avss, model, text, monkeypatch):
         monkeypatch.setattr("sys.stdout.isatty", lambda: True)
         monkeypatch.setenv("COLUMNS", "100")
+        monkeypatch.setenv("TERM", "dumb")  # without bold
         found = avss("score", model, "--data", text, *SETTINGS)
         assert found.code == 0
         assert "\t" not in found.out
@@ -868,14 +870,8 @@ def test_a_wrong_use_has_exit_code_two_and_nothing_on_stdout(avss, arguments):
 def test_wrong_use_is_one_object_too(avss):
     found = avss("evaluate", "m", "--limit", "0", "--json")
     assert found.code == 2
-    assert "0 is not in the range" in json.loads(found.out)["error"]
+    assert "'--limit'" in json.loads(found.out)["error"]
     assert found.out.count("\n") == 1
-
-
-def test_verbose_lets_prefect_tell_of_every_task(avss, model, text):
-    said = avss("score", model, "--data", text, "--json", "--verbose", *SETTINGS)
-    assert "Finished in state Completed()" in said.err
-    assert said.json["score"] == "avss"
 
 
 def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
@@ -917,10 +913,13 @@ class TestRun:
         ((params, output),) = calls
         assert (params.prune.ratio, params.data.sets, output) == (0.4, ["nq"], Path("runs/forty"))
 
-    def test_another_file_of_parameters(self, avss, calls, tmp_path):
+    def test_another_file_of_parameters(self, avss, calls, tmp_path, monkeypatch):
         text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("ratio: 0.25 ", "ratio: 0.1 ")
         (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-        assert avss("run", "--params", tmp_path / "mine.yaml", "--output", "out").code == 0
+        told = []
+        monkeypatch.setattr("flows.session.quiet", told.append)
+        assert avss("run", "--params", tmp_path / "mine.yaml", "--output", "out", "--verbose").code == 0
+        assert told == [True]
         assert calls[0][0].prune.ratio == 0.1
 
     def test_a_wrong_setting_stops_it_before_anything_is_written(self, refused, calls):
