@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test audit ui report clean
+.PHONY: help repro test docs audit ui report picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -35,6 +35,10 @@ test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to py
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest $(ARGS)
 
+docs: $(INSTALLED) ## make the site of these pages, docs/_build/index.html (ARGS="-b linkcheck" asks for every link)
+	@$(VENV)/bin/sphinx-build -q -E -a -W -n --keep-going docs docs/_build $(ARGS)
+	@echo "The site is $(CURDIR)/docs/_build/index.html"
+
 audit: $(INSTALLED) ## ask for security advisories on the pinned packages (ARGS=--required fails where nobody answers)
 	@$(VENV)/bin/python .ci/audit.py $(ARGS)
 
@@ -47,6 +51,9 @@ ui: $(INSTALLED) ## browse the history of experiments on http://127.0.0.1:PORT (
 report: $(INSTALLED) ## bring the report up to date and print where it is
 	@$(VENV)/bin/dvc repro report
 	@echo "The report is $(CURDIR)/reports/index.html"
+
+picture: $(INSTALLED) ## take the README's picture of reports/index.html (needs Chromium; ARGS= go to benchmarks/picture.py)
+	@$(VENV)/bin/python benchmarks/picture.py $(ARGS)
 
 clean: ## remove what a run wrote, never data/sample or .venv (only what git ignores goes; the DVC cache stays)
 	git clean -fdXq data reports .prefect mlflow.db* .mlflow.lock mlartifacts

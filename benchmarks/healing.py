@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from flows import SAMPLE
-from flows.commands import prune_by_score
 from flows.errors import quiet
 from flows.evaluation import evaluate_checkpoint
 from flows.heal import healing_settings
+from flows.layer_work import prune_by_score
 from flows.params import Params, load_params
 from flows.prepare import wanted
 from flows.workspace import Workspace

@@ -1,7 +1,6 @@
 """The order of things: one flow per stage, the whole pipeline, and the command line."""
 
 import os
-import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent
@@ -40,7 +39,7 @@ for _name, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray would hide the GPUs from units, since it counts CPUs alone here.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Bars of loading are for a person at a terminal; in a log they are noise.
-    **({} if sys.stderr.isatty() else {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}),
+    # Bars of loading would be drawn over those of `tasks.progress`.
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }.items():
     os.environ.setdefault(_name, _value)

@@ -5,8 +5,9 @@ import importlib
 import sys
 
 from flows import ROOT
-from flows.errors import readable_errors
+from flows.errors import quiet, readable_errors
 from flows.keeper import kept_server
+from tasks.progress import stage_shown
 
 STAGE_NAMES = (
     "prepare",
@@ -31,16 +32,24 @@ def main(arguments: list[str]) -> None:
     """
     if len(arguments) != 1 or arguments[0] not in STAGE_NAMES:
         raise ValueError(f"usage: python -m flows STAGE, with STAGE one of {', '.join(STAGE_NAMES)}")
+    quiet()
+    name = arguments[0]
+    with stage_shown(name, STAGE_NAMES.index(name) + 1, len(STAGE_NAMES)):
+        _run(name)
+
+
+def _run(name: str) -> None:
+    """Import a stage and run it."""
     # What is imported stays; looking through it for garbage would take a fifth of the time to start.
     gc.disable()
     from flows.params import load_params
 
     params = load_params(ROOT / "params.yaml")
     # Only the stage's own module: importing all of them would take longer.
-    module = importlib.import_module(f"flows.{arguments[0]}")
+    module = importlib.import_module(f"flows.{name}")
     gc.freeze()
     gc.enable()
-    getattr(module, arguments[0])(params, ROOT)
+    getattr(module, name)(params, ROOT)
 
 
 if __name__ == "__main__":

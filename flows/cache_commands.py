@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.tables import show
+from flows.errors import CheckFailedError
+from flows.options import AsJson
+from flows.tables import say_unless, show
 
 if TYPE_CHECKING:
     from tasks.result_cache import Entry
@@ -15,10 +17,6 @@ cache = typer.Typer(
     no_args_is_help=True,
     help="Look at the results of finished units that later runs use again, remove some, and check them all.",
 )
-
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
-]
 
 
 @cache.command("ls")
@@ -89,8 +87,7 @@ def remove_entries(
         remove(entry.path)
     rows = _rows(found)
     total = {"removed": len(rows), "bytes": sum(row["bytes"] for row in rows)}
-    if not as_json:
-        print(f"{total['removed']} results removed, {total['bytes'] / 1e6:.1f} MB", file=sys.stderr)
+    say_unless(as_json, f"{total['removed']} results removed, {total['bytes'] / 1e6:.1f} MB")
     show(total | {"entries": rows}, _shown(rows), title="Removed", as_json=as_json)
 
 
@@ -104,12 +101,11 @@ def verify_entries(as_json: AsJson = False) -> None:
     broken = _rows([entry for entry in entries if entry.problem])
     show({"entries": len(entries), "broken": broken}, _shown(broken), title="Broken results", as_json=as_json)
     if broken:
-        raise ValueError(
+        raise CheckFailedError(
             f"{len(broken)} of {len(entries)} results are broken; a run computes them again when it needs "
             "them, and `avss cache rm --broken` removes them"
         )
-    if not as_json:
-        print(f"{len(entries)} results, all as they were written", file=sys.stderr)
+    say_unless(as_json, f"{len(entries)} results, all as they were written")
 
 
 def _folder() -> Any:

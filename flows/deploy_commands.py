@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows import SOURCE
-from flows.tables import show
+from flows.options import AsJson
+from flows.tables import say_unless, show
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -37,7 +38,7 @@ _HOW = (
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel="Schedules")
 def deploy(
     names: Annotated[
         list[str] | None,
@@ -46,9 +47,7 @@ def deploy(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be registered; needs no server.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Register the scheduled runs of prefect.yaml at a Prefect server: pipeline and drift check.
 
@@ -66,14 +65,12 @@ def deploy(
             wanted = [row | _registered(client, row) for row in wanted]
     title = "Would be registered" if dry_run else "Registered"
     show({"deployments": wanted}, wanted, title=title, as_json=as_json)
-    if not dry_run and not as_json:
-        print(
-            f"`avss worker` runs them. To start one now: prefect deployment run {wanted[0]['deployment']}",
-            file=sys.stderr,
-        )
+    if not dry_run:
+        now = f"prefect deployment run {wanted[0]['deployment']}"
+        say_unless(as_json, f"`avss worker` runs them. To start one now: {now}")
 
 
-@app.command()
+@app.command(rich_help_panel="Schedules")
 def worker(
     once: Annotated[
         bool, typer.Option("--once", help="Run what is due, one run after another, and end.")

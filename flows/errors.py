@@ -1,5 +1,6 @@
 """Errors that a person can act on: one message, no traceback, exit code 1. AVSS_TRACEBACK=1 shows it all."""
 
+import json
 import logging
 import os
 import sys
@@ -24,8 +25,17 @@ QUIET = {
     **dict.fromkeys(_LOGGERS, logging.WARNING),
     # Warns of every event that is not sent yet when the command is done; it is sent all the same.
     "EventsWorker": logging.ERROR,
+    # Says how long a training takes and how far it is.
+    "prefect.training": logging.INFO,
 }
-"""Loggers of Prefect, and the least that they say in a command that ends in a table."""
+"""Loggers of Prefect, and the least that they say unless a command is told to be verbose."""
+
+VERBOSE = "AVSS_VERBOSE"
+"""Environment variable that lets Prefect tell of every task."""
+
+
+class CheckFailedError(ValueError):
+    """A check that failed, whose result has been printed."""
 
 
 class _SaidOnce(logging.Filter):
@@ -46,6 +56,18 @@ class _Masked(logging.Filter):
         if record.exc_info and record.exc_info[0]:
             record.exc_text = masked("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return True
+
+
+@contextmanager
+def error_object() -> Iterator[None]:
+    """Print as one JSON object what ends the context, unless a result stands on standard output already."""
+    try:
+        yield
+    except BaseException as error:
+        said = _said(error)
+        if said:
+            print(json.dumps({"error": masked(said)}, ensure_ascii=False))
+        raise
 
 
 @contextmanager
@@ -86,15 +108,36 @@ def _filtered(*filters: logging.Filter) -> Iterator[None]:
             logger.removeFilter(each)
 
 
-def quiet() -> None:
-    """Hold back Prefect's log for the rest of the process; warnings and errors still show."""
+def quiet(verbose: bool = False) -> None:
+    """Hold back Prefect's log for the rest of the process and in those that it starts, unless told otherwise.
+
+    Warnings and errors still show.
+    """
+    if verbose or os.environ.get(VERBOSE):
+        return
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
+        # Prefect sets levels when it is imported, and reads this first; so do the workers of Dask and Ray.
+        variable = f"PREFECT_LOGGING_LOGGERS_{name.replace('.', '_').upper()}_LEVEL"
+        os.environ.setdefault(variable, logging.getLevelName(level))
 
 
 def _show_masked(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
     """Print the traceback of an error that nobody caught."""
     print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+
+
+def _said(error: BaseException) -> str:
+    """Return why a command ends, nothing where it is done or has printed a result."""
+    if not isinstance(error, SystemExit):
+        return f"{type(error).__name__}: {error}"
+    cause = error.__context__  # the error that became an exit code
+    if not error.code or isinstance(cause, CheckFailedError):
+        return ""
+    if cause is None:
+        return f"exit code {error.code}"
+    # A wrong option stands in this text of typer's errors alone.
+    return str(getattr(cause, "format_message", cause.__str__)()) or type(cause).__name__
 
 
 def _is_expected(error: BaseException | None) -> bool:

@@ -44,7 +44,7 @@ def run(params: Params, jobs: Any, label: str, *, threads: bool = False) -> Any:
     """
     flat = list(_leaves(jobs))
     runner = task_runner(params, threads=threads) if len(flat) > 1 else None
-    with progress(label, len(flat)) as advance:
+    with progress(label, len(flat), "units") as advance:
         if runner is None:
             return _filled(jobs, iter([_told(advance, job()) for job in flat]))
 

@@ -19,6 +19,7 @@ from flows.prune import prune
 from flows.report import report
 from flows.score import score
 from flows.speed import speed
+from tasks.progress import stage_shown
 from tasks.tracking import pipeline_run
 
 STAGES: Mapping[str, Any] = {
@@ -32,5 +33,6 @@ STAGES: Mapping[str, Any] = {
 def pipeline(params: Params, root: Path = ROOT) -> None:
     """Run every stage in order in one workspace, as children of one MLflow run."""
     with pipeline_run(ROOT):
-        for stage in STAGES.values():
-            stage(params, root)
+        for number, (name, stage) in enumerate(STAGES.items(), 1):
+            with stage_shown(name, number, len(STAGES)):
+                stage(params, root)

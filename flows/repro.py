@@ -11,6 +11,7 @@ from flows.errors import readable_errors
 from flows.mending import check_room, drop_damaged_objects, mend
 from flows.run_lock import RunRecord, only_run
 from flows.workspace import Workspace
+from tasks.progress import working
 
 _DVC = [sys.executable, "-m", "dvc"]
 
@@ -28,7 +29,9 @@ def repro(arguments: list[str]) -> int:
             _clear(record.name)
         for line in mend(ROOT):
             print(line, flush=True)
-        if not arguments and up_to_date():
+        with working("asking DVC what has changed"):
+            current = not arguments and up_to_date()
+        if current:
             print("Nothing has changed: every stage is up to date. The report is reports/index.html.")
             return 0
         _run(arguments, record)

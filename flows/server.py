@@ -13,6 +13,7 @@ from pathlib import Path
 
 from flows import ROOT
 from tasks.databases import is_damaged
+from tasks.progress import working
 
 START_SECONDS = 120
 
@@ -37,7 +38,8 @@ def prefect_server() -> Iterator[str]:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
     address = f"http://127.0.0.1:{port}/api"
     try:
-        _wait(address, server, log)
+        with working("starting a Prefect server"):
+            _wait(address, server, log)
         os.environ["PREFECT_API_URL"] = address
         yield address
     finally:

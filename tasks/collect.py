@@ -52,7 +52,8 @@ def text_statistics(
     )
     if not any(batch.counted.any() for batch in batches):
         return {"tokens": 0, "layers": []}
-    with progress(f"statistics of {source.parent.name}, part {part + 1} of {parts}", len(batches)) as advance:
+    said = f"statistics of {source.parent.name}, part {part + 1} of {parts}"
+    with progress(said, len(batches), "batches") as advance:
         layers = collect_statistics(
             network,
             batches,
@@ -102,7 +103,7 @@ def dump_activations(
     """
     samples, counted = samples_of(prepared, sets, questions, supplied=supplied, own=own)
     network, tokenizer = model_at(model, dtype, device)
-    with progress("activations of answers", len(samples)) as advance:
+    with progress("activations of answers", len(samples), "answers") as advance:
         activations = observe_answers(
             network, tokenizer, samples, site=site, relative=relative, progress=advance
         )

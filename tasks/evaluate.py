@@ -38,7 +38,7 @@ def text_loss(
     context = window - stride
     ids = token_stream(tokenizer, read_documents(text), tokens + context + 1)
     text_of = str(tokenizer.decode(ids[context + 1 :]))
-    with progress("language modelling", max(0, len(ids) - 1 - context) // stride) as advance:
+    with progress("language modelling", max(0, len(ids) - 1 - context) // stride, "windows") as advance:
         found = language_modelling(network, ids, text_of, window=stride, context=context, progress=advance)
     return {
         "nll": found.nll_per_token,
@@ -59,7 +59,7 @@ def divergence(
     network, tokenizer = model_at(base, dtype, device)
     trained, _ = model_at(model, dtype, device)
     ids = token_stream(tokenizer, read_documents(text), tokens + 1)
-    with progress("divergence from the base", max(1, len(ids) - 1) // window) as advance:
+    with progress("divergence from the base", max(1, len(ids) - 1) // window, "windows") as advance:
         means = text_divergence(network, trained, ids, window=window, progress=advance)
     return {"tokens": len(ids) - 1, "window": window, "window_means": list(means)}
 
@@ -81,7 +81,7 @@ def sentiment(
     network, tokenizer = model_at(model, dtype, device)
     shown = balanced_demonstrations(read_prepared(train), shots)
     rows = read_prepared(test, first, last)
-    with progress("sentiment", 2 * len(rows)) as advance:
+    with progress("sentiment", 2 * len(rows), "prompts") as advance:
         positive = sentiment_probabilities(
             network, tokenizer, shown, [row["text"] for row in rows], batch_size=batch_size, progress=advance
         )

@@ -21,6 +21,7 @@ from avss_core.placement import refuse_spread
 from avss_core.prompts import Demonstration
 from avss_core.pruning import known_layers
 from tasks.loaded import model_at
+from tasks.progress import working
 from tasks.rows import Row, read_documents, read_prepared
 from tasks.training import Say, run_training
 
@@ -100,7 +101,8 @@ def heal_model(
         inputs=[student, teacher],
         say=say,
     )
-    with folder_written_whole(folder, replace=replace) as part:
+    said = f"writing {folder.name} and checking it"
+    with working(said), folder_written_whole(folder, replace=replace) as part:
         write_certified(
             found.model,
             tokenizer,

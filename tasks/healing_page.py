@@ -1,30 +1,9 @@
-"""What the report tells of healing: its curve, its numbers on the page, and those of the summary."""
+"""What the report tells of healing: its numbers on the page, and those of the summary."""
 
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from tasks.drawing import BLUE, ORANGE
 from tasks.wording import retentions
-
-
-def losses(found: Mapping[str, Any]) -> Figure:
-    """Draw the loss of each step and each validation against the tokens learnt from."""
-    training = found["healing"]["training"]
-    steps, history = training["steps"], training["history"]
-    tokens = list(accumulate(step["tokens"] for step in steps))
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(tokens, [step["loss"] for step in steps], color=BLUE, lw=1, label="train, each step")
-    places = [tokens[epoch["step"] - 1] for epoch in history]
-    held_out = [epoch["validation_loss"] for epoch in history]
-    axes.plot(places, held_out, color=ORANGE, marker="s", label="validation")
-    axes.set(xlabel="train tokens", ylabel="loss (nats per token)", xlim=(0, None))
-    axes.xaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
-    axes.legend()
-    return figure
 
 
 def shown_of(healing: Mapping[str, Any]) -> dict[str, Any]:

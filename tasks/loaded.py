@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.models import load_model, load_tokenizer
+from tasks.progress import working
 from tasks.units import content_digest
 
 
@@ -18,8 +19,9 @@ def model_at(folder: Path, dtype: str, device: str) -> tuple[PreTrainedModel, Pr
 def _load(
     folder: str, _digest: str, dtype: str, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    tokenizer = load_tokenizer(folder)
-    model = load_model(folder, dtype=dtype, device=device)
+    with working(f"loading {Path(folder).name}"):
+        tokenizer = load_tokenizer(folder)
+        model = load_model(folder, dtype=dtype, device=device)
     embedded = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     if len(tokenizer) > embedded:
         raise ValueError(

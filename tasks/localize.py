@@ -20,6 +20,7 @@ from avss_core.localization import (
 )
 from avss_core.ranking import rank_agreement
 from avss_core.samples import SampleActivations, load_samples
+from tasks.progress import working
 from tasks.rows import Row, read_prepared
 
 Readings = dict[str, dict[str, list[float]]]
@@ -48,10 +49,12 @@ def localize_layers(
         found = [measured(own) for own in _parts(rows, "set", part).values()] or [measured(part)]
         return _record({name: mean_over_sets([own[name] for own in found]) for name in READINGS})
 
-    found = over_sets(everything)
-    sources = _parts(rows, "source", everything)
-    by_source = {name: over_sets(part) for name, part in sources.items()} if len(sources) > 1 else {}
-    probe = _probe(samples, rows)
+    with working(f"intervals over {resamples:,} resamples of the questions"):
+        found = over_sets(everything)
+        sources = _parts(rows, "source", everything)
+        by_source = {name: over_sets(part) for name, part in sources.items()} if len(sources) > 1 else {}
+    with working(f"probes at {samples.pooled.shape[1]} layers"):
+        probe = _probe(samples, rows)
     chosen = found[reading]["values"]
     return {
         "reading": reading,

@@ -18,6 +18,7 @@ from avss_core.pairs import Pair
 from avss_core.placement import refuse_spread
 from avss_core.splits import refuse_test_questions
 from tasks.loaded import model_at
+from tasks.progress import working
 from tasks.rows import read_prepared
 from tasks.training import Say, run_training
 
@@ -81,7 +82,8 @@ def train_layers(
         options = dataclasses.replace(options, rank=equal_rank(network, layers, budget))
     objective = contrastive(network, tokenizer, train, validation, layers, options)
     found = run_training(name, network, objective, layers, options, resume=resume, inputs=[model], say=say)
-    with folder_written_whole(folder, replace=replace) as part:
+    said = f"writing {folder.name} and checking it"
+    with working(said), folder_written_whole(folder, replace=replace) as part:
         if provenance is None:
             save_checkpoint(found.model, tokenizer, part)
         else:

@@ -7,7 +7,7 @@ from avss_core.generation import answer_questions
 from avss_core.sampling import Sampling, draw_seed
 from tasks.asking import judge_of, prompts_of, shown, verdicts_on
 from tasks.loaded import model_at
-from tasks.progress import progress
+from tasks.progress import progress, working
 from tasks.rows import learning_rows
 from tasks.units import unit
 
@@ -57,7 +57,7 @@ def own_answers(
     seeds = [draw_seed(seed, row["question"], draw) for row in rows for draw in range(samples)]
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     name = demonstrations.parent.name
-    with progress(f"own answers on {name}", len(rows) * (1 + samples)) as advance:
+    with progress(f"own answers on {name}", len(rows) * (1 + samples), "answers") as advance:
         greedy = answer_questions(network, tokenizer, texts, progress=advance, **settings)
         drawn = answer_questions(
             network,
@@ -73,7 +73,8 @@ def own_answers(
     ]
     judged_by = judge_of(demonstrations, judge_name)
     repeated = [row for row in rows for _ in range(1 + samples)]
-    verdicts = iter(verdicts_on(judged_by, repeated, [text for own in answers for text in own]))
+    with working(f"judging own answers on {name}"):
+        verdicts = iter(verdicts_on(judged_by, repeated, [text for own in answers for text in own]))
     return {
         "judge": judged_by.name,
         "shots": min(shots, len(examples)),

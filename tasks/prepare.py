@@ -11,6 +11,7 @@ from avss_core.digests import digest_json, digest_path, folder_written_whole, wr
 from avss_core.models import load_model, load_tokenizer, save_checkpoint
 from avss_core.pruning import count_to_remove, parameter_bytes, parameter_count
 from avss_core.splits import check_disjoint, split_sets
+from tasks.progress import working
 from tasks.rows import write_rows
 from tasks.sources import Wanted, load, load_text
 
@@ -29,7 +30,8 @@ def prepare_data(
     folder: Path,
 ) -> dict[str, Any]:
     """Write validated, disjoint rows and the text into a folder, and return its manifest."""
-    raw = load(source, path, sets, sample_path, wanted)
+    with working("reading and checking rows"):
+        raw = load(source, path, sets, sample_path, wanted)
     splits = split_sets(raw.questions, validation, calibration, seed)
     check_disjoint(splits)
     for name, parts in splits.items():
@@ -73,11 +75,12 @@ def prepare_text(source: str, path: Path, sets: Sequence[str], wanted: Wanted, *
 @task(name="prepare-model")
 def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> dict[str, Any]:
     """Write any model as a plain safetensors checkpoint, and return what is known of it."""
-    model = load_model(name, revision, dtype=dtype)
+    with working(f"loading {name}"):
+        model = load_model(name, revision, dtype=dtype)
     layers = depth(model.config)
     count_to_remove(layers, 0.5)  # refuses a model too shallow to prune before any work is done
     tokenizer = load_tokenizer(name, revision)
-    with folder_written_whole(folder, replace=True) as part:
+    with working(f"writing {folder.name}"), folder_written_whole(folder, replace=True) as part:
         save_checkpoint(model, tokenizer, part)
         card = {
             "name": name,

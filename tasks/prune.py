@@ -21,6 +21,7 @@ from avss_core.numbering import check_own_layers, layer_map
 from avss_core.pruned_checkpoints import write_pruned
 from avss_core.pruning import parameter_count
 from tasks.cards import card_of
+from tasks.progress import working
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def prune_model(
     if pruning.numbers != list(range(len(pruning.numbers))):
         known["removed_dense"] = [pruning.numbers[layer] for layer in pruning.removed]
     stay = kept_layers(len(pruning.numbers), pruning.removed)
-    with folder_written_whole(folder, replace=replace) as part:
+    said = f"writing {folder.name} without {len(pruning.removed)} layers, and checking it"
+    with working(said), folder_written_whole(folder, replace=replace) as part:
         certificate = pruning.write(
             tokenizer=tokenizer,
             folder=part,

@@ -12,7 +12,7 @@ from avss_core.likelihood import gold_nll, preference_margin
 from avss_core.readout import answers_by_layer
 from tasks.asking import judge_of, prompts_of, shown, verdicts_on
 from tasks.loaded import model_at
-from tasks.progress import progress
+from tasks.progress import progress, working
 from tasks.rows import read_prepared
 from tasks.units import unit
 
@@ -49,7 +49,7 @@ def answer_set(
         [_scored(row[field], scored_answers) for row in rows] for field in ("answers", "wrong_answers")
     )
     space = "" if chat else " "
-    with progress(f"questions of {questions.parent.name}", len(rows)) as advance:
+    with progress(f"questions of {questions.parent.name}", len(rows), "questions") as advance:
         answers = answer_questions(
             network,
             tokenizer,
@@ -60,9 +60,10 @@ def answer_set(
             progress=advance,
         )
     judged_by, texts = judge_of(questions, judge_name), [answer.text for answer in answers]
-    verdicts = {
-        name: verdicts_on(judge(name), rows, texts) for name in dict.fromkeys([*_SHOWN, judged_by.name])
-    }
+    with working(f"judging answers of {questions.parent.name}"):
+        verdicts = {
+            name: verdicts_on(judge(name), rows, texts) for name in dict.fromkeys([*_SHOWN, judged_by.name])
+        }
     return {
         "judge": judged_by.name,
         "shots": min(shots, len(examples)),
@@ -110,7 +111,7 @@ def layer_answers(
     examples = shown(demonstrations)
     prompts = prompts_of(network, tokenizer, rows, examples, shots=shots, new=max_new_tokens, chat=chat)
     layers = range((depth(network.config) - 1) % step, depth(network.config), step)
-    with progress(f"layers on {questions.parent.name}", len(rows) * len(layers)) as advance:
+    with progress(f"layers on {questions.parent.name}", len(rows) * len(layers), "answers") as advance:
         by_layer = answers_by_layer(
             network,
             tokenizer,

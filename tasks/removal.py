@@ -58,7 +58,7 @@ def _inputs(
     network, tokenizer = model_at(Path(model), dtype, device)
     ids = token_stream(tokenizer, read_documents(Path(text)), tokens)
     said = f"inputs of all layers, {len(removed)} removed"
-    with progress(said, (len(ids) - context) // window) as advance:
+    with progress(said, (len(ids) - context) // window, "windows") as advance:
         return layer_inputs(
             network,
             ids,

@@ -1,41 +1,29 @@
 """Write the report: one self-contained page, its figures, and the summary that DVC and MLflow compare."""
 
+import importlib.metadata
 import math
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from prefect import task
 
 from avss_core.activations import SITES
 from avss_core.controls import CONTROLS
-from avss_core.digests import folder_written_whole, read_json, write_json, write_text
+from avss_core.digests import digest_path, folder_written_whole, read_json, write_json, write_text
 from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
 from tasks.control_wording import control_verdicts, trainings
 from tasks.figures import write_figures
+from tasks.headline import glance, headline
 from tasks.healing_page import shown_of, summary_of
-from tasks.result_tables import write_tables
-from tasks.wording import (
-    MORE_FIGURES,
-    NAMES,
-    answer_lines,
-    change_text,
-    direction,
-    figure_text,
-    interval_text,
-    listed,
-    number,
-    retentions,
-    setting_text,
-    share_kept,
-    significant,
-    trained_base,
-    verdicts,
-)
+from tasks.pages import environment
+from tasks.result_tables import result_tables, write_tables
+from tasks.times_picture import write_times
+from tasks.wording import MORE_FIGURES, NAMES, answer_lines, retentions, trained_base, verdicts
 
 _SUMMARY_FIGURES = (*NAMES, "exact_match")
 
@@ -47,6 +35,24 @@ SITE_FIGURES: Mapping[str, Callable[[SiteStatistics, float], float]] = {
     "share_below": lambda found, threshold: found.below_output[threshold] / found.values.count,
 }
 """What is shown of a site; the last is the share of values under a share of the RMS of the block output."""
+
+
+SECTIONS = {
+    "verdict": "Verdict",
+    "findings": "Findings in words",
+    "paper": "The paper\u2019s figures",
+    "readings": "Scores side by side",
+    "stability": "Stability",
+    "pruning": "Retention, healing",
+    "calibration": "Calibration",
+    "eavss": "EAVSS",
+    "mitigation": "Mitigation",
+    "size": "Size and speed",
+    "checks": "Certificates",
+    "parameters": "Data, parameters",
+    "limits": "Limits",
+}
+"""The sections of the page in order, with their names in the contents; templates are section_NAME.html.j2."""
 
 
 @task(name="write-report")
@@ -64,10 +70,14 @@ def write_report(
     localization: Path,
     mitigated: Path,
     mitigation: Path,
+    times: Path,
+    pictures: Path,
     parameters: dict[str, Any],
     folder: Path,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Return the summary and the files of the report, written whole or not at all.
+
+    The measured times are no part of it: where there are any, a picture of them is drawn into `pictures`.
 
     Raises:
         FileNotFoundError: a record of another stage is not there; names the file and the stage.
@@ -89,6 +99,8 @@ def write_report(
     if found["healing"]["enabled"]:
         found["healed"] = _record("heal", healed / "certificate.json")
         found["evaluation"]["healed"] = found["healing"]["healed"]
+    found["checkpoint"] = digest_path(pruned / "certificate.json")
+    write_times(times, found["checkpoint"], pictures)
     found |= {"parameters": parameters} | activation_figures(found["statistics"], parameters)
     summary = summarise(found)
     with folder_written_whole(folder, replace=True) as part:
@@ -206,33 +218,32 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     """Return the page; every text of the records is escaped, the figures alone are markup."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "significant": significant,
-        "listed": listed,
-        "setting_text": setting_text,
-    }
-    return environment.get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2")
+    return page.render(
         **found,
         **_derived(found),
         figures={name: Markup(svg) for name, svg in figures.items()},
+        contents=_contents(found),
+        tables=[name for name, rows in result_tables(found).items() if rows],
+        versions=_versions(),
+        headline=headline(found),
+        glance=glance(found),
         verdicts=[*verdicts(found), *control_verdicts(found["mitigation"])],
-        figure_names=NAMES,
         answer_lines=answer_lines,
-        figure_text=figure_text,
-        interval_text=interval_text,
-        change_text=change_text,
-        share_kept=share_kept,
-        direction=direction,
         judges={name: judge.reference for name, judge in JUDGES.items()},
     )
+
+
+def _contents(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return those of `SECTIONS` that this run has something for."""
+    left_out = {"stability"} if not found["scores"]["stability"] else set()
+    return {name: title for name, title in SECTIONS.items() if name not in left_out}
+
+
+def _versions() -> list[str]:
+    """Return the versions of Python and of the packages that compute, as they are installed here."""
+    packages = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "numpy")]
+    return [*packages, f"Python {platform.python_version()}"]
 
 
 def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,7 +254,11 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         "samples": [
             part for part, origin in sorted(found["manifest"]["origin"].items()) if origin == "sample"
         ],
-        "small": [name for name, figures in dense["sets"].items() if figures["small_n"]],
+        "origins": {
+            origin: [part for part, from_ in sorted(found["manifest"]["origin"].items()) if from_ == origin]
+            for origin in sorted(set(found["manifest"]["origin"].values()))
+        },
+        "few": [name for name, figures in dense["sets"].items() if figures["small_n"]],
         "compared": (2 + int(found["healing"]["enabled"]) + len(mitigation["against_controls"]))
         * len(NAMES)
         * len(dense["sets"]),

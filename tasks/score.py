@@ -17,7 +17,7 @@ from avss_core.stability import draws, score_interval, stability
 from avss_core.statistics import Statistics, merge_statistics, restore_parts
 from avss_core.views import without_layers
 from tasks.loaded import model_at
-from tasks.progress import progress
+from tasks.progress import progress, working
 from tasks.rows import read_documents
 from tasks.units import unit
 
@@ -114,7 +114,8 @@ def choice_stability(
     parts = {name: restore_parts(record) for name, record in statistics.items()}
     tokens = [part["tokens"] for part in statistics["text"]["parts"]] if statistics else []
     drawn = draws(len(tokens), resamples, seed) if tokens else []
-    resampled = [merge_statistics([parts["text"][index] for index in draw]) for draw in drawn]
+    with working(f"choices on {resamples:,} resamples of the text"):
+        resampled = [merge_statistics([parts["text"][index] for index in draw]) for draw in drawn]
     prefixes = [count for count in _doubling(len(tokens)) if count < len(tokens)]
     found: dict[str, Any] = {}
     for label, reading in readings.items():
@@ -193,7 +194,7 @@ def removal_cost(
             "lower collect.tokens or give more text"
         )
     pruned = without_layers(network, removed) if removed else network
-    with progress(f"cost of removing {len(removed)} layers", len(ids) // window) as advance:
+    with progress(f"cost of removing {len(removed)} layers", len(ids) // window, "windows") as advance:
         found = language_modelling(pruned, ids, str(tokenizer.decode(ids)), window=window, progress=advance)
     return {"nll": found.nll_per_token, "tokens": found.tokens, "window_means": list(found.window_means)}
 

@@ -18,7 +18,7 @@ SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 SOURCES = ("sample", "path", "hub")
 
 _LAYOUT = (
-    "The layout is SET/train.jsonl and SET/test.jsonl for each set; the folders sst2 (train.jsonl and "
+    "The layout is SET/train.jsonl and SET/test.jsonl for each set in data.sets; sst2 (train.jsonl and "
     "validation.jsonl, for sentiment) and wikitext2 (valid.txt and test.txt, for text) may be left out; "
     "data.sentiment and data.text name others."
 )

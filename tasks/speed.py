@@ -35,7 +35,7 @@ def time_models(
         name: partial(load_model, place, revision if index == 0 else None, dtype=dtype, device=device)
         for index, (name, place) in enumerate(models.items())
     }
-    with progress("speed", len(models) * (rounds + 1)) as advance:
+    with progress("speed", len(models) * (rounds + 1), "turns") as advance:
         found = measure_speed(loaders, workload, device=device, progress=advance)
     base, *others = found
     return {

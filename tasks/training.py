@@ -15,6 +15,7 @@ from avss_core.objectives import Epoch, Objective, Settings, Step, Training, his
 from avss_core.train_state import FILE, fingerprint, read_state
 from avss_core.training import Estimate, estimate, train
 from tasks.curves import Curves, curves
+from tasks.durations import duration_text
 from tasks.fingerprints import fingerprint as code_fingerprint
 from tasks.progress import progress
 from tasks.units import content_digest
@@ -73,7 +74,11 @@ def run_training(
         say(f"{name}: {estimate_text(estimate(model, objective, layers, settings))}")
     frozen = _frozen(objective) if settings.frozen_prefix and min(layers) else 0
     total = settings.epochs * len(objective.train)
-    with curves(name) as written, progress(name, total) as advance, progress("frozen layers", frozen) as run:
+    with (
+        curves(name) as written,
+        progress(f"{name}: training", total, "examples") as advance,
+        progress(f"{name}: frozen layers, once", frozen, "sequences") as run,
+    ):
         watch = _Watch(name, written, advance, say)
         result, training = train(
             model,
@@ -127,18 +132,6 @@ def estimate_text(found: Estimate) -> str:
         f"about {duration_text(found.seconds)}: {once}{found.steps} steps of "
         f"{duration_text(found.step_seconds)}, and validations"
     )
-
-
-def duration_text(seconds: float) -> str:
-    """Return a time in its two largest units, below ten seconds with one digit."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    large, small, names = (
-        (*divmod(whole, 60), ("min", "s")) if whole < 3600 else (*divmod(whole // 60, 60), ("h", "min"))
-    )
-    parts = [f"{value} {unit}" for value, unit in zip((large, small), names, strict=True) if value]
-    return " ".join(parts)
 
 
 def _digest(

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -55,6 +56,12 @@ QUICK = {
     "mitigate.layers": 2,
     "mitigate.pairs": 4,
 }
+_ROWS = re.findall(
+    r"^\| `avss (\w+).*: `([^`]*)` \|$", (ROOT / "docs/command_line.md").read_text("utf-8"), re.MULTILINE
+)
+DOCUMENTED = {command: columns.split() for command, columns in _ROWS}
+"""The columns in a pipe by command, as the documentation promises them."""
+
 SETTINGS = [part for key, value in QUICK.items() for part in ("--set", f"{key}={value}")]
 
 
@@ -83,6 +90,7 @@ def avss(monkeypatch, capsys, tmp_path):
     from avss_core import certificate
     from flows.cli import main
     from flows.errors import QUIET
+    from tasks import progress_lines
 
     # A fresh process costs seconds each time; test_certificate.py and a test below have real ones.
     monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
@@ -92,13 +100,21 @@ def avss(monkeypatch, capsys, tmp_path):
     working.mkdir()
     monkeypatch.chdir(working)
     levels = {name: logging.getLogger(name).level for name in QUIET}
+    # What is said of a long step depends on how busy the machine is.
+    monkeypatch.setattr(progress_lines, "QUIET", math.inf)
+    # Of this process alone.
+    for name in QUIET:
+        monkeypatch.delenv(f"PREFECT_LOGGING_LOGGERS_{name.replace('.', '_').upper()}_LEVEL", raising=False)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["avss", *map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             main()
-        return Result(stop.value.code or 0, *capsys.readouterr())
+        found = Result(stop.value.code or 0, *capsys.readouterr())
+        if "\t" in found.out and "--json" not in arguments:
+            assert found.out.splitlines()[0].split("\t") == DOCUMENTED[arguments[0]]
+        return found
 
     yield call
     for name, level in levels.items():
@@ -113,8 +129,9 @@ def refused(avss):
         before = sorted(Path.cwd().parent.rglob("*"))
         found = avss(*arguments)
         assert found.code == 1
-        assert found.out == ""
         assert found.err.startswith("error: ")
+        said = json.dumps({"error": found.err[len("error: ") : -1]}, ensure_ascii=False)
+        assert found.out == (f"{said}\n" if "--json" in arguments else "")
         assert "Traceback" not in found.err
         assert len(found.err.splitlines()) < 24
         assert sorted(Path.cwd().parent.rglob("*")) == before
@@ -223,12 +240,13 @@ assert not heavy, heavy
         assert name in whole
         assert f"Usage: avss {name}" in page
         assert f"Example: avss {name}" in page
+        assert "Prints " in page or name in ("report", "deploy", "worker")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_help_names_every_score():
     from avss_core.scores import SCORES
-    from flows.cli import ScoreName
+    from flows.options import ScoreName
 
     (option,) = ScoreName.__metadata__
     assert all(name in option.help for name in SCORES)
@@ -253,7 +271,8 @@ def test_a_process_of_its_own_prints_one_object_and_leaves_a_checkpoint(
     result = Result(found.returncode, found.stdout, found.stderr)
     assert len(result.json["removed"]) == 2
     assert all(check["passed"] for check in result.json["checks"])
-    assert result.err == ""
+    # On a busy machine a line says how far it is; Prefect says nothing, and nothing is drawn.
+    assert not re.search("INFO|WARNING|error|\x1b|\r", result.err)
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out/pruned").config.num_hidden_layers == 4
     assert {path.name for path in tmp_path.iterdir()} == {"a", "out", "text"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"pruned"}
@@ -332,12 +351,14 @@ class TestScore:
     def test_a_terminal_gets_a_table(self, avss, model, text, monkeypatch):
         monkeypatch.setattr("sys.stdout.isatty", lambda: True)
         monkeypatch.setenv("COLUMNS", "100")
+        monkeypatch.setenv("TERM", "dumb")  # without bold
         found = avss("score", model, "--data", text, *SETTINGS)
         assert found.code == 0
         assert "\t" not in found.out
         assert f"avss of {model}"[:40] in found.out
-        assert "normalised" in found.out
-        assert len([line for line in found.out.splitlines() if line.startswith("│")]) == 6
+        assert "share of" in found.out
+        assert len(re.findall("^ *[0-5] .*[.][0-9]", found.out, re.MULTILINE)) == 6
+        assert found.out.count("removed") == 1
 
     def test_a_relative_folder_is_one_of_the_working_folder(self, avss, model, text, monkeypatch):
         monkeypatch.chdir(text.parent)
@@ -523,6 +544,12 @@ class TestOthers:
     def test_questions_are_needed_where_text_alone_is_not_enough(self, refused, model, text):
         message = refused("evaluate", model, "--data", text, "--sets", "nq")
         assert "lacks nq/train.jsonl, nq/test.jsonl; it holds wikitext2" in message
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_a_set_with_a_slip_of_the_pen_is_named_before_any_work(self, refused, model, data, own):
+        there = ["--data", data] if own else []
+        message = refused("evaluate", model, *there, "--sets", "nq,sciqq", "--json")
+        assert "no question set 'sciqq'; did you mean sciq? It holds nq, sciq" in message
 
     def test_a_model_that_is_nowhere_is_named(self, refused, text, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -840,26 +867,33 @@ def test_a_wrong_use_has_exit_code_two_and_nothing_on_stdout(avss, arguments):
     assert (found.out == "") == bool(arguments)
 
 
+def test_wrong_use_is_one_object_too(avss):
+    found = avss("evaluate", "m", "--limit", "0", "--json")
+    assert found.code == 2
+    assert "'--limit'" in json.loads(found.out)["error"]
+    assert found.out.count("\n") == 1
+
+
 def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
-    from flows.cli import _params
+    from flows.arguments import params_of
 
     write_set(tmp_path, "nq")
     write_rows(tmp_path / "sst2/train.jsonl", [])
     write_rows(tmp_path / "sst2/test.jsonl", [])
-    given = _params("a/b", "main", tmp_path, None, ["seed=3"], {"prune.ratio": 0.5, "evaluate.limit": None})
+    given = params_of("a/b", "main", tmp_path, None, ["seed=3"], {"prune.ratio": 0.5, "evaluate.limit": None})
     assert (given.model.name, given.model.revision, given.seed) == ("a/b", "main", 3)
     assert (given.data.source, given.data.path, given.data.sets) == ("path", str(tmp_path), ["nq"])
     assert (given.prune.ratio, given.evaluate.limit) == (0.5, None)
-    last = _params("a/b", None, None, "nq,,nq, quiz", ["prune.ratio=0.1"], {"prune.ratio": 0.5})
+    last = params_of("a/b", None, None, "nq,,nq, quiz", ["prune.ratio=0.1"], {"prune.ratio": 0.5})
     assert (last.prune.ratio, last.data.source, last.data.sets) == (0.1, "sample", ["nq", "quiz"])
 
 
 @pytest.mark.parametrize("name", ["mödel", "模型", "model \U0001f600", 'a "b": [c] #d', "tab\there", "1e-5"])
 def test_any_folder_name_survives_the_way_through_yaml(tmp_path, name):
-    from flows.cli import _params
+    from flows.arguments import params_of
 
     (tmp_path / name).mkdir()
-    assert _params(str(tmp_path / name), None, tmp_path / name, None, None, {}).model.name == str(
+    assert params_of(str(tmp_path / name), None, tmp_path / name, None, None, {}).model.name == str(
         tmp_path / name
     )
 
@@ -879,10 +913,13 @@ class TestRun:
         ((params, output),) = calls
         assert (params.prune.ratio, params.data.sets, output) == (0.4, ["nq"], Path("runs/forty"))
 
-    def test_another_file_of_parameters(self, avss, calls, tmp_path):
+    def test_another_file_of_parameters(self, avss, calls, tmp_path, monkeypatch):
         text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("ratio: 0.25 ", "ratio: 0.1 ")
         (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-        assert avss("run", "--params", tmp_path / "mine.yaml", "--output", "out").code == 0
+        told = []
+        monkeypatch.setattr("flows.session.quiet", told.append)
+        assert avss("run", "--params", tmp_path / "mine.yaml", "--output", "out", "--verbose").code == 0
+        assert told == [True]
         assert calls[0][0].prune.ratio == 0.1
 
     def test_a_wrong_setting_stops_it_before_anything_is_written(self, refused, calls):

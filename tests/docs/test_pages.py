@@ -1,0 +1,102 @@
+"""What the pages name is there: files, headings, settings; the README shows rows of the page of results."""
+
+import re
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CODE = ("avss_core/", "tasks/", "flows/", "tests/", "benchmarks/", "docs/", ".ci/", "data/sample")
+METRICS = {"heal.validation_loss", "localize.probe_auroc", "score.avss"}
+"""Names in MLflow's history that look like settings."""
+
+
+def test_every_link_leads_to_a_file_and_a_heading_that_are_there(pages):
+    dead = []
+    for page in pages.values():
+        for link in page.links:
+            if re.match(r"[a-z]+:", link):
+                continue
+            file, _, anchor = link.partition("#")
+            target = (page.path.parent / file).resolve() if file else page.path
+            known = pages.get(target.relative_to(ROOT).as_posix())
+            if not target.is_file() or (anchor and (known is None or anchor not in known.anchors)):
+                dead.append(f"{page.name}: {link}")
+    assert dead == []
+
+
+def test_every_page_is_on_the_map_and_in_the_readme(pages):
+    names = {Path(name).name for name in pages if name.startswith("docs/")} - {"index.md"}
+    index, readme = pages["docs/index.md"], pages["README.md"]
+    maps = [fence.content for fence in index.fences if fence.info == "{toctree}"]
+    listed = {f"{line}.md" for content in maps for line in content.splitlines() if line.isidentifier()}
+    assert listed == names
+    assert {link.partition("#")[0] for link in readme.links} >= {f"docs/{name}" for name in names}
+
+
+def test_every_path_is_in_the_tree_or_is_what_a_run_leaves(pages):
+    from flows.workspace import Workspace
+
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    outputs = [
+        name
+        for stage in stages.values()
+        for out in stage["outs"]
+        for name in ([out] if isinstance(out, str) else out)
+    ]
+    outputs += [
+        getattr(Workspace(Path()), name).as_posix()
+        for name, kind in vars(Workspace).items()
+        if isinstance(kind, property)
+    ]
+    strange = []
+    for page in pages.values():
+        for code in page.codes:
+            if code.startswith(CODE) and " " not in code and "..." not in code:
+                if not list(ROOT.glob(re.sub("[A-Z]{3,}", "*", code).removesuffix("/"))):
+                    strange.append(f"{page.name}: {code}")
+            elif re.fullmatch(r"(data|reports)/[\w./*]+", code) and not any(
+                code.startswith(out) or out.startswith(code) for out in outputs
+            ):
+                strange.append(f"{page.name}: {code}")
+    assert strange == []
+
+
+def test_every_setting_is_in_the_schema_and_takes_the_value_that_is_named(pages):
+    from flows.params import Params, known_keys, load_params
+
+    wrong = {}
+    for page in pages.values():
+        for code in page.codes if page.name != "CHANGELOG.md" else ():  # which names what is gone
+            found = re.fullmatch(r"([a-z]+\.[a-z_0-9]+)(?:: (.+))?", code)
+            if not found or found[1].partition(".")[0] not in Params.model_fields or found[1] in METRICS:
+                continue
+            if Path(code).suffix in {".md", ".json", ".yaml", ".py"}:
+                continue
+            if found[1] not in known_keys():
+                wrong[f"{page.name}: {code}"] = "unknown"
+            elif found[2]:
+                try:
+                    load_params(ROOT / "params.yaml", ["data.source=path", f"{found[1]}={found[2]}"])
+                except ValueError as error:
+                    wrong[f"{page.name}: {code}"] = str(error)
+    assert wrong == {}
+
+
+def test_the_results_of_the_readme_are_rows_of_the_page_of_results(pages):
+    section = pages["README.md"].text.partition("## Results")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    assert len(rows) > 5
+    assert set(rows) <= set(pages["docs/results.md"].text.splitlines())
+
+
+def test_the_page_on_the_report_has_its_sections_in_order(pages):
+    from tasks.report import SECTIONS
+
+    templates = [ROOT / f"tasks/templates/section_{name}.html.j2" for name in SECTIONS]
+    titles = [
+        re.findall(r"<h2[^>]*>(?:\d+\. )?(.+?)(?:{{.*)?</h2>", path.read_text("utf-8")) for path in templates
+    ]
+    known = [title for (title,) in titles]
+    assert [heading for heading in pages["docs/reading_the_report.md"].headings if heading in known] == known
