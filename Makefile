@@ -5,6 +5,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON := $(or $(PYTHON),$(shell for p in python3.11 python3; do \
 	"$$p" -c '$(NEW_ENOUGH)' 2>/dev/null && command -v "$$p" && break; done))
 PORT ?= 5000
+JOBS ?= 2
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
@@ -28,12 +29,12 @@ repro: $(INSTALLED) ## run what has changed of the whole pipeline (ARGS= go to `
 	@$(VENV)/bin/python -m flows.repro $(ARGS)
 
 test: export HF_HUB_OFFLINE := 1
-test: $(INSTALLED) ## linters, import contracts, types and tests (ARGS= go to pytest, such as ARGS="-k moments")
+test: $(INSTALLED) ## linters, import contracts, types and tests (JOBS=2 processes; ARGS= go to pytest, such as ARGS="-k moments")
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 docs: $(INSTALLED) ## make the site of these pages, docs/_build/index.html (ARGS="-b linkcheck" asks for every link)
 	@$(VENV)/bin/sphinx-build -q -E -a -W -n --keep-going docs docs/_build $(ARGS)
