@@ -22,7 +22,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
         unit: what is counted, in the plural.
     """
     with _shown(label, total if total > 1 else None, unit) if total else nullcontext(_unseen) as advance:
-        yield advance
+        yield _Here(advance)
 
 
 @contextmanager
@@ -58,6 +58,24 @@ def _shown(
     from tasks.progress_lines import lines
 
     return lines(label, total, unit, at_once=kept)
+
+
+class _Here:
+    """Tells of units in the process that shows them: one that is sent to another process shows nothing.
+
+    Dask sends what the flow around its tasks refers to, and no lock or display can be sent.
+    """
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+
+    def __call__(self, done: int) -> None:
+        """Count finished units."""
+        self.advance(done)
+
+    def __reduce__(self) -> tuple[type["_Here"], tuple[Advance]]:
+        """Return how it is made anew elsewhere."""
+        return _Here, (_unseen,)
 
 
 def _unseen(_done: int) -> None:

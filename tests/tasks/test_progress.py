@@ -1,6 +1,7 @@
 """What is seen of a long step: lines in a pipe, bars in a pseudo terminal, nothing from helpers."""
 
 import os
+import pickle
 import pty
 import re
 import subprocess
@@ -114,6 +115,15 @@ def test_a_process_that_helps_shows_nothing(capsys, monkeypatch):
     with working("loading"), progress("loss", 2, "windows") as advance:
         advance(1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_counts_units_can_be_sent_to_a_process_that_shows_nothing(capsys, monkeypatch):
+    with progress("loss", 2, "windows") as advance:
+        monkeypatch.setattr(progress_lines, "QUIET", 0.0)
+        pickle.loads(pickle.dumps(advance))(1)
+        assert capsys.readouterr().err == ""
+        advance(1)
+    assert capsys.readouterr().err.startswith("loss: 1 of 2 windows")
 
 
 SCRIPT = """
