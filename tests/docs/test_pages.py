@@ -100,3 +100,10 @@ def test_the_page_on_the_report_has_its_sections_in_order(pages):
     ]
     known = [title for (title,) in titles]
     assert [heading for heading in pages["docs/reading_the_report.md"].headings if heading in known] == known
+
+
+def test_the_reference_has_every_module_of_a_name_that_the_package_offers(pages):
+    import avss_core
+
+    shown = set(re.findall(r"automodule:: (\S+)", pages["docs/api.md"].text))
+    assert {getattr(avss_core, name).__module__ for name in avss_core.__all__} <= shown
