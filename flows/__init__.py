@@ -23,8 +23,8 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Where a user turns results on for all tasks: no pickles.
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-    # The default of 20 s does not hold on a loaded machine with two cores.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # The default of 20 s does not hold on a loaded machine, nor do two minutes where it is very loaded.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_LEVEL": "INFO",
     "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",

@@ -15,7 +15,8 @@ from flows import ROOT
 from tasks.databases import is_damaged
 from tasks.progress import working
 
-START_SECONDS = 120
+START_SECONDS = 300
+"""Until a server that still runs and does not answer is given up; one that has ended is at once."""
 
 
 @contextmanager
