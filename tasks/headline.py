@@ -179,6 +179,7 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
         for figure in NAMES
     ]
     better, worse = found.count("better"), found.count("worse")
+    layers = listed(mitigation["training"]["dense_layers"])
     texts = [side["language_modelling"]["token_perplexity"] for side in (mitigation["mitigated"], base)]
     against = {
         control: [direction(figure, entries[figure]) for entries in sets.values() for figure in NAMES]
@@ -189,7 +190,7 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
     )
     return Verdict(
         ("better" if better else "worse") if (better > 0) != (worse > 0) else "fact" if better else "same",
-        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']}: "
+        f"Training layers {layers} of the {mitigation['base']} model: "
         f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
         f"{number(texts[0] / texts[1])} times the one before. "
         + (

@@ -64,7 +64,7 @@ def with_titles(drawn: str, name: str) -> str:
         for mark, set_name in zip(_marks(group, record["sets"], name), record["sets"], strict=True):
             mark.set("data-set", set_name)
     for element in root.iter():
-        for place in _PLACES & element.keys():
+        for place in sorted(_PLACES & {*element.keys()}):
             element.set(place, _LONG.sub(lambda found: f"{float(found.group()):.2f}", element.get(place, "")))
     return ElementTree.tostring(root, encoding="unicode")
 
