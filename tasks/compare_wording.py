@@ -1,0 +1,255 @@
+"""What a comparison of two runs says in plain words, each sentence following from the numbers."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tasks.wording import (
+    IN_PERCENT,
+    NAMES,
+    NONE,
+    Verdict,
+    change_text,
+    figure_text,
+    interval_text,
+    listed,
+    number,
+)
+
+Found = Mapping[str, Any]
+
+KINDS = {"model": "the model", "data": "the data", "versions": "versions", "parameters": "parameters"}
+"""What two runs can differ in, and how a sentence calls it."""
+
+TONES = {
+    "better": "▲ B is better",
+    "worse": "▼ B is worse",
+    "same": "· no certain difference",
+    "void": "! not comparable",
+}
+"""What a figure of both runs says, beside its numbers."""
+
+
+def verdicts(found: Found) -> list[Verdict]:
+    """Return what the comparison found; better and worse speak of run B."""
+    return [
+        _made_of(found["differs"]),
+        *_not_comparable(found),
+        _choice(found["choice"]),
+        *_costs(found["readings"], found["choice"]["score"]),
+        *(verdict for name, model in found["models"].items() for verdict in _model(name, model)),
+        _prone(found["eavss"]),
+        _trained(found["mitigation"]),
+    ]
+
+
+def reasons(found: Found) -> dict[str, list[str]]:
+    """Return why figures cannot be compared, each reason with what it is about; {} where all can be."""
+    gathered: dict[str, list[str]] = {}
+
+    def add(name: str, why: Iterable[str]) -> None:
+        for reason in why:
+            names = gathered.setdefault(reason, [])
+            if name not in names:
+                names.append(name)
+
+    add("costs of the scores", found["readings"]["reasons"])
+    for model in found["models"].values():
+        for name, entry in model["sets"].items():
+            add(name, entry["reasons"])
+        add("test text", model["text"]["reasons"])
+        add("sentiment", model["sentiment"]["reasons"])
+    return gathered
+
+
+def shared_notes(found: Found) -> list[str]:
+    """Return which sets are compared on a part of their questions: those that both runs asked."""
+    notes = []
+    for name, entry in next(iter(found["models"].values()))["sets"].items():
+        if entry["shared"] and set(entry["n"]) != {entry["shared"]}:
+            counts = f"{entry['n'][0]} questions in A and {entry['n'][1]} in B"
+            notes.append(f"{name}: {counts}; changes are of the {entry['shared']} that both runs asked")
+    return notes
+
+
+def both_text(name: str, entry: Found) -> tuple[str, str]:
+    """Return a figure of both runs, each with its interval."""
+    texts = [
+        f"{figure_text(name, side['value'])} {interval_text(name, side)}".strip() for side in _sides(entry)
+    ]
+    return texts[0], texts[1]
+
+
+def difference_text(name: str, entry: Found) -> str:
+    """Return B minus A with its interval where it is paired, a dash where there is none."""
+    if entry["tone"] == "void" or entry["change"]["value"] is None:
+        return NONE
+    return change_text(name, entry["change"]).strip()
+
+
+def value_text(value: Any) -> str:
+    """Return a value of a setting, of the data or of a version."""
+    if value is None:
+        return NONE
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _made_of(differs: Found) -> Verdict:
+    """Return in what the runs differ before any result."""
+    known = {kind: values for kind, values in differs.items() if values}
+    if not known:
+        return Verdict("same", "A and B have the same model, data, versions and parameters.")
+    lines = [
+        f"{KINDS[kind]}: {listed(name for name in values)}"
+        for kind, values in known.items()
+        if kind != "data"
+    ]
+    if "data" in known:
+        parts = [name for name in known["data"] if "/" in name]
+        lines.insert(0, f"the data: {listed(parts) if parts else 'its digest'}")
+    same = [words for kind, words in KINDS.items() if kind not in known]
+    tail = f"; {listed(same)}: the same" if same else ""
+    return Verdict("fact", f"A and B differ in {listed(KINDS[kind] for kind in known)}{tail}.", tuple(lines))
+
+
+def _not_comparable(found: Found) -> Iterator[Verdict]:
+    """Yield the warning of what cannot be compared, and of what is compared in part."""
+    why = reasons(found)
+    if why:
+        lines = [f"{reason}: {listed(names)}" for reason, names in why.items()]
+        yield Verdict(
+            "void", "Some figures of A and B stand side by side but cannot be compared:", tuple(lines)
+        )
+    notes = shared_notes(found)
+    if notes:
+        yield Verdict("void", "Not all test questions are the same ones:", tuple(notes))
+
+
+def _choice(choice: Found) -> Verdict:
+    """Return which layers the pruned models lost."""
+    scores, depths = choice["score"], choice["layers"]
+    how = f"by {scores[0]}" if scores[0] == scores[1] else f"A by {scores[0]}, B by {scores[1]}"
+    if depths[0] != depths[1]:
+        counts = [len(removed) for removed in choice["removed"]]
+        return Verdict(
+            "fact",
+            f"A removes {counts[0]} of {depths[0]} layers, B {counts[1]} of {depths[1]} ({how}); layers of "
+            "models of different depth are not the same ones.",
+        )
+    if not choice["only_first"] and not choice["only_second"]:
+        return Verdict("same", f"Both remove the same layers ({how}): {listed(choice['shared'])}.")
+    return Verdict(
+        "fact",
+        f"The removed layers ({how}) share {len(choice['shared'])}: {listed(choice['shared'])}. "
+        f"Only A removes {listed(choice['only_first'])}, only B {listed(choice['only_second'])}.",
+    )
+
+
+def _costs(readings: Found, scores: Sequence[str]) -> Iterator[Verdict]:
+    """Yield what the chosen score's removal costs, where both runs chose by the same one."""
+    found = readings["scores"].get(scores[0])
+    if scores[0] != scores[1] or found is None:
+        return
+    tau = (
+        ""
+        if found["tau"] is None
+        else f" Its ranks of the layers agree with Kendall's tau {number(found['tau'], 2)}."
+    )
+    if readings["reasons"]:
+        if tau:
+            yield Verdict("fact", f"The score {scores[0]} is of another text in A and B.{tau}")
+        return
+    yield Verdict(
+        found["cost"]["tone"],
+        f"Loss on held-out calibration text after removing what {scores[0]} chooses: {_loss(found['cost'])}.{tau}",
+    )
+
+
+def _model(name: str, model: Found) -> Iterator[Verdict]:
+    """Yield what changed in the figures of one model: questions, then text and sentiment."""
+    head = f"The {name} model"
+    text, feeling = model["text"]["nll"], model["sentiment"]["accuracy"]
+    if text["tone"] != "void":
+        yield Verdict(text["tone"], f"{head}, loss on test text: {_loss(text)}.")
+    yield from _figures(head, model["sets"])
+    if feeling["tone"] != "void":
+        sides = " and ".join(
+            f"{each} in {key}" for key, each in zip("AB", both_text("accuracy", feeling), strict=True)
+        )
+        how = "in pairs" if feeling["paired"] else "by two intervals"
+        yield Verdict(
+            feeling["tone"],
+            f"{head}, sentiment accuracy: {sides}; {difference_text('accuracy', feeling)}, {how}.",
+        )
+
+
+def _figures(head: str, sets: Found) -> Iterator[Verdict]:
+    """Yield what is surely better, what is surely worse, and how many figures are neither."""
+    tones: dict[str, list[tuple[str, str]]] = {"better": [], "worse": [], "same": []}
+    for figure in NAMES:
+        for name, entry in sets.items():
+            each = entry["figures"][figure]
+            if each["tone"] in tones:
+                values = " to ".join(figure_text(figure, side["value"]) for side in _sides(each))
+                text = f"{name} {values} ({difference_text(figure, each)}{'' if each['paired'] else ', intervals apart'})"
+                tones[each["tone"]].append((figure, text))
+    count = sum(map(len, tones.values()))
+    for tone in ("better", "worse"):
+        if tones[tone]:
+            lines = tuple(
+                f"{label}: {'; '.join(text for name, text in tones[tone] if name == figure)}"
+                for figure, label in NAMES.items()
+                if any(name == figure for name, _ in tones[tone])
+            )
+            yield Verdict(
+                tone,
+                f"{head}: B is {tone} beyond the interval in {len(tones[tone])} of {count} figures.",
+                lines,
+            )
+    if tones["same"]:
+        yield Verdict(
+            "same",
+            f"{head}: no certain difference in {len(tones['same'])} of {count} figures of question sets.",
+        )
+
+
+def _prone(eavss: Found) -> Verdict:
+    """Return whether the same layers look prone to hallucinate."""
+    readings, count = eavss["reading"], len(eavss["most_prone"][0])
+    tau = eavss["tau"].get(readings[0]) if readings[0] == readings[1] else None
+    tail = "" if tau is None else f"; Kendall's tau of all layers is {number(tau, 2)}"
+    how = readings[0] if readings[0] == readings[1] else f"A by {readings[0]}, B by {readings[1]}"
+    same = not eavss["only_first"] and not eavss["only_second"]
+    return Verdict(
+        "same" if same else "fact",
+        f"Of the {count} layers most prone to hallucinate ({how}) A and B share {len(eavss['shared'])}: "
+        f"{listed(eavss['shared'])}{tail}.",
+    )
+
+
+def _trained(mitigation: Found) -> Verdict:
+    """Return what was trained."""
+    layers, pairs, base = mitigation["layers"], mitigation["train_pairs"], mitigation["base"]
+    if layers[0] == layers[1] and pairs[0] == pairs[1] and base[0] == base[1]:
+        return Verdict(
+            "same", f"Both train layers {listed(layers[0])} of the {base[0]} model on {pairs[0]:,} pairs."
+        )
+    sides = [
+        f"{key} trains layers {listed(layers[i])} of the {base[i]} model on {pairs[i]:,} pairs of answers"
+        for i, key in enumerate("AB")
+    ]
+    return Verdict("fact", f"{'; '.join(sides)}.")
+
+
+def _loss(entry: Found) -> str:
+    """Return a loss of both runs with its change."""
+    sides = [
+        f"{number(side['value'])} nats a token in {key}"
+        for key, side in zip("AB", _sides(entry), strict=True)
+    ]
+    how = f"in pairs over {entry['paired']} windows" if entry["paired"] else "by two intervals"
+    return f"{' and '.join(sides)} ({difference_text('nll', entry)}, {how})"
+
+
+def _sides(entry: Found) -> tuple[Found, Found]:
+    """Return a figure of run A and of run B."""
+    return entry["a"], entry["b"]
