@@ -1,120 +1,105 @@
-"""Figures of answers: calibration, selective accuracy, what each layer would say, and what was kept."""
+"""Figures of answers: calibration, selective accuracy, and what each layer would say."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from tasks.drawing import BLUE, GREEN, GREY, INK, ORANGE, by_layer, intervals, styled
-from tasks.wording import LOWER_IS_BETTER, NAMES, retentions
-
-_VARIANTS = (("dense", BLUE, "o"), ("pruned", ORANGE, "s"))
+from tasks.drawing import GREY, WIDTH, by_layer, legend_below, removed_key, shade_removed, styled
+from tasks.set_figures import VARIANTS, variants
+from tasks.svg import tell
+from tasks.wording import LOWER_IS_BETTER, NAMES, figure_text, interval_text
 
 
 def reliability(found: Mapping[str, Any]) -> Figure:
     """Draw accuracy against confidence, a panel a set; the area of a point is its share of the answers."""
     figure, panels = _set_row(found, "confidence of the bin (mean)", "accuracy of the bin")
+    models = variants(found)
     for axes, name in panels:
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
-        for variant, colour, marker in _VARIANTS:
-            record = found["evaluation"][variant]["sets"][name]
+        for variant, sets in models.items():
+            colour, marker = VARIANTS[variant]
+            record = sets[name]
             bins = [each for each in record["reliability"] if each["count"]]
-            axes.plot(
-                [each["confidence"] for each in bins],
-                [each["accuracy"] for each in bins],
-                color=colour,
-                lw=0.8,
-                alpha=0.6,
-            )
-            axes.scatter(
-                [each["confidence"] for each in bins],
-                [each["accuracy"] for each in bins],
-                s=[8 + 120 * each["count"] / record["n"] for each in bins],
-                color=colour,
-                marker=marker,
-                alpha=0.8,
-                label=variant,
-            )
-    return _with_legend(figure)
+            across, up = ([each[key] for each in bins] for key in ("confidence", "accuracy"))
+            (line,) = axes.plot(across, up, color=colour, lw=0.8, alpha=0.5)
+            sizes = [8 + 110 * each["count"] / record["n"] for each in bins]
+            points = axes.scatter(across, up, s=sizes, color=colour, marker=marker, alpha=0.75, lw=0)
+            tell(line, sets=[name])
+            tips = [
+                f"{name}, {variant}: {each['count']} answers\nconfidence {each['confidence']:.3f}, "
+                f"accuracy {each['accuracy']:.3f}"
+                for each in bins
+            ]
+            tell(points, tips, [name] * len(tips))
+    return _with_legend(figure, models)
 
 
 def coverage(found: Mapping[str, Any]) -> Figure:
     """Draw the accuracy of the most confident share of the answers, a panel a set."""
     figure, panels = _set_row(found, "share of the answers, most confident first", "accuracy")
+    models = variants(found)
     for axes, name in panels:
         axes.axhline(0.5, color=GREY, lw=0.8, ls="--")
         axes.axvline(0.5, color=GREY, lw=0.8, ls="--")
-        for variant, colour, _ in _VARIANTS:
-            curve = found["evaluation"][variant]["sets"][name]["curve"]
-            axes.plot(
-                [point["coverage"] for point in curve],
-                [point["accuracy"] for point in curve],
-                color=colour,
-                lw=1.4,
-                label=variant,
-            )
-    return _with_legend(figure)
+        for variant, sets in models.items():
+            colour, marker = VARIANTS[variant]
+            curve = sets[name]["curve"]
+            across, up = ([point[key] for point in curve] for key in ("coverage", "accuracy"))
+            (line,) = axes.plot(across, up, color=colour, marker=marker, markevery=max(1, len(curve) // 8), ms=3, lw=1.2)
+            half = {key: figure_text(key, sets[name][key]["value"]) for key in ("accuracy_at_50", "coverage_at_50")}
+            tell(line, [f"{name}, {variant}\n" + ", ".join(f"{NAMES[key]} {text}" for key, text in half.items())], [name])
+    return _with_legend(figure, models)
 
 
 def layers(found: Mapping[str, Any]) -> Figure:
     """Draw the figures of the answers read out at each layer, one line a set; removed layers are shaded."""
     record = found["evaluation"]["layers"]
     depths = record["layers"]
-    figure = Figure(figsize=(10, 5.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.9), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True).flat
     shown = [key for key in NAMES if key in next(iter(record["sets"].values()))]
     for axes, key in zip(panels, shown, strict=True):
-        for layer in found["pruned"]["provenance"]["removed"]:
-            axes.axvspan(layer - 0.5, layer + 0.5, color=ORANGE, alpha=0.15, lw=0)
+        shade_removed(axes, found["pruned"]["provenance"]["removed"])
         for (name, values), colour, marker in styled(record["sets"]):
-            line = [entry["value"] for entry in values[key]]
-            axes.plot(depths, line, color=colour, marker=marker, ms=3, lw=1, label=name)
+            known = [(layer, e) for layer, e in zip(depths, values[key], strict=True) if e["value"] is not None]
+            across, up = [layer for layer, _ in known], [entry["value"] for _, entry in known]
+            (line,) = axes.plot(across, up, color=colour, marker=marker, ms=3.4, lw=1, label=name)
+            tips = [
+                f"{name}, behind layer {layer}\n{figure_text(key, entry['value'])} {interval_text(key, entry)}"
+                for layer, entry in known
+            ]
+            tell(line, tips, [name])
         better = "lower" if key in LOWER_IS_BETTER else "higher"
         axes.set(title=NAMES[key], ylabel=f"{better} is better", ylim=(-0.03, 1.03))
         by_layer(axes)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=max(1, len(labels)))
-    return figure
-
-
-def retention(found: Mapping[str, Any]) -> Figure:
-    """Draw what the pruned model, and the healed one where there is one, keep of each figure."""
-    tables = {"pruned": (found["evaluation"]["retention"], ORANGE, "s")}
-    if found["healing"]["enabled"]:
-        tables["healed"] = (found["healing"]["retention"]["after"], GREEN, "^")
-    rows = [name for name, _ in retentions(found["evaluation"]["retention"])]
-    figure = Figure(figsize=(8, 0.9 + 0.32 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    axes.axvline(1, color=INK, lw=0.8)
-    axes.axvline(0.9, color=GREY, lw=0.8, ls="--")
-    for place, (label, (table, colour, marker)) in enumerate(tables.items()):
-        entries = [entry for _, entry in retentions(table)]
-        offset = 0.28 * (place - (len(tables) - 1) / 2)
-        intervals(axes, entries, offset, colour, [colour] * len(rows), marker, label)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-    axes.set_xlabel("share kept of the dense model's figure (dashed: 0.9)")
-    if len(tables) > 1:
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        axes.tick_params(labelbottom=True)
+    for axes in figure.axes[:2]:
+        axes.set_xlabel("")
+    legend_below(figure, [*figure.axes[0].get_legend_handles_labels()[0], *removed_key()])
     return figure
 
 
 def _set_row(found: Mapping[str, Any], across: str, up: str) -> tuple[Figure, Sequence[tuple[Axes, str]]]:
     """Return a figure with a square panel for each question set."""
     names = list(found["evaluation"]["dense"]["sets"])
-    figure = Figure(figsize=(max(4.0, 2.1 * len(names)), 2.9), layout="constrained")
+    figure = Figure(figsize=(max(3.6, min(WIDTH, 0.5 + 2.4 * len(names))), 2.9), layout="constrained")
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         axes.set(title=name, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-    figure.supxlabel(across, fontsize=9)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    figure.supxlabel(across, fontsize=8.5)
     panels[0].set_ylabel(up)
     return figure, list(zip(panels, names, strict=True))
 
 
-def _with_legend(figure: Figure) -> Figure:
-    """Put the legend of the first panel above all of them."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2)
+def _with_legend(figure: Figure, models: Mapping[str, Any]) -> Figure:
+    """Put one legend under all panels."""
+    styles = {name: VARIANTS[name] for name in models}
+    legend_below(
+        figure,
+        [Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1, label=name) for name, (colour, marker) in styles.items()],
+    )
     return figure

@@ -29,13 +29,13 @@ def trainings(mitigation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
     return {
         name: {**found, "what": _what(name), "answered": _answered(found["figures"])}
-        for name, found in {"mitigated": own, **_in_order(mitigation["controls"])}.items()
+        for name, found in {"mitigated": own, **in_order(mitigation["controls"])}.items()
     }
 
 
 def control_verdicts(mitigation: Mapping[str, Any]) -> Iterator[Verdict]:
     """Yield one verdict a control: on which sets the mitigation did better, worse, or no different."""
-    for control, sets in _in_order(mitigation["against_controls"]).items():
+    for control, sets in in_order(mitigation["against_controls"]).items():
         tones = {name: _tone(entries) for name, entries in sets.items()}
         parts = [
             f"{words} on {', '.join(names)}"
@@ -59,7 +59,7 @@ _WORDS = {
 }
 
 
-def _in_order(controls: Mapping[str, Any]) -> dict[str, Any]:
+def in_order(controls: Mapping[str, Any]) -> dict[str, Any]:
     """Return records by control in the order of `CONTROLS`; a file holds them in that of the alphabet."""
     places = list(CONTROLS)
     return dict(sorted(controls.items(), key=lambda item: (places.index(_kind(item[0])), item[0])))

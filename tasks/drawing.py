@@ -6,23 +6,28 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from tasks.wording import NAMES
+from tasks.svg import tell
+from tasks.wording import NAMES, figure_text, interval_text, significant
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito, colour-blind safe
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, "#E69F00", "#56B4E9", "#000000")
+SERIES = (BLUE, "#E69F00", GREEN, PURPLE, "#56B4E9", "#000000", ORANGE)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY, INK = "#8A9099", "#20262E"
+GREY, INK, EMPTY = "#8A9099", "#20262E", "#DDE1E6"
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "avss",  # else every run draws other element ids
     "svg.fonttype": "none",
     "text.parse_math": False,  # a set may be named with a dollar sign
     "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
@@ -30,20 +35,34 @@ STYLE: dict[str, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#E6E8EB",
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
     "text.color": INK,
     "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.h_pad": 0.05,
 }
 
+WIDTH = 10.0
+"""Inches of a figure that is as wide as the page's text."""
 
-def layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int]) -> None:
-    """Draw one bar a layer, those removed in another colour and hatched."""
+
+def layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int], said: str = "") -> None:
+    """Draw one bar a layer, those removed in another colour and hatched; `said` names the value."""
     bars = axes.bar(
         range(len(values)), values, color=[ORANGE if i in removed else BLUE for i in range(len(values))]
     )
-    for layer in removed:
-        bars[layer].set(hatch="////", edgecolor="white", linewidth=0)
+    for layer, (bar, value) in enumerate(zip(bars, values, strict=True)):
+        state = ", removed" if layer in removed else ""
+        tell(bar, [f"layer {layer}{state}\n{said} {significant(value)}"])
+        if layer in removed:
+            bar.set(hatch="////", edgecolor="white", linewidth=0)
     axes.grid(visible=False, axis="x")
     by_layer(axes)
 
@@ -54,11 +73,41 @@ def by_layer(axes: Axes) -> None:
     axes.set_xlabel("layer")
 
 
-def removed_legend(axes: Axes) -> None:
-    """Say what the colours of the layers mean."""
-    axes.bar([0], [0], color=BLUE, label="kept")
-    axes.bar([0], [0], color=ORANGE, hatch="////", edgecolor="white", linewidth=0, label="removed")
-    axes.legend(fontsize=8, loc="upper center", ncols=2)
+def shade_removed(axes: Axes, removed: Sequence[int]) -> None:
+    """Shade the layers that were removed, with a triangle under each so that it needs no colour."""
+    for layer in removed:
+        axes.axvspan(layer - 0.5, layer + 0.5, color=ORANGE, alpha=0.13, lw=0, zorder=0)
+    axes.plot(
+        removed,
+        [0] * len(removed),
+        transform=axes.get_xaxis_transform(),
+        ls="",
+        marker="^",
+        ms=3.5,
+        color=ORANGE,
+        clip_on=False,
+        zorder=5,
+    )
+
+
+def removed_key() -> list[Any]:
+    """Return what the legend of a figure with shaded layers says of them."""
+    return [
+        Line2D([], [], ls="", marker="^", ms=4, color=ORANGE, label="layer removed (shaded)"),
+    ]
+
+
+def bars_key() -> list[Any]:
+    """Return what the legend of bars by layer says of their colours."""
+    return [
+        Patch(facecolor=BLUE, label="kept"),
+        Patch(facecolor=ORANGE, hatch="////", edgecolor="white", linewidth=0, label="removed"),
+    ]
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 8) -> None:
+    """Put one legend under all panels."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(columns, len(handles))))
 
 
 def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
@@ -76,39 +125,70 @@ def styled(lines: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str
 
 
 @contextmanager
-def set_panels(sets: Sequence[str]) -> Iterator[tuple[Figure, Any]]:
-    """Yield a figure with a panel for each figure of a question set, the sets down the side."""
-    figure = Figure(figsize=(10, 1.4 + 0.42 * len(sets)), layout="constrained")
+def set_panels(sets: Sequence[str], rows: int = 1) -> Iterator[tuple[Figure, Any]]:
+    """Yield a figure with a panel for each figure of a question set, the sets down the side.
+
+    `rows` is how many points of a set stand below one another.
+    """
+    height = 1.15 + len(sets) * (0.2 + 0.14 * rows)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     panels = figure.subplots(1, len(NAMES), sharey=True)
     yield figure, panels
     panels[0].set_yticks(range(len(sets)), sets)
     panels[0].set_ylim(len(sets) - 0.5, -0.5)
+    for axes in panels:
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+
+
+def spread(count: int) -> list[float]:
+    """Return where points of a row stand beside its middle, the first one on top."""
+    return [0.2 * (place - (count - 1) / 2) for place in range(count)]
 
 
 def intervals(
     axes: Axes,
-    entries: Sequence[Any],
-    offset: float,
+    entries: Mapping[str, Any],
+    figure: str,
+    *,
+    offset: float = 0.0,
     colour: str,
-    fills: Sequence[str],
+    filled: Sequence[bool] | None = None,
     marker: str,
     label: str,
+    sets: Sequence[str] = (),
 ) -> None:
-    """Draw one point with its interval a row; a value that does not exist is left out."""
-    known = [
-        (row + offset, entry, fill)
-        for row, (entry, fill) in enumerate(zip(entries, fills, strict=True))
-        if entry["value"] is not None
-    ]
-    rows = [row for row, _, _ in known]
-    axes.hlines(rows, [e["low"] for _, e, _ in known], [e["high"] for _, e, _ in known], color=colour, lw=1.6)
-    axes.scatter(
-        [e["value"] for _, e, _ in known],
-        rows,
-        c=[f for _, _, f in known],
+    """Draw one point with its interval a row; a value that does not exist is left out.
+
+    Args:
+        axes: where.
+        entries: row's name -> value, low and high.
+        figure: what the values are, for the unit in which a mark says them.
+        offset: how far below the middle of its row a point stands.
+        colour: of points and lines.
+        filled: whether each point is solid; all where None.
+        marker: its form.
+        label: the series, in the legend and in what a mark says.
+        sets: the question set of each row, where it has one.
+    """
+    solid = filled or [True] * len(entries)
+    rows = enumerate(zip(entries.items(), solid, strict=True))
+    known = [(row, name, entry, fill) for row, ((name, entry), fill) in rows if entry["value"] is not None]
+    places = [row + offset for row, *_ in known]
+    lines = axes.hlines(
+        places, [e["low"] for _, _, e, _ in known], [e["high"] for _, _, e, _ in known], color=colour, lw=1.4
+    )
+    points = axes.scatter(
+        [e["value"] for _, _, e, _ in known],
+        places,
+        c=[colour if fill else "white" for *_, fill in known],
         edgecolors=colour,
         marker=marker,
-        s=26,
+        s=22,
         zorder=3,
         label=label,
     )
+    of = [sets[row] for row, *_ in known] if sets else []
+    tips = [f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}" for _, name, e, _ in known]
+    tell(lines, sets=of)
+    tell(points, tips, of)

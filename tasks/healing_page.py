@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from tasks.drawing import BLUE, ORANGE
+from tasks.svg import tell
 from tasks.wording import retentions
 
 
@@ -15,12 +16,15 @@ def losses(found: Mapping[str, Any]) -> Figure:
     training = found["healing"]["training"]
     steps, history = training["steps"], training["history"]
     tokens = list(accumulate(step["tokens"] for step in steps))
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(7, 2.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(tokens, [step["loss"] for step in steps], color=BLUE, lw=1, label="train, each step")
+    losses = [step["loss"] for step in steps]
+    (line,) = axes.plot(tokens, losses, color=BLUE, lw=0.9, marker=".", ms=2.5, label="train, each step")
+    tell(line, [f"train, {at:,} tokens\n{loss:.3f} nats" for at, loss in zip(tokens, losses, strict=True)])
     places = [tokens[epoch["step"] - 1] for epoch in history]
     held_out = [epoch["validation_loss"] for epoch in history]
-    axes.plot(places, held_out, color=ORANGE, marker="s", label="validation")
+    (line,) = axes.plot(places, held_out, color=ORANGE, marker="s", ms=5, label="validation")
+    tell(line, [f"validation, {at:,} tokens\n{loss:.3f} nats" for at, loss in zip(places, held_out, strict=True)])
     axes.set(xlabel="train tokens", ylabel="loss (nats per token)", xlim=(0, None))
     axes.xaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
     axes.legend()

@@ -1,11 +1,12 @@
 """Write the report: one self-contained page, its figures, and the summary that DVC and MLflow compare."""
 
+import importlib.metadata
 import math
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from prefect import task
 
@@ -18,25 +19,11 @@ from tasks.cards import card_of, evaluated
 from tasks.compare_record import FILE, parts_of, run_record, versions
 from tasks.control_wording import control_verdicts, trainings
 from tasks.figures import write_figures
+from tasks.headline import glance, headline
 from tasks.healing_page import shown_of, summary_of
-from tasks.result_tables import write_tables
-from tasks.wording import (
-    MORE_FIGURES,
-    NAMES,
-    answer_lines,
-    change_text,
-    direction,
-    figure_text,
-    interval_text,
-    listed,
-    number,
-    retentions,
-    setting_text,
-    share_kept,
-    significant,
-    trained_base,
-    verdicts,
-)
+from tasks.pages import environment
+from tasks.result_tables import result_tables, write_tables
+from tasks.wording import MORE_FIGURES, NAMES, answer_lines, retentions, trained_base, verdicts
 
 _SUMMARY_FIGURES = (*NAMES, "exact_match")
 
@@ -48,6 +35,24 @@ SITE_FIGURES: Mapping[str, Callable[[SiteStatistics, float], float]] = {
     "share_below": lambda found, threshold: found.below_output[threshold] / found.values.count,
 }
 """What is shown of a site; the last is the share of values under a share of the RMS of the block output."""
+
+
+SECTIONS = {
+    "verdict": "Verdict",
+    "findings": "Findings in words",
+    "paper": "The paper\u2019s figures",
+    "readings": "Scores side by side",
+    "stability": "Stability",
+    "pruning": "Retention, healing",
+    "calibration": "Calibration",
+    "eavss": "EAVSS",
+    "mitigation": "Mitigation",
+    "size": "Size and speed",
+    "checks": "Certificates",
+    "parameters": "Data, parameters",
+    "limits": "Limits",
+}
+"""The sections of the page in order, each with its name in the contents; its template is section_NAME.html.j2."""
 
 
 @task(name="write-report")
@@ -208,33 +213,32 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
     """Return the page; every text of the records is escaped, the figures alone are markup."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "significant": significant,
-        "listed": listed,
-        "setting_text": setting_text,
-    }
-    return environment.get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2")
+    return page.render(
         **found,
         **_derived(found),
         figures={name: Markup(svg) for name, svg in figures.items()},
+        contents=_contents(found),
+        tables=[name for name, rows in result_tables(found).items() if rows],
+        versions=_versions(),
+        headline=headline(found),
+        glance=glance(found),
         verdicts=[*verdicts(found), *control_verdicts(found["mitigation"])],
-        figure_names=NAMES,
         answer_lines=answer_lines,
-        figure_text=figure_text,
-        interval_text=interval_text,
-        change_text=change_text,
-        share_kept=share_kept,
-        direction=direction,
         judges={name: judge.reference for name, judge in JUDGES.items()},
     )
+
+
+def _contents(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sections of the page in order: of each its template's and id's name, and its entry in the list."""
+    left_out = {"stability"} if not found["scores"]["stability"] else set()
+    return {name: title for name, title in SECTIONS.items() if name not in left_out}
+
+
+def _versions() -> list[str]:
+    """Return the versions of Python and of the packages that compute, as they are installed here."""
+    packages = [f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "numpy")]
+    return [*packages, f"Python {platform.python_version()}"]
 
 
 def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -245,7 +249,7 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         "samples": [
             part for part, origin in sorted(found["manifest"]["origin"].items()) if origin == "sample"
         ],
-        "small": [name for name, figures in dense["sets"].items() if figures["small_n"]],
+        "few": [name for name, figures in dense["sets"].items() if figures["small_n"]],
         "compared": (2 + int(found["healing"]["enabled"]) + len(mitigation["against_controls"]))
         * len(NAMES)
         * len(dense["sets"]),

@@ -1,0 +1,190 @@
+"""Figures of the scores: AVSS and what it is made of, traversal, every reading's choice, and how sure it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from tasks.drawing import (
+    BLUE,
+    EMPTY,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    WIDTH,
+    bars_key,
+    by_layer,
+    layer_bars,
+    legend_below,
+    log_if_wide,
+)
+from tasks.svg import tell
+from tasks.wording import significant
+
+
+def scores(found: Mapping[str, Any]) -> Figure:
+    """Draw what AVSS is made of, the score, its share of the sum and the running sum."""
+    layers, removed = found["layer_figures"], found["pruned"]["provenance"]["removed"]
+    reading, site = found["scores"]["readings"][found["scores"]["chosen"]], found["site"]
+    figure = Figure(figsize=(WIDTH, 6.6), layout="constrained")
+    grid = figure.add_gridspec(3, 2)
+    variance, share, score, part = (figure.add_subplot(grid[place // 2, place % 2]) for place in range(4))
+    layer_bars(variance, layers["contribution"], removed, f"Var({site}) / Var(output)")
+    variance.set(title=f"Variance of the {site}", ylabel=f"Var({site}) / Var(output)")
+    log_if_wide(variance, layers["contribution"])
+    layer_bars(share, [100 * value for value in layers["share_below"]], removed, "% below threshold:")
+    share.set(title=f"Sparsity of the {site}", ylabel="values below threshold (%)")
+    layer_bars(score, reading["scores"], removed, reading["score"])
+    score.set(title=f"Score by {reading['score']}", ylabel="AVSS" if "avss" in reading["score"] else "score")
+    log_if_wide(score, reading["scores"])
+    layer_bars(part, reading["normalised"], removed, "share of the sum")
+    part.set(title="Score as a share of the sum", ylabel="NAVSS")
+    log_if_wide(part, reading["normalised"])
+    _running(figure.add_subplot(grid[2, :]), reading, removed)
+    legend_below(figure, bars_key())
+    return figure
+
+
+def _running(axes: Axes, reading: Mapping[str, Any], removed: Sequence[int]) -> None:
+    """Draw the running sum of the score's shares, lowest score first."""
+    order = sorted(range(len(reading["scores"])), key=lambda layer: reading["scores"][layer])
+    heights = [reading["cumulative"][layer] for layer in order]
+    axes.plot(range(len(order)), heights, color=GREY, zorder=1)
+    for gone, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "X")):
+        places = [place for place, layer in enumerate(order) if (layer in removed) == gone]
+        points = axes.scatter(places, [heights[place] for place in places], c=colour, marker=marker, s=26, zorder=2)
+        state = ", removed" if gone else ""
+        tell(points, [f"layer {order[p]}{state}, rank {p + 1}\nrunning sum {significant(heights[p])}" for p in places])
+    log_if_wide(axes, heights)
+    step = 1 + len(order) // 50  # more labels than fifty would overlap
+    axes.set_xticks(range(0, len(order), step), [str(layer) for layer in order[::step]])
+    axes.grid(visible=False, axis="x")
+    axes.margins(x=0.02)
+    axes.set(title="Running sum of the shares, lowest score first", xlabel="layer, in rank order", ylabel="CAVSS")
+
+
+def traversal(found: Mapping[str, Any]) -> Figure:
+    """Draw the score beside the loss without each layer alone, with the layers that either would remove."""
+    readings, chosen = found["scores"]["readings"], found["scores"]["chosen"]
+    own, other = readings[chosen], readings["traversal"]
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    panels = figure.subplots(2, 1, sharex=True)
+    drawn = (
+        (panels[0], own, f"Score by {chosen}: one pass over the text", "score", f"{chosen}"),
+        (panels[1], other, "Traversal: loss without that layer alone", "nats per token", "loss without it"),
+    )
+    for axes, reading, title, unit, said in drawn:
+        values = reading["scores"]
+        log_if_wide(axes, values)
+        floor = 0.0 if axes.get_yscale() == "log" or reading is own else min(values) - 0.15 * (max(values) - min(values))
+        for layer, value in enumerate(values):
+            by = [name for name, each in ((chosen, own), ("traversal", other)) if layer in each["removed"]]
+            colour, hatch = _CHOSEN_BY[(chosen in by, "traversal" in by)]
+            (bar,) = axes.bar([layer], [value - floor], bottom=floor, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+            tell(bar, [f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n{said} {significant(value)}"])
+        axes.grid(visible=False, axis="x")
+        axes.set(title=title, ylabel=unit)
+        if floor:
+            axes.set_ylim(bottom=floor)
+    by_layer(panels[1])
+    words = {(True, True): "both would remove", (True, False): f"{chosen} alone",
+             (False, True): "traversal alone", (False, False): "kept by both"}  # fmt: skip
+    legend_below(
+        figure,
+        [
+            Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, label=words[which])
+            for which, (colour, hatch) in _CHOSEN_BY.items()
+        ],
+    )
+    return figure
+
+
+_CHOSEN_BY = {
+    (True, True): (ORANGE, "////"),
+    (True, False): (GREEN, "...."),
+    (False, True): ("#E69F00", "\\\\\\\\"),
+    (False, False): (BLUE, ""),
+}
+
+
+def readings(found: Mapping[str, Any]) -> Figure:
+    """Draw which layers each reading removes, beside what that costs."""
+    table, dense = found["scores"]["readings"], found["scores"]["dense"]["nll"]
+    names = sorted(table, key=lambda name: table[name]["cost"]["nll"], reverse=True)
+    depth, chosen = found["card"]["layers"], found["scores"]["chosen"]
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.27 * len(names)), layout="constrained")
+    grid, cost = figure.subplots(1, 2, sharey=True, width_ratios=(2.1, 1))
+    for row, name in enumerate(names):
+        removed = table[name]["removed"]
+        kept = [layer for layer in range(depth) if layer not in removed]
+        for layers, colour, state in ((kept, EMPTY, "keeps"), (removed, ORANGE, "removes")):
+            cells = grid.broken_barh([(layer - 0.42, 0.84) for layer in layers], (row - 0.34, 0.68), color=colour)
+            tell(cells, [f"{name}\n{state} layer {layer}" for layer in layers])
+        nll, interval = table[name]["cost"]["nll"], table[name]["cost"]["interval"]
+        cost.plot([interval["low"], interval["high"]], [row, row], color=GREY, lw=1.5, zorder=1)
+        point = cost.scatter([nll], [row], color=ORANGE, s=28, zorder=2)
+        tell(point, [f"{name}\n{nll:.3f} [{interval['low']:.3f}, {interval['high']:.3f}] nats per token"])
+        said, at = f"{nll:.2f}", (max(nll, interval["high"]), row)
+        cost.annotate(said, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
+    grid.set_yticks(range(len(names)), [f"{name} (chosen)" if name == chosen else name for name in names])
+    grid.set_ylim(-0.6, len(names) - 0.4)
+    for axes in (grid, cost):
+        axes.grid(visible=False)
+        axes.tick_params(axis="y", length=0)
+    grid.spines["left"].set_visible(False)
+    grid.margins(x=0.005)
+    grid.set_title("Layers removed (filled)")
+    by_layer(grid)
+    cost.axvline(dense, color=BLUE, ls="--", lw=1)
+    cost.margins(x=0.2)
+    cost.set(title=f"Loss after removal (dashed: dense, {dense:.2f})", xlabel="nats per token")
+    return figure
+
+
+def stability(found: Mapping[str, Any]) -> Figure:
+    """Draw how often each layer goes, by reading, and what less text or other texts would remove."""
+    table, depth = found["scores"], found["card"]["layers"]
+    stable = table["stability"]
+    chosen = table["chosen"] if table["chosen"] in stable else next(iter(stable))
+    texts = {f"{entry['tokens']:,} tokens": entry["removed"] for entry in stable[chosen]["sizes"]}
+    texts |= {"all tokens": table["readings"][chosen]["removed"]} | stable[chosen]["sources"]
+    heights = (0.3 + 0.25 * len(stable), 0.3 + 0.25 * len(texts))
+    figure = Figure(figsize=(WIDTH, 0.9 + sum(heights)), layout="constrained")
+    often, other = figure.subplots(2, 1, height_ratios=heights, sharex=True)
+    _cells(often, {name: entry["frequency"] for name, entry in stable.items()})
+    often.set_title("How often each layer goes over resamples of the text (percent; solid: always)")
+    _cells(other, {name: [float(layer in removed) for layer in range(depth)] for name, removed in texts.items()})
+    other.set_title(f"What {chosen} removes on less text and on other texts (filled)")
+    removed = found["pruned"]["provenance"]["removed"]
+    for axes in (often, other):
+        axes.plot(removed, [axes.get_ylim()[0] + 0.1] * len(removed), ls="", marker="^", ms=4, color=INK, clip_on=False)
+        axes.xaxis.set_tick_params(labelbottom=True, length=0, pad=7)
+        by_layer(axes)
+    often.set_xlabel("")
+    return figure
+
+
+def _cells(axes: Axes, rows: Mapping[str, Sequence[float]]) -> None:
+    """Draw a share between 0 and 1 a row and layer as a cell that is the fuller of colour the greater it is."""
+    for row, (name, shares) in enumerate(rows.items()):
+        cells = [Rectangle((layer - 0.46, row - 0.42), 0.92, 0.84) for layer in range(len(shares))]
+        # The share is the opacity, so that a page may lay the cells on any ground.
+        back = PatchCollection(cells, facecolor=EMPTY, linewidth=0, alpha=0.45)
+        front = PatchCollection(cells, facecolor=ORANGE, linewidth=0, alpha=[0.85 * share for share in shares])
+        axes.add_collection(back)
+        axes.add_collection(front)
+        tell(front, [f"{name}\nlayer {layer} goes in {100 * share:.0f} %" for layer, share in enumerate(shares)])
+        for layer, share in enumerate(shares):
+            if 0 < share < 1:
+                axes.text(layer, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6.5)
+    axes.set_xlim(-0.5, max(map(len, rows.values())) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
