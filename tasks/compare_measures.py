@@ -60,7 +60,7 @@ def losses(a: Mapping[str, Any], b: Mapping[str, Any], reasons: Sequence[str], s
 
 def text_reasons(sides: Sides, part: str, measured: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return why losses on a text cannot be compared; [] where they can."""
-    found = part_reasons(sides, f"text/{part}", "the text")
+    found = part_reasons(sides, f"text/{part}", "texts")
     for key, what in (("tokens", "tokens"), ("window", "tokens a window"), ("stride", "tokens a stride")):
         values = [each.get(key) for each in measured]
         if values[0] != values[1]:
@@ -74,7 +74,7 @@ def asked_reasons(sides: Sides, part: str, what: str, figures: Sequence[Mapping[
     """Return why two models were not asked the same; [] where they were."""
     reasons = part_reasons(sides, part, what)
     counts = [each["n"] for each in figures]
-    return [*reasons, f"{counts[0]} and {counts[1]} of them"] if counts[0] != counts[1] else reasons
+    return [*reasons, f"n is {counts[0]} and {counts[1]}"] if counts[0] != counts[1] else reasons
 
 
 def part_reasons(sides: Sides, name: str, what: str) -> list[str]:
@@ -83,5 +83,5 @@ def part_reasons(sides: Sides, name: str, what: str) -> list[str]:
         return []
     digests = [side["data"]["parts"].get(name, {}).get("digest") for side in sides]
     if None in digests:
-        return [f"whether {what} is the same was not recorded"]
-    return [] if digests[0] == digests[1] else [f"{what} differs"]
+        return [f"whether the {what} are the same is not recorded"]
+    return [] if digests[0] == digests[1] else [f"the {what} are not the same"]

@@ -21,7 +21,7 @@ def model(sides: Sides, answers: tuple[RunAnswers, RunAnswers], variant: str, se
     reasons = text_reasons(sides, "test", (one["text"], other["text"]))
     rows = shared_answers(*answers, variant, SENTIMENT)
     feeling = [model["sentiment"] for model in (one, other)]
-    why = [] if rows[0] else asked_reasons(sides, "sst2/validation", "the reviews", feeling)
+    why = [] if rows[0] else asked_reasons(sides, "sst2/validation", "reviews", feeling)
     right = [[float(row["correct"]) for row in side] for side in rows]
     return {
         "sets": sets,
@@ -56,7 +56,7 @@ def _set(
     judges = [each["judge"] for each in figures]
     rows = shared_answers(*answers, variant, name)
     shared = len(rows[0])
-    reasons = [] if shared else asked_reasons(sides, f"{name}/test", "the test questions", figures)
+    reasons = [] if shared else asked_reasons(sides, f"{name}/test", "test questions", figures)
     if judges[0] != judges[1]:
         reasons.append(f"judged by {judges[0]} and by {judges[1]}")
     paired = paired_difference(*rows, seed) if shared and not reasons else None

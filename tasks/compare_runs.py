@@ -31,6 +31,9 @@ def compare_runs(first: Run, second: Run, seed: int) -> Found:
             key: {"name": run.name, "kind": run.kind} for key, run in zip("ab", (first, second), strict=True)
         },
         "differs": differences(*sides),
+        "unrecorded": [
+            kind for kind in ("versions", "parameters") if not all(side.get(kind) for side in sides)
+        ],
         "only": {
             "models": _only(sides[0]["models"], sides[1]["models"]),
             "sets": _only(*(side["models"]["dense"]["sets"] for side in sides)),
@@ -64,9 +67,11 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     kinds = {
         "model": (first["model"], second["model"]),
         "data": tuple(data),
-        "versions": (first.get("versions", {}), second.get("versions", {})),
-        "parameters": (first["parameters"], second["parameters"]),
     }
+    # What one run did not record differs in nothing.
+    for kind in ("versions", "parameters"):
+        both = (first.get(kind, {}), second.get(kind, {}))
+        kinds[kind] = both if all(both) else ({}, {})
     return {
         kind: {
             name: [one.get(name), other.get(name)]

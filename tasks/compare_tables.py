@@ -12,7 +12,7 @@ Found = Mapping[str, Any]
 
 
 def plain_rows(found: Found) -> list[Row]:
-    """Return a row for each setting that differs and each figure: a, b, change (b minus a), low, high, verdict."""
+    """Return a row for each setting that differs and each figure: a, b, change (b minus a), its interval."""
     rows: list[Row] = [
         {"part": kind, "name": name, "a": values[0], "b": values[1]}
         for kind, differing in found["differs"].items()
@@ -76,8 +76,8 @@ def markdown(found: Found) -> str:
     ]
     lines += ["", "| figure | A [95 %] | B [95 %] | B minus A | verdict |", "| --- | --- | --- | --- | --- |"]
     lines += [
-        f"| {plain(part)}: {plain(name)} | {' | '.join(both_text(kind, entry))} | {difference_text(kind, entry)} "
-        f"| {TONES[entry['tone']]} |"
+        f"| {plain(part)}: {plain(name)} | {' | '.join(both_text(kind, entry))} "
+        f"| {difference_text(kind, entry)} | {TONES[entry['tone']]} |"
         for part, name, kind, entry in figures(found)
     ]
     return "\n".join(lines)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.wording import (
-    IN_PERCENT,
     NAMES,
     NONE,
     Verdict,
@@ -20,6 +19,9 @@ Found = Mapping[str, Any]
 KINDS = {"model": "the model", "data": "the data", "versions": "versions", "parameters": "parameters"}
 """What two runs can differ in, and how a sentence calls it."""
 
+_SHOWN = 8
+"""As many names a sentence lists."""
+
 TONES = {
     "better": "▲ B is better",
     "worse": "▼ B is worse",
@@ -28,11 +30,15 @@ TONES = {
 }
 """What a figure of both runs says, beside its numbers."""
 
+WORDS = {**TONES, "fact": "· found"}
+"""The same for a sentence, which may also tell what is the case."""
+
 
 def verdicts(found: Found) -> list[Verdict]:
     """Return what the comparison found; better and worse speak of run B."""
     return [
-        _made_of(found["differs"]),
+        _made_of(found["differs"], found["unrecorded"]),
+        *_only(found["only"]),
         *_not_comparable(found),
         _choice(found["choice"]),
         *_costs(found["readings"], found["choice"]["score"]),
@@ -93,22 +99,45 @@ def value_text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _made_of(differs: Found) -> Verdict:
+def _made_of(differs: Found, unrecorded: Sequence[str]) -> Verdict:
     """Return in what the runs differ before any result."""
     known = {kind: values for kind, values in differs.items() if values}
+    same = [KINDS[kind] for kind in differs if kind not in known and kind not in unrecorded]
+    tail = f" One of them did not record its {_joined(unrecorded)}." if unrecorded else ""
     if not known:
-        return Verdict("same", "A and B have the same model, data, versions and parameters.")
+        return Verdict("same", f"A and B do not differ in {_joined(same)}.{tail}")
+    lines = [f"{KINDS[kind]}: {_few(values)}" for kind, values in known.items()]
+    agree = f" Both have the same {_joined([words.removeprefix('the ') for words in same])}." if same else ""
+    return Verdict(
+        "fact",
+        f"A and B differ in {_joined([KINDS[kind] for kind in known])}.{agree}{tail}",
+        tuple(lines),
+    )
+
+
+def _only(only: Found) -> Iterator[Verdict]:
+    """Yield what only one of the runs has, and which is therefore not compared."""
     lines = [
-        f"{KINDS[kind]}: {listed(name for name in values)}"
-        for kind, values in known.items()
-        if kind != "data"
+        f"{what} of {key.upper()}: {listed(held)}"
+        for what, sides in only.items()
+        for key, held in sides.items()
+        if held
     ]
-    if "data" in known:
-        parts = [name for name in known["data"] if "/" in name]
-        lines.insert(0, f"the data: {listed(parts) if parts else 'its digest'}")
-    same = [words for kind, words in KINDS.items() if kind not in known]
-    tail = f"; {listed(same)}: the same" if same else ""
-    return Verdict("fact", f"A and B differ in {listed(KINDS[kind] for kind in known)}{tail}.", tuple(lines))
+    if lines:
+        yield Verdict("fact", "Only one of the runs has, and so is not compared:", tuple(lines))
+
+
+def _few(names: Sequence[str] | Found) -> str:
+    """Return names, or how many there are where a sentence could not hold them."""
+    found = list(names)
+    return (
+        listed(found) if len(found) <= _SHOWN else f"{listed(found[:_SHOWN])} and {len(found) - _SHOWN} more"
+    )
+
+
+def _joined(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def _not_comparable(found: Found) -> Iterator[Verdict]:
@@ -160,13 +189,19 @@ def _costs(readings: Found, scores: Sequence[str]) -> Iterator[Verdict]:
         return
     yield Verdict(
         found["cost"]["tone"],
-        f"Loss on held-out calibration text after removing what {scores[0]} chooses: {_loss(found['cost'])}.{tau}",
+        f"Loss on held-out calibration text after removing what {scores[0]} chooses: "
+        f"{_loss(found['cost'])}.{tau}",
     )
 
 
 def _model(name: str, model: Found) -> Iterator[Verdict]:
     """Yield what changed in the figures of one model: questions, then text and sentiment."""
     head = f"The {name} model"
+    if _identical(model):
+        yield Verdict(
+            "same", f"{head}'s figures of question sets, text and sentiment are the same in A and B."
+        )
+        return
     text, feeling = model["text"]["nll"], model["sentiment"]["accuracy"]
     if text["tone"] != "void":
         yield Verdict(text["tone"], f"{head}, loss on test text: {_loss(text)}.")
@@ -182,6 +217,13 @@ def _model(name: str, model: Found) -> Iterator[Verdict]:
         )
 
 
+def _identical(model: Found) -> bool:
+    """Tell whether all figures of a model can be compared, and are equal."""
+    entries = [model["text"]["nll"], model["sentiment"]["accuracy"]]
+    entries += [entry for each in model["sets"].values() for entry in each["figures"].values()]
+    return all(entry["tone"] == "same" and entry["a"] == entry["b"] for entry in entries)
+
+
 def _figures(head: str, sets: Found) -> Iterator[Verdict]:
     """Yield what is surely better, what is surely worse, and how many figures are neither."""
     tones: dict[str, list[tuple[str, str]]] = {"better": [], "worse": [], "same": []}
@@ -190,8 +232,10 @@ def _figures(head: str, sets: Found) -> Iterator[Verdict]:
             each = entry["figures"][figure]
             if each["tone"] in tones:
                 values = " to ".join(figure_text(figure, side["value"]) for side in _sides(each))
-                text = f"{name} {values} ({difference_text(figure, each)}{'' if each['paired'] else ', intervals apart'})"
-                tones[each["tone"]].append((figure, text))
+                how = "" if each["paired"] else ", by two intervals"
+                tones[each["tone"]].append(
+                    (figure, f"{name} {values} ({difference_text(figure, each)}{how})")
+                )
     count = sum(map(len, tones.values()))
     for tone in ("better", "worse"):
         if tones[tone]:

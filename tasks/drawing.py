@@ -189,6 +189,9 @@ def intervals(
         label=label,
     )
     of = [sets[row] for row, *_ in known] if sets else []
-    tips = [f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}" for _, name, e, _ in known]
+    tips = [
+        f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}"
+        for _, name, e, _ in known
+    ]
     tell(lines, sets=of)
     tell(points, tips, of)

@@ -138,7 +138,7 @@ def _prone(localization: Mapping[str, Any]) -> Verdict:
     """Return which layers change most when an answer is wrong, and what the probe says of them."""
     name = localization["reading"]
     reading = localization["readings"][name]
-    first = localization["most_prone"][: 3]
+    first = localization["most_prone"][:3]
     probe = localization["agreement"][name]["probe_auroc"]
     sure = ""
     if name == "eavss_contrast":
