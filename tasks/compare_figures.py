@@ -77,7 +77,8 @@ def _scores(found: Found) -> Figure:
         entry = found["readings"]["scores"][name]
         _by_layer(axes, entry["scores"], name, entry["removed"])
         log_if_wide(axes, [value for line in entry["scores"] for value in line])
-        axes.set(title=f"Score by {name}", ylabel="score")
+        axes.set_title(f"Score by {name}", pad=22)
+        axes.set_ylabel("score")
     keys = [
         Line2D([], [], color=colour, marker=marker, ms=4, lw=1.4, label=f"run {label}")
         for label, colour, marker in RUNS.values()
@@ -91,12 +92,13 @@ def _scores(found: Found) -> Figure:
 
 
 def _by_layer(axes: Axes, lines: Any, what: str, removed: Any = ((), ())) -> None:
-    """Draw a line a run; layers that A removes are marked above the panel, those that B removes below it."""
-    for values, (label, colour, marker), gone, sign, height in zip(
-        lines, RUNS.values(), removed, "v^", (1.03, -0.03), strict=True
+    """Draw a line a run, that of A broader so that an equal one shows; removed layers are marked on top."""
+    sizes, heights = ((3.2, 40), (1.2, 11)), (1.1, 1.03)
+    for values, (label, colour, marker), gone, sign, (width, size), height in zip(
+        lines, RUNS.values(), removed, "v^", sizes, heights, strict=True
     ):
-        axes.plot(range(len(values)), values, color=colour, lw=1.4, alpha=0.85, zorder=2)
-        points = axes.scatter(range(len(values)), values, c=colour, marker=marker, s=16, zorder=3)
+        axes.plot(range(len(values)), values, color=colour, lw=width, alpha=0.6, zorder=2)
+        points = axes.scatter(range(len(values)), values, c=colour, marker=marker, s=size, zorder=3)
         states = [", removed" if layer in gone else "" for layer in range(len(values))]
         tell(
             points,

@@ -31,9 +31,7 @@ def compare_runs(first: Run, second: Run, seed: int) -> Found:
             key: {"name": run.name, "kind": run.kind} for key, run in zip("ab", (first, second), strict=True)
         },
         "differs": differences(*sides),
-        "unrecorded": [
-            kind for kind in ("versions", "parameters") if not all(side.get(kind) for side in sides)
-        ],
+        "unrecorded": unrecorded(*sides),
         "only": {
             "models": _only(sides[0]["models"], sides[1]["models"]),
             "sets": _only(*(side["models"]["dense"]["sets"] for side in sides)),
@@ -56,35 +54,55 @@ def compare_runs(first: Run, second: Run, seed: int) -> Found:
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
     """Return what two runs were made of and with: by kind, each name whose values differ, with both of them.
 
-    Kinds are model, data, versions and parameters; None stands for what a run has not or did not record.
+    Kinds are model, data, versions and parameters. None stands for what a run has not; a kind that one of the
+    runs did not record differs in nothing, see `unrecorded`.
     """
-    data = [
-        {"digest": side["data"]["digest"]}
-        | {f"origin of {name}": origin for name, origin in side["data"]["origin"].items()}
-        | {name: f"{part['digest'][:12]}{_rows(part)}" for name, part in side["data"]["parts"].items()}
-        for side in (first, second)
-    ]
-    kinds = {
-        "model": (first["model"], second["model"]),
-        "data": tuple(data),
+    found = {
+        "model": _unlike(first["model"], second["model"]),
+        "data": _unlike(*({"digest": side["data"]["digest"], **_origins(side)} for side in (first, second))),
+        "versions": {},
+        "parameters": {},
     }
-    # What one run did not record differs in nothing.
-    for kind in ("versions", "parameters"):
-        both = (first.get(kind, {}), second.get(kind, {}))
-        kinds[kind] = both if all(both) else ({}, {})
+    parts = _unlike(*({name: part["digest"] for name, part in side["data"]["parts"].items()}
+                      for side in (first, second)))  # fmt: skip
+    found["data"] |= {
+        name: [_part(side["data"]["parts"].get(name)) for side in (first, second)] for name in parts
+    }
+    missing = unrecorded(first, second)
+    if "versions" not in missing:
+        both = [name for name in first["versions"] if name in second["versions"]]
+        found["versions"] = _unlike(
+            *({name: side["versions"][name] for name in both} for side in (first, second))
+        )
+    if "parameters" not in missing:
+        found["parameters"] = _unlike(first["parameters"], second["parameters"])
+    return found
+
+
+def unrecorded(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of `differences` that cannot be told, because a run did not record them."""
+    versions = set(first.get("versions", {})) & set(second.get("versions", {}))
+    known = {"versions": versions, "parameters": first["parameters"] and second["parameters"]}
+    return [kind for kind, both in known.items() if not both]
+
+
+def _unlike(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return each name whose values differ, with both of them."""
     return {
-        kind: {
-            name: [one.get(name), other.get(name)]
-            for name in dict.fromkeys([*one, *other])
-            if one.get(name) != other.get(name)
-        }
-        for kind, (one, other) in kinds.items()
+        name: [first.get(name), second.get(name)]
+        for name in dict.fromkeys([*first, *second])
+        if first.get(name) != second.get(name)
     }
 
 
-def _rows(part: Mapping[str, Any]) -> str:
-    """Return the number of rows of a part of the data, where it is known."""
-    return "" if part["count"] is None else f", {part['count']} rows"
+def _origins(side: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the kinds of rows come from."""
+    return {f"origin of {name}": origin for name, origin in side["data"]["origin"].items()}
+
+
+def _part(part: Mapping[str, Any] | None) -> str | None:
+    """Return a part of the data as a table shows it."""
+    return None if part is None else f"{part['digest'][:12]}, {part['count']} rows"
 
 
 def _only(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -1,5 +1,6 @@
 """Find a run to compare: a workspace, a folder of reports, or a pipeline run of the MLflow store."""
 
+import json
 import re
 from ast import literal_eval
 from collections.abc import Mapping
@@ -164,7 +165,7 @@ def _of_stages(client: MlflowClient, done: Mapping[str, str], run: Any) -> dict[
             )
         found[key] = logged
     parts = {
-        each.dataset.name: {"digest": each.dataset.digest, "count": None}
+        each.dataset.name: {"digest": each.dataset.digest, "count": _count(each.dataset)}
         for each in run.inputs.dataset_inputs
     }
     settings = {key: setting_text(_plain(value)) for key, value in run.data.params.items()}
@@ -178,6 +179,11 @@ def _logged(client: MlflowClient, run: str, file: str) -> dict[str, Any] | None:
     with TemporaryDirectory(prefix="avss-") as folder:
         found: dict[str, Any] = read_json(Path(client.download_artifacts(run, file, folder)))
     return found
+
+
+def _count(dataset: Any) -> int | None:
+    """Return the number of rows of a part of the data as MLflow holds it."""
+    return json.loads(dataset.profile)["num_rows"] if dataset.profile else None
 
 
 def _plain(text: str) -> Any:
