@@ -48,18 +48,9 @@ def coverage(found: Mapping[str, Any]) -> Figure:
             colour, marker = VARIANTS[variant]
             curve = sets[name]["curve"]
             across, up = ([point[key] for point in curve] for key in ("coverage", "accuracy"))
-            (line,) = axes.plot(
-                across, up, color=colour, marker=marker, markevery=max(1, len(curve) // 8), ms=3, lw=1.2
-            )
-            half = {
-                key: figure_text(key, sets[name][key]["value"])
-                for key in ("accuracy_at_50", "coverage_at_50")
-            }
-            tell(
-                line,
-                [f"{name}, {variant}\n" + ", ".join(f"{NAMES[key]} {text}" for key, text in half.items())],
-                [name],
-            )
+            (line,) = axes.plot(across, up, color=colour, marker=marker, markevery=max(1, len(curve) // 8), ms=3, lw=1.2)
+            half = {key: figure_text(key, sets[name][key]["value"]) for key in ("accuracy_at_50", "coverage_at_50")}
+            tell(line, [f"{name}, {variant}\n" + ", ".join(f"{NAMES[key]} {text}" for key, text in half.items())], [name])
     return _with_legend(figure, models)
 
 
@@ -73,9 +64,7 @@ def layers(found: Mapping[str, Any]) -> Figure:
     for axes, key in zip(panels, shown, strict=True):
         shade_removed(axes, found["pruned"]["provenance"]["removed"])
         for (name, values), colour, marker in styled(record["sets"]):
-            known = [
-                (layer, e) for layer, e in zip(depths, values[key], strict=True) if e["value"] is not None
-            ]
+            known = [(layer, e) for layer, e in zip(depths, values[key], strict=True) if e["value"] is not None]
             across, up = [layer for layer, _ in known], [entry["value"] for _, entry in known]
             (line,) = axes.plot(across, up, color=colour, marker=marker, ms=3.4, lw=1, label=name)
             tips = [
@@ -111,9 +100,6 @@ def _with_legend(figure: Figure, models: Mapping[str, Any]) -> Figure:
     styles = {name: VARIANTS[name] for name in models}
     legend_below(
         figure,
-        [
-            Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1, label=name)
-            for name, (colour, marker) in styles.items()
-        ],
+        [Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1, label=name) for name, (colour, marker) in styles.items()],
     )
     return figure

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -55,16 +56,30 @@ WIDTH = 10.0
 
 def layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int], said: str = "") -> None:
     """Draw one bar a layer, those removed in another colour and hatched; `said` names the value."""
-    bars = axes.bar(
-        range(len(values)), values, color=[ORANGE if i in removed else BLUE for i in range(len(values))]
-    )
-    for layer, (bar, value) in enumerate(zip(bars, values, strict=True)):
-        state = ", removed" if layer in removed else ""
-        tell(bar, [f"layer {layer}{state}\n{said} {significant(value)}"])
-        if layer in removed:
-            bar.set(hatch="////", edgecolor="white", linewidth=0)
-    axes.grid(visible=False, axis="x")
+    floor = bar_floor(axes, values)
+    for layer, value in enumerate(values):
+        gone = layer in removed
+        bar = bar_from(axes, layer, value, floor, ORANGE if gone else BLUE, "////" if gone else "")
+        tell(bar, [f"layer {layer}{', removed' if gone else ''}\n{said} {significant(value)}"])
     by_layer(axes)
+
+
+def bar_floor(axes: Axes, values: Sequence[float]) -> float:
+    """Return where bars start: at zero, or under the lowest value where the axis is made logarithmic."""
+    axes.grid(visible=False, axis="x")
+    if not log_if_wide(axes, values):
+        return 0.0
+    axes.set_ylim(bottom=0.6 * min(values))
+    return 0.6 * min(values)
+
+
+def bar_from(axes: Axes, layer: int, value: float, floor: float, colour: str, hatch: str) -> Artist:
+    """Draw the bar of a layer from a floor that is inside the axes, and return it."""
+    (bar,) = axes.bar(
+        [layer], [value - floor], bottom=floor, color=colour, hatch=hatch, edgecolor="white", linewidth=0
+    )
+    artist: Artist = bar
+    return artist
 
 
 def by_layer(axes: Axes) -> None:
@@ -110,12 +125,14 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 8) -> No
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, min(columns, len(handles))))
 
 
-def log_if_wide(axes: Axes, values: Sequence[float]) -> None:
-    """Use a logarithmic axis where positive values span more than a factor of thirty."""
-    if min(values) > 0 and max(values) > 30 * min(values):
+def log_if_wide(axes: Axes, values: Sequence[float]) -> bool:
+    """Use a logarithmic axis where positive values span more than a factor of thirty, and tell whether it is."""
+    wide = min(values) > 0 and max(values) > 30 * min(values)
+    if wide:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
+    return wide
 
 
 def styled(lines: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str]]:
@@ -189,9 +206,6 @@ def intervals(
         label=label,
     )
     of = [sets[row] for row, *_ in known] if sets else []
-    tips = [
-        f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}"
-        for _, name, e, _ in known
-    ]
+    tips = [f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}" for _, name, e, _ in known]
     tell(lines, sets=of)
     tell(points, tips, of)

@@ -36,17 +36,8 @@ def eavss(found: Mapping[str, Any]) -> Figure:
         shade_removed(axes, removed)
     lines = {set_name: (part[name]["values"], [set_name]) for set_name, part in record["sets"].items()}
     for (label, (line, of)), colour, marker in styled(lines):
-        (drawn,) = score.plot(
-            depth, line, color=colour, marker=marker, ms=2.5, lw=0.8, alpha=0.7, label=label
-        )
-        tell(
-            drawn,
-            [
-                f"{label}, layer {layer}\n{significant(value)}"
-                for layer, value in zip(depth, line, strict=True)
-            ],
-            of,
-        )
+        (drawn,) = score.plot(depth, line, color=colour, marker=marker, ms=2.5, lw=0.8, alpha=0.7, label=label)
+        tell(drawn, [f"{label}, layer {layer}\n{significant(value)}" for layer, value in zip(depth, line, strict=True)], of)
     for (source, part), dashes in zip(record["sources"].items(), ("--", ":"), strict=False):
         score.plot(depth, part[name]["values"], color=INK, ls=dashes, label=f"{source} answers")
     score.fill_between(
@@ -58,9 +49,7 @@ def eavss(found: Mapping[str, Any]) -> Figure:
         ("trained", trained, ORANGE, INK),
         ("", [layer for layer in depth if layer not in trained], "white", INK),
     ):
-        points = score.scatter(
-            layers, [values[i] for i in layers], c=fill, edgecolors=edge, s=24, lw=1, zorder=4
-        )
+        points = score.scatter(layers, [values[i] for i in layers], c=fill, edgecolors=edge, s=24, lw=1, zorder=4)
         if label:
             points.set_label(label)
         tell(points, [
@@ -71,9 +60,7 @@ def eavss(found: Mapping[str, Any]) -> Figure:
     score.axhline(0, color=INK, lw=0.8)
     score.set(title=f"{name} by layer", ylabel="nats" if name == "eavss_contrast" else "score")
     known = [(layer, value) for layer, value in enumerate(record["probe_auroc"]) if value is not None]
-    (drawn,) = probe.plot(
-        [i for i, _ in known], [value for _, value in known], color=PURPLE, marker="o", ms=3.5, lw=1
-    )
+    (drawn,) = probe.plot([i for i, _ in known], [value for _, value in known], color=PURPLE, marker="o", ms=3.5, lw=1)
     tell(drawn, [f"probe, layer {layer}\nAUROC {value:.3f}" for layer, value in known])
     probe.axhline(0.5, color=INK, lw=0.8, ls="--")
     probe.set(title="Linear probe from outside, validation questions (dashed: chance)", ylabel="AUROC")

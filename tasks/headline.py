@@ -19,6 +19,14 @@ from tasks.wording import (
 CLAIM = 0.9
 """The share of performance that the paper says is left without a quarter of the layers."""
 
+_SHORT = {
+    "mean of the sets": "answers, mean",
+    "sentiment, accuracy": "sentiment",
+    "sentiment, over chance": "\u2026 over chance",
+    "language modelling, NLL": "text, nats a token",
+}
+"""What is kept, by a name that leaves room for numbers; a question set goes by its own."""
+
 
 def headline(found: Mapping[str, Any]) -> list[Verdict]:
     """Return what a run found in at most six sentences, each following from numbers and their intervals."""
@@ -44,15 +52,15 @@ def glance(found: Mapping[str, Any]) -> dict[str, Any]:
         tables["healed keeps"] = found["healing"]["retention"]["after"]
     own = {f"{name}, accuracy": ("accuracy", figures["accuracy"]) for name, figures in dense["sets"].items()}
     own["sentiment, accuracy"] = ("accuracy", dense["sentiment"]["accuracy"])
-    text = dense["language_modelling"]
-    own["language modelling, NLL"] = ("nll", {**text["window_mean"], "value": text["nll"]})
-    rows = []
+    own["language modelling, NLL"] = ("nll", {"value": dense["language_modelling"]["nll"]})
+    rows: list[dict[str, Any]] = []
     for entries in zip(*map(retentions, tables.values()), strict=True):
         name = entries[0][0]
-        cells = [_cell(*own[name]) if name in own else {"text": "", "interval": ""}]
+        figure, entry = own.get(name, ("accuracy", None))
+        cells = [{"text": figure_text(figure, entry["value"]) if entry else "", "interval": ""}]
         cells += [_cell("accuracy", entry) for _, entry in entries]
         of = name.rpartition(", ")[0]
-        rows.append({"name": name, "set": of if of in dense["sets"] else "", "cells": cells})
+        rows.append({"name": _SHORT.get(name, of), "set": of if of in dense["sets"] else "", "cells": cells})
     return {"columns": ["dense", *tables], "rows": rows}
 
 
@@ -65,9 +73,9 @@ def _parts(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return what is kept of answers, sentiment and text."""
     kept = dict(retentions(table))
     return {
-        "answer accuracy": kept["mean of the sets"],
-        "sentiment accuracy": kept["sentiment, accuracy"],
-        "the loss on text": kept["language modelling, NLL"],
+        "answers": kept["mean of the sets"],
+        "sentiment": kept["sentiment, accuracy"],
+        "text": kept["language modelling, NLL"],
     }
 
 
@@ -78,7 +86,7 @@ def _pruned(found: Mapping[str, Any]) -> Verdict:
     return Verdict(
         _tone(parts),
         f"Without {len(removed)} of {found['card']['layers']} layers ({listed(removed)}; by "
-        f"{provenance['score']}) the model keeps {_kept(parts)}. {_against_claim(parts)}",
+        f"{provenance['score']}) it keeps {_kept(parts)}. {_against_claim(parts)}",
     )
 
 
@@ -87,14 +95,13 @@ def _healed(healing: Mapping[str, Any]) -> Iterator[Verdict]:
     if healing["enabled"]:
         parts = _parts(healing["retention"]["after"])
         tokens = healing["training"]["tokens"]
-        text = f"Healing on {tokens:,} tokens brings that to {_kept(parts)}. {_against_claim(parts)}"
+        text = f"Healed on {tokens:,} tokens it keeps {_kept(parts)}. {_against_claim(parts)}"
         yield Verdict(_tone(parts), text)
 
 
 def _kept(parts: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the shares in a sentence."""
-    texts = [f"{share_kept(entry)} of {name}" for name, entry in parts.items()]
-    return f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return ", ".join(f"{name} {share_kept(entry)}" for name, entry in parts.items())
 
 
 def _tone(parts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -108,30 +115,39 @@ def _against_claim(parts: Mapping[str, Mapping[str, Any]]) -> str:
     above = [name for name, entry in known.items() if entry["low"] > CLAIM]
     below = [name for name, entry in known.items() if entry["high"] < CLAIM]
     rest = [name for name in parts if name not in above and name not in below]
-    places = {"surely above": above, "surely below": below, "undecided": rest}
-    said = "; ".join(f"{where}: {listed(names)}" for where, names in places.items() if names)
-    return f"Against {figure_text('accuracy', CLAIM).replace('.0', '')}, {said}."
+    places = {"surely above": above, "surely below": below, "not certain": rest}
+    said = [f"{where} {'all' if len(names) == len(parts) else listed(names)}"
+            for where, names in places.items() if names]  # fmt: skip
+    return f"Of the 90\u00a0% that the paper claims, {'; '.join(said)}."
 
 
 def _choice(scores: Mapping[str, Any]) -> Verdict:
     """Return how the choice compares with that of every other score, and how sure it is."""
     chosen, readings = scores["chosen"], scores["readings"]
-    tones: dict[str, list[str]] = {"worse": [], "better": [], "same": []}
+    tones: dict[str, list[str]] = {"better": [], "worse": [], "same": []}
     for name, reading in readings.items():
         if name != chosen:
             over = reading["cost"]["over_chosen"]
             tone = "same" if over["low"] <= 0 <= over["high"] else "better" if over["low"] > 0 else "worse"
             tones[tone].append(name)
-    words = {"better": "better than", "same": "no different from", "worse": "worse than"}
-    said = "; ".join(f"{words[tone]} {listed(tones[tone])}" for tone in words if tones[tone])
-    text = f"The choice of {chosen} costs {number(readings[chosen]['cost']['nll'])} nats per token"
-    text += f": {said}." if said else "."
+    losses = [number(each["nll"]) for each in (scores["dense"], readings[chosen]["cost"])]
+    text = f"The choice of {chosen} raises the loss from {losses[0]} to {losses[1]} nats a token."
+    if len(readings) > 1:
+        text += (
+            f" Of {len(readings) - 1} other scores {len(tones['better'])} choose surely worse, "
+            f"{len(tones['worse'])} surely better{_named(tones['worse'])}, "
+            f"{len(tones['same'])} no different{_named(tones['same'])}."
+        )
     stable = scores["stability"].get(chosen)
     if stable:
-        text += f" {100 * stable['same']:.0f}\u00a0% of resampled texts give exactly this choice"
+        text += f" {100 * stable['same']:.0f}\u00a0% of resampled texts choose exactly so"
         text += f"; undecided: layers {listed(stable['undecided'])}." if stable["undecided"] else "."
-    tone = "worse" if tones["worse"] else "better" if tones["better"] else "same"
-    return Verdict(tone, text)
+    return Verdict("worse" if tones["worse"] else "better" if tones["better"] else "same", text)
+
+
+def _named(names: list[str]) -> str:
+    """Return names in brackets, nothing for none."""
+    return f" ({listed(names)})" if names else ""
 
 
 def _prone(localization: Mapping[str, Any]) -> Verdict:
@@ -143,11 +159,11 @@ def _prone(localization: Mapping[str, Any]) -> Verdict:
     sure = ""
     if name == "eavss_contrast":
         certain = sum(low > 0 for low in reading["low"])
-        sure = f"; {certain} of {len(reading['low'])} layers are certain to be (interval above zero)"
+        sure = f"; {certain} of {len(reading['low'])} have an interval above zero"
     return Verdict(
         "fact",
-        f"Most prone to wrong answers by {name}: layers {listed(first)}{sure}. "
-        f"A probe from outside ranks the layers with Kendall's tau {number(probe, 2)} to that.",
+        f"Layers most prone to wrong answers, by {name}: {listed(first)}{sure}. A linear probe, the check "
+        f"from outside, agrees with Kendall's tau {number(probe, 2)}.",
     )
 
 
@@ -164,14 +180,14 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
         control: [direction(figure, entries[figure]) for entries in sets.values() for figure in NAMES]
         for control, sets in mitigation["against_controls"].items()
     }
-    controls = ", ".join(
-        f"{control} {tones.count('better')} better and {tones.count('worse')} worse of {len(tones)}"
+    controls = "; ".join(
+        f"{control} {tones.count('better')} better, {tones.count('worse')} worse of {len(tones)}"
         for control, tones in against.items()
     )
     return Verdict(
         ("better" if better else "worse") if (better > 0) != (worse > 0) else "fact" if better else "same",
-        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']} model "
-        f"makes {better} of {len(found)} answer figures better and {worse} worse beyond their intervals; "
-        f"perplexity on text is {number(texts[0] / texts[1])} times what it was. "
-        + (f"Against its controls: {controls}." if controls else "No control was trained beside it."),
+        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']} model: "
+        f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
+        f"{number(texts[0] / texts[1])} times the one before. "
+        + (f"Against controls: {controls}." if controls else "No control was trained beside it."),
     )

@@ -24,10 +24,7 @@ def losses(found: Mapping[str, Any]) -> Figure:
     places = [tokens[epoch["step"] - 1] for epoch in history]
     held_out = [epoch["validation_loss"] for epoch in history]
     (line,) = axes.plot(places, held_out, color=ORANGE, marker="s", ms=5, label="validation")
-    tell(
-        line,
-        [f"validation, {at:,} tokens\n{loss:.3f} nats" for at, loss in zip(places, held_out, strict=True)],
-    )
+    tell(line, [f"validation, {at:,} tokens\n{loss:.3f} nats" for at, loss in zip(places, held_out, strict=True)])
     axes.set(xlabel="train tokens", ylabel="loss (nats per token)", xlim=(0, None))
     axes.xaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
     axes.legend()

@@ -249,6 +249,10 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         "samples": [
             part for part, origin in sorted(found["manifest"]["origin"].items()) if origin == "sample"
         ],
+        "origins": {
+            origin: [part for part, from_ in sorted(found["manifest"]["origin"].items()) if from_ == origin]
+            for origin in sorted(set(found["manifest"]["origin"].values()))
+        },
         "few": [name for name, figures in dense["sets"].items() if figures["small_n"]],
         "compared": (2 + int(found["healing"]["enabled"]) + len(mitigation["against_controls"]))
         * len(NAMES)

@@ -16,6 +16,8 @@ from tasks.drawing import (
     INK,
     ORANGE,
     WIDTH,
+    bar_floor,
+    bar_from,
     bars_key,
     by_layer,
     layer_bars,
@@ -35,15 +37,12 @@ def scores(found: Mapping[str, Any]) -> Figure:
     variance, share, score, part = (figure.add_subplot(grid[place // 2, place % 2]) for place in range(4))
     layer_bars(variance, layers["contribution"], removed, f"Var({site}) / Var(output)")
     variance.set(title=f"Variance of the {site}", ylabel=f"Var({site}) / Var(output)")
-    log_if_wide(variance, layers["contribution"])
     layer_bars(share, [100 * value for value in layers["share_below"]], removed, "% below threshold:")
     share.set(title=f"Sparsity of the {site}", ylabel="values below threshold (%)")
     layer_bars(score, reading["scores"], removed, reading["score"])
     score.set(title=f"Score by {reading['score']}", ylabel="AVSS" if "avss" in reading["score"] else "score")
-    log_if_wide(score, reading["scores"])
     layer_bars(part, reading["normalised"], removed, "share of the sum")
     part.set(title="Score as a share of the sum", ylabel="NAVSS")
-    log_if_wide(part, reading["normalised"])
     _running(figure.add_subplot(grid[2, :]), reading, removed)
     legend_below(figure, bars_key())
     return figure
@@ -56,22 +55,15 @@ def _running(axes: Axes, reading: Mapping[str, Any], removed: Sequence[int]) -> 
     axes.plot(range(len(order)), heights, color=GREY, zorder=1)
     for gone, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "X")):
         places = [place for place, layer in enumerate(order) if (layer in removed) == gone]
-        points = axes.scatter(
-            places, [heights[place] for place in places], c=colour, marker=marker, s=26, zorder=2
-        )
+        points = axes.scatter(places, [heights[place] for place in places], c=colour, marker=marker, s=26, zorder=2)
         state = ", removed" if gone else ""
-        tell(
-            points,
-            [f"layer {order[p]}{state}, rank {p + 1}\nrunning sum {significant(heights[p])}" for p in places],
-        )
+        tell(points, [f"layer {order[p]}{state}, rank {p + 1}\nrunning sum {significant(heights[p])}" for p in places])
     log_if_wide(axes, heights)
     step = 1 + len(order) // 50  # more labels than fifty would overlap
     axes.set_xticks(range(0, len(order), step), [str(layer) for layer in order[::step]])
     axes.grid(visible=False, axis="x")
     axes.margins(x=0.02)
-    axes.set(
-        title="Running sum of the shares, lowest score first", xlabel="layer, in rank order", ylabel="CAVSS"
-    )
+    axes.set(title="Running sum of the shares, lowest score first", xlabel="layer, in rank order", ylabel="CAVSS")
 
 
 def traversal(found: Mapping[str, Any]) -> Figure:
@@ -86,34 +78,16 @@ def traversal(found: Mapping[str, Any]) -> Figure:
     )
     for axes, reading, title, unit, said in drawn:
         values = reading["scores"]
-        log_if_wide(axes, values)
-        floor = (
-            0.0
-            if axes.get_yscale() == "log" or reading is own
-            else min(values) - 0.15 * (max(values) - min(values))
-        )
+        floor = bar_floor(axes, values)
+        if reading is other and not floor:  # losses differ by little: start under the lowest
+            floor = min(values) - 0.15 * (max(values) - min(values))
+            axes.set_ylim(bottom=floor)
         for layer, value in enumerate(values):
             by = [name for name, each in ((chosen, own), ("traversal", other)) if layer in each["removed"]]
             colour, hatch = _CHOSEN_BY[(chosen in by, "traversal" in by)]
-            (bar,) = axes.bar(
-                [layer],
-                [value - floor],
-                bottom=floor,
-                color=colour,
-                hatch=hatch,
-                edgecolor="white",
-                linewidth=0,
-            )
-            tell(
-                bar,
-                [
-                    f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n{said} {significant(value)}"
-                ],
-            )
-        axes.grid(visible=False, axis="x")
+            bar = bar_from(axes, layer, value, floor, colour, hatch)
+            tell(bar, [f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n{said} {significant(value)}"])
         axes.set(title=title, ylabel=unit)
-        if floor:
-            axes.set_ylim(bottom=floor)
     by_layer(panels[1])
     words = {(True, True): "both would remove", (True, False): f"{chosen} alone",
              (False, True): "traversal alone", (False, False): "kept by both"}  # fmt: skip
@@ -146,9 +120,7 @@ def readings(found: Mapping[str, Any]) -> Figure:
         removed = table[name]["removed"]
         kept = [layer for layer in range(depth) if layer not in removed]
         for layers, colour, state in ((kept, EMPTY, "keeps"), (removed, ORANGE, "removes")):
-            cells = grid.broken_barh(
-                [(layer - 0.42, 0.84) for layer in layers], (row - 0.34, 0.68), color=colour
-            )
+            cells = grid.broken_barh([(layer - 0.42, 0.84) for layer in layers], (row - 0.34, 0.68), color=colour)
             tell(cells, [f"{name}\n{state} layer {layer}" for layer in layers])
         nll, interval = table[name]["cost"]["nll"], table[name]["cost"]["interval"]
         cost.plot([interval["low"], interval["high"]], [row, row], color=GREY, lw=1.5, zorder=1)
@@ -183,21 +155,11 @@ def stability(found: Mapping[str, Any]) -> Figure:
     often, other = figure.subplots(2, 1, height_ratios=heights, sharex=True)
     _cells(often, {name: entry["frequency"] for name, entry in stable.items()})
     often.set_title("How often each layer goes over resamples of the text (percent; solid: always)")
-    _cells(
-        other, {name: [float(layer in removed) for layer in range(depth)] for name, removed in texts.items()}
-    )
+    _cells(other, {name: [float(layer in removed) for layer in range(depth)] for name, removed in texts.items()})
     other.set_title(f"What {chosen} removes on less text and on other texts (filled)")
     removed = found["pruned"]["provenance"]["removed"]
     for axes in (often, other):
-        axes.plot(
-            removed,
-            [axes.get_ylim()[0] + 0.1] * len(removed),
-            ls="",
-            marker="^",
-            ms=4,
-            color=INK,
-            clip_on=False,
-        )
+        axes.plot(removed, [axes.get_ylim()[0] + 0.1] * len(removed), ls="", marker="^", ms=4, color=INK, clip_on=False)
         axes.xaxis.set_tick_params(labelbottom=True, length=0, pad=7)
         by_layer(axes)
     often.set_xlabel("")
@@ -210,15 +172,10 @@ def _cells(axes: Axes, rows: Mapping[str, Sequence[float]]) -> None:
         cells = [Rectangle((layer - 0.46, row - 0.42), 0.92, 0.84) for layer in range(len(shares))]
         # The share is the opacity, so that a page may lay the cells on any ground.
         back = PatchCollection(cells, facecolor=EMPTY, linewidth=0, alpha=0.45)
-        front = PatchCollection(
-            cells, facecolor=ORANGE, linewidth=0, alpha=[0.85 * share for share in shares]
-        )
+        front = PatchCollection(cells, facecolor=ORANGE, linewidth=0, alpha=[0.85 * share for share in shares])
         axes.add_collection(back)
         axes.add_collection(front)
-        tell(
-            front,
-            [f"{name}\nlayer {layer} goes in {100 * share:.0f} %" for layer, share in enumerate(shares)],
-        )
+        tell(front, [f"{name}\nlayer {layer} goes in {100 * share:.0f} %" for layer, share in enumerate(shares)])
         for layer, share in enumerate(shares):
             if 0 < share < 1:
                 axes.text(layer, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6.5)

@@ -32,9 +32,7 @@ def pruning(found: Mapping[str, Any]) -> Figure:
             for offset, (variant, values) in zip(spread(len(models)), models.items(), strict=True):
                 colour, marker = VARIANTS[variant]
                 entries = {name: values[name][key] for name in sets}
-                intervals(
-                    axes, entries, key, offset=offset, colour=colour, marker=marker, label=variant, sets=sets
-                )
+                intervals(axes, entries, key, offset=offset, colour=colour, marker=marker, label=variant, sets=sets)
             axes.set(title=label, xlabel="lower is better" if key in LOWER_IS_BETTER else "higher is better")
             axes.set_xlim(-0.04, 1.04)
         legend_below(figure, panels[0].get_legend_handles_labels()[0])
@@ -58,21 +56,11 @@ def _differences(series: Mapping[str, Any], what: str) -> Figure:
     with set_panels(sets, len(series)) as (figure, panels):
         for axes, (key, label) in zip(panels, NAMES.items(), strict=True):
             axes.axvline(0, color=INK, lw=0.8)
-            for offset, ((name, changes), colour, marker) in zip(
-                spread(len(series)), styled(series), strict=True
-            ):
+            for offset, ((name, changes), colour, marker) in zip(spread(len(series)), styled(series), strict=True):
                 entries = {each: changes[each][key] for each in sets}
                 sure = [e["value"] is not None and (e["low"] > 0 or e["high"] < 0) for e in entries.values()]
                 intervals(
-                    axes,
-                    entries,
-                    key,
-                    offset=offset,
-                    colour=colour,
-                    filled=sure,
-                    marker=marker,
-                    label=name,
-                    sets=sets,
+                    axes, entries, key, offset=offset, colour=colour, filled=sure, marker=marker, label=name, sets=sets
                 )
             better = "lower" if key in LOWER_IS_BETTER else "higher"
             axes.set(title=label, xlabel=f"{what}, {better} is better")

@@ -119,3 +119,13 @@ def run():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """The folder of a small run's report with all its figures, and the files that it says it is of; read-only."""
+    from tests.tasks.report_records import run_records, write_run  # after jaxtyping's hook
+
+    root = tmp_path_factory.mktemp("drawn")
+    _, files = write_run(run_records(), root)
+    return root / "reports", files
