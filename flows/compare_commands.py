@@ -10,7 +10,8 @@ from tasks.compare_page import write_page
 from tasks.compare_runs import compare_runs
 from tasks.compare_sources import find_run
 from tasks.compare_tables import markdown, plain_rows
-from tasks.compare_wording import WORDS, verdicts
+from tasks.compare_verdicts import verdicts
+from tasks.compare_wording import WORDS
 
 PAGE = Path("compare.html")
 """Where the page goes unless a person says otherwise."""

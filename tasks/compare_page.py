@@ -8,16 +8,8 @@ from markupsafe import Markup
 
 from avss_core.digests import write_text
 from tasks.compare_figures import write_svgs
-from tasks.compare_wording import (
-    KINDS,
-    TONES,
-    WORDS,
-    both_text,
-    difference_text,
-    reasons,
-    value_text,
-    verdicts,
-)
+from tasks.compare_verdicts import verdicts
+from tasks.compare_wording import KINDS, TONES, WORDS, both_text, difference_text, reasons, value_text
 from tasks.pages import environment
 from tasks.wording import NAMES
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from avss_core.markdown import plain
-from tasks.compare_wording import TONES, both_text, difference_text, value_text, verdicts
+from tasks.compare_verdicts import verdicts
+from tasks.compare_wording import TONES, both_text, difference_text, value_text
 from tasks.wording import NAMES, NONE, listed
 
 Row = dict[str, Any]

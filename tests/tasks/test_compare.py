@@ -13,7 +13,7 @@ from tasks.compare_record import FILE, run_record
 from tasks.compare_runs import compare_runs
 from tasks.compare_sources import STAGES, find_run
 from tasks.compare_tables import figures, markdown, plain_rows
-from tasks.compare_wording import verdicts
+from tasks.compare_verdicts import verdicts
 from tasks.rows import write_rows
 from tasks.wording import NAMES
 
