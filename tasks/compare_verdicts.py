@@ -3,7 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tasks.compare_wording import KINDS, both_text, difference_text, few, joined, reasons, shared_notes, sides
+from tasks.compare_wording import (
+    KINDS,
+    both_sides,
+    both_text,
+    difference_text,
+    few,
+    joined,
+    reasons,
+    shared_notes,
+)
 from tasks.wording import NAMES, Verdict, figure_text, listed, number
 
 Found = Mapping[str, Any]
@@ -142,7 +151,7 @@ def _figures(head: str, sets: Found) -> Iterator[Verdict]:
         for name, entry in sets.items():
             each = entry["figures"][figure]
             if each["tone"] in tones:
-                values = " to ".join(figure_text(figure, side["value"]) for side in sides(each))
+                values = " to ".join(figure_text(figure, side["value"]) for side in both_sides(each))
                 how = "" if each["paired"] else ", by two intervals"
                 tones[each["tone"]].append(
                     (figure, f"{name} {values} ({difference_text(figure, each)}{how})")
@@ -198,7 +207,8 @@ def _trained(mitigation: Found) -> Verdict:
 def _loss(entry: Found) -> str:
     """Return a loss of both runs with its change."""
     sides = [
-        f"{number(side['value'])} nats a token in {key}" for key, side in zip("AB", sides(entry), strict=True)
+        f"{number(side['value'])} nats a token in {key}"
+        for key, side in zip("AB", both_sides(entry), strict=True)
     ]
     how = f"in pairs over {entry['paired']} windows" if entry["paired"] else "by two intervals"
     return f"{' and '.join(sides)} ({difference_text('nll', entry)}, {how})"

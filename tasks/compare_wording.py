@@ -57,7 +57,8 @@ def shared_notes(found: Found) -> list[str]:
 def both_text(name: str, entry: Found) -> tuple[str, str]:
     """Return a figure of both runs, each with its interval."""
     texts = [
-        f"{figure_text(name, side['value'])} {interval_text(name, side)}".strip() for side in sides(entry)
+        f"{figure_text(name, side['value'])} {interval_text(name, side)}".strip()
+        for side in both_sides(entry)
     ]
     return texts[0], texts[1]
 
@@ -89,6 +90,6 @@ def joined(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def sides(entry: Found) -> tuple[Found, Found]:
+def both_sides(entry: Found) -> tuple[Found, Found]:
     """Return a figure of run A and of run B."""
     return entry["a"], entry["b"]

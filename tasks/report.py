@@ -103,7 +103,7 @@ def write_report(
         write_json(part / FILE, run_record(found, parts_of(prepared)) | {"versions": versions()})
         write_tables(found, part / "tables")
         write_text(part / "model_card.md", _card(found))
-    shown = [*sorted((folder / "figures").iterdir()), *sorted((folder / "tables").glob("*.csv"))]
+    shown = [*sorted((folder / "figures").glob("*")), *sorted((folder / "tables").glob("*.csv"))]
     return summary, [*shown, folder / "index.html", folder / FILE]
 
 
