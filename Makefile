@@ -19,7 +19,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test audit ui report clean
+.PHONY: help repro test audit ui report picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -47,6 +47,9 @@ ui: $(INSTALLED) ## browse the history of experiments on http://127.0.0.1:PORT (
 report: $(INSTALLED) ## bring the report up to date and print where it is
 	@$(VENV)/bin/dvc repro report
 	@echo "The report is $(CURDIR)/reports/index.html"
+
+picture: $(INSTALLED) ## take the README's picture of reports/index.html (needs Chromium; ARGS= go to benchmarks/picture.py)
+	@$(VENV)/bin/python benchmarks/picture.py $(ARGS)
 
 clean: ## remove what a run wrote, never data/sample or .venv (only what git ignores goes; the DVC cache stays)
 	git clean -fdXq data reports .prefect mlflow.db* .mlflow.lock mlartifacts

@@ -29,6 +29,7 @@ def _inputs(params: Params, workspace: Workspace) -> dict[str, Any]:
     """Return where the results of the other stages lie, and where the page goes."""
     stages = ["prepared", "dense", "statistics", "scores", "pruned", "sizes"]
     stages += ["evaluation", "healed", "healing", "localization", "mitigated", "mitigation"]
+    stages += ["times", "pictures"]
     return {name: getattr(workspace, name) for name in stages} | {
         "parameters": params.flat(),
         "folder": workspace.reports,

@@ -51,6 +51,11 @@ class Workspace:
         return self.root / "data" / "speed.json"
 
     @property
+    def pictures(self) -> Path:
+        """Pictures of these times, one a checkpoint; no output that DVC compares either."""
+        return self.root / "data" / "times"
+
+    @property
     def evaluation(self) -> Path:
         """Figures and answers of the dense and the pruned model."""
         return self.root / "data" / "evaluation"

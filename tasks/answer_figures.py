@@ -15,7 +15,7 @@ from tasks.wording import LOWER_IS_BETTER, NAMES, figure_text, interval_text
 
 def reliability(found: Mapping[str, Any]) -> Figure:
     """Draw accuracy against confidence, a panel a set; the area of a point is its share of the answers."""
-    figure, panels = _set_row(found, "confidence of the bin (mean)", "accuracy of the bin")
+    figure, panels = _set_row(found, "confidence", "accuracy of the bin")
     models = variants(found)
     for axes, name in panels:
         axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls="--")
@@ -39,7 +39,7 @@ def reliability(found: Mapping[str, Any]) -> Figure:
 
 def coverage(found: Mapping[str, Any]) -> Figure:
     """Draw the accuracy of the most confident share of the answers, a panel a set."""
-    figure, panels = _set_row(found, "share of the answers, most confident first", "accuracy")
+    figure, panels = _set_row(found, "share answered", "accuracy")
     models = variants(found)
     for axes, name in panels:
         axes.axhline(0.5, color=GREY, lw=0.8, ls="--")
@@ -48,9 +48,18 @@ def coverage(found: Mapping[str, Any]) -> Figure:
             colour, marker = VARIANTS[variant]
             curve = sets[name]["curve"]
             across, up = ([point[key] for point in curve] for key in ("coverage", "accuracy"))
-            (line,) = axes.plot(across, up, color=colour, marker=marker, markevery=max(1, len(curve) // 8), ms=3, lw=1.2)
-            half = {key: figure_text(key, sets[name][key]["value"]) for key in ("accuracy_at_50", "coverage_at_50")}
-            tell(line, [f"{name}, {variant}\n" + ", ".join(f"{NAMES[key]} {text}" for key, text in half.items())], [name])
+            (line,) = axes.plot(
+                across, up, color=colour, marker=marker, markevery=max(1, len(curve) // 8), ms=3, lw=1.2
+            )
+            half = {
+                key: figure_text(key, sets[name][key]["value"])
+                for key in ("accuracy_at_50", "coverage_at_50")
+            }
+            tell(
+                line,
+                [f"{name}, {variant}\n" + ", ".join(f"{NAMES[key]} {text}" for key, text in half.items())],
+                [name],
+            )
     return _with_legend(figure, models)
 
 
@@ -64,11 +73,14 @@ def layers(found: Mapping[str, Any]) -> Figure:
     for axes, key in zip(panels, shown, strict=True):
         shade_removed(axes, found["pruned"]["provenance"]["removed"])
         for (name, values), colour, marker in styled(record["sets"]):
-            known = [(layer, e) for layer, e in zip(depths, values[key], strict=True) if e["value"] is not None]
+            known = [
+                (layer, e) for layer, e in zip(depths, values[key], strict=True) if e["value"] is not None
+            ]
             across, up = [layer for layer, _ in known], [entry["value"] for _, entry in known]
             (line,) = axes.plot(across, up, color=colour, marker=marker, ms=3.4, lw=1, label=name)
             tips = [
-                f"{name}, behind layer {layer}\n{figure_text(key, entry['value'])} {interval_text(key, entry)}"
+                f"{name}, behind layer {layer}\n"
+                f"{figure_text(key, entry['value'])} {interval_text(key, entry)}"
                 for layer, entry in known
             ]
             tell(line, tips, [name])
@@ -90,7 +102,7 @@ def _set_row(found: Mapping[str, Any], across: str, up: str) -> tuple[Figure, Se
     for axes, name in zip(panels, names, strict=True):
         axes.set(title=name, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    figure.supxlabel(across, fontsize=8.5)
+        axes.set_xlabel(across)
     panels[0].set_ylabel(up)
     return figure, list(zip(panels, names, strict=True))
 
@@ -100,6 +112,9 @@ def _with_legend(figure: Figure, models: Mapping[str, Any]) -> Figure:
     styles = {name: VARIANTS[name] for name in models}
     legend_below(
         figure,
-        [Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1, label=name) for name, (colour, marker) in styles.items()],
+        [
+            Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1, label=name)
+            for name, (colour, marker) in styles.items()
+        ],
     )
     return figure

@@ -1,7 +1,6 @@
 """What the report's figures are drawn with: one style, and the parts that several share."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -9,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from tasks.svg import tell
-from tasks.wording import NAMES, figure_text, interval_text, significant
+from tasks.wording import figure_text, interval_text, significant
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito, colour-blind safe
 SERIES = (BLUE, "#E69F00", GREEN, PURPLE, "#56B4E9", "#000000", ORANGE)
@@ -61,16 +60,14 @@ def layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int], said
         gone = layer in removed
         bar = bar_from(axes, layer, value, floor, ORANGE if gone else BLUE, "////" if gone else "")
         tell(bar, [f"layer {layer}{', removed' if gone else ''}\n{said} {significant(value)}"])
+    axes.set_ylim(bottom=floor)
     by_layer(axes)
 
 
 def bar_floor(axes: Axes, values: Sequence[float]) -> float:
-    """Return where bars start: at zero, or under the lowest value where the axis is made logarithmic."""
+    """Return where bars start: at zero or the lowest value, under it where the axis becomes logarithmic."""
     axes.grid(visible=False, axis="x")
-    if not log_if_wide(axes, values):
-        return 0.0
-    axes.set_ylim(bottom=0.6 * min(values))
-    return 0.6 * min(values)
+    return 0.6 * min(values) if log_if_wide(axes, values) else min(0.0, *values)
 
 
 def bar_from(axes: Axes, layer: int, value: float, floor: float, colour: str, hatch: str) -> Artist:
@@ -126,10 +123,12 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 8) -> No
 
 
 def log_if_wide(axes: Axes, values: Sequence[float]) -> bool:
-    """Use a logarithmic axis where positive values span more than a factor of thirty, and tell whether it is."""
+    """Use a logarithmic axis where positive values span more than a factor of thirty; tell whether."""
     wide = min(values) > 0 and max(values) > 30 * min(values)
     if wide:
         axes.set_yscale("log")
+        near = max(values) < 300 * min(values)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,)))
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
         axes.yaxis.set_minor_formatter(NullFormatter())
     return wide
@@ -139,28 +138,6 @@ def styled(lines: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str
     """Yield each line with its colour and marker, in turn."""
     for index, item in enumerate(lines.items()):
         yield item, SERIES[index % len(SERIES)], MARKERS[index % len(MARKERS)]
-
-
-@contextmanager
-def set_panels(sets: Sequence[str], rows: int = 1) -> Iterator[tuple[Figure, Any]]:
-    """Yield a figure with a panel for each figure of a question set, the sets down the side.
-
-    `rows` is how many points of a set stand below one another.
-    """
-    height = 1.15 + len(sets) * (0.2 + 0.14 * rows)
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    panels = figure.subplots(1, len(NAMES), sharey=True)
-    yield figure, panels
-    panels[0].set_yticks(range(len(sets)), sets)
-    panels[0].set_ylim(len(sets) - 0.5, -0.5)
-    for axes in panels:
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
-
-
-def spread(count: int) -> list[float]:
-    """Return where points of a row stand beside its middle, the first one on top."""
-    return [0.2 * (place - (count - 1) / 2) for place in range(count)]
 
 
 def intervals(
@@ -206,6 +183,9 @@ def intervals(
         label=label,
     )
     of = [sets[row] for row, *_ in known] if sets else []
-    tips = [f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}" for _, name, e, _ in known]
+    tips = [
+        f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}"
+        for _, name, e, _ in known
+    ]
     tell(lines, sets=of)
     tell(points, tips, of)

@@ -1,14 +1,11 @@
-"""Figures of EAVSS by layer with its outside check, and of the training of the layers that it points at."""
+"""Figure of EAVSS by layer with its outside check."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from tasks.drawing import (
-    BLUE,
     GREY,
     INK,
     ORANGE,
@@ -36,8 +33,17 @@ def eavss(found: Mapping[str, Any]) -> Figure:
         shade_removed(axes, removed)
     lines = {set_name: (part[name]["values"], [set_name]) for set_name, part in record["sets"].items()}
     for (label, (line, of)), colour, marker in styled(lines):
-        (drawn,) = score.plot(depth, line, color=colour, marker=marker, ms=2.5, lw=0.8, alpha=0.7, label=label)
-        tell(drawn, [f"{label}, layer {layer}\n{significant(value)}" for layer, value in zip(depth, line, strict=True)], of)
+        (drawn,) = score.plot(
+            depth, line, color=colour, marker=marker, ms=2.5, lw=0.8, alpha=0.7, label=label
+        )
+        tell(
+            drawn,
+            [
+                f"{label}, layer {layer}\n{significant(value)}"
+                for layer, value in zip(depth, line, strict=True)
+            ],
+            of,
+        )
     for (source, part), dashes in zip(record["sources"].items(), ("--", ":"), strict=False):
         score.plot(depth, part[name]["values"], color=INK, ls=dashes, label=f"{source} answers")
     score.fill_between(
@@ -49,7 +55,9 @@ def eavss(found: Mapping[str, Any]) -> Figure:
         ("trained", trained, ORANGE, INK),
         ("", [layer for layer in depth if layer not in trained], "white", INK),
     ):
-        points = score.scatter(layers, [values[i] for i in layers], c=fill, edgecolors=edge, s=24, lw=1, zorder=4)
+        points = score.scatter(
+            layers, [values[i] for i in layers], c=fill, edgecolors=edge, s=24, lw=1, zorder=4
+        )
         if label:
             points.set_label(label)
         tell(points, [
@@ -60,30 +68,12 @@ def eavss(found: Mapping[str, Any]) -> Figure:
     score.axhline(0, color=INK, lw=0.8)
     score.set(title=f"{name} by layer", ylabel="nats" if name == "eavss_contrast" else "score")
     known = [(layer, value) for layer, value in enumerate(record["probe_auroc"]) if value is not None]
-    (drawn,) = probe.plot([i for i, _ in known], [value for _, value in known], color=PURPLE, marker="o", ms=3.5, lw=1)
+    (drawn,) = probe.plot(
+        [i for i, _ in known], [value for _, value in known], color=PURPLE, marker="o", ms=3.5, lw=1
+    )
     tell(drawn, [f"probe, layer {layer}\nAUROC {value:.3f}" for layer, value in known])
     probe.axhline(0.5, color=INK, lw=0.8, ls="--")
     probe.set(title="Linear probe from outside, validation questions (dashed: chance)", ylabel="AUROC")
     by_layer(probe)
     legend_below(figure, [*score.get_legend_handles_labels()[0], *removed_key()], columns=6)
-    return figure
-
-
-def training(found: Mapping[str, Any]) -> Figure:
-    """Draw the losses of each epoch."""
-    history = found["mitigation"]["training"]["history"]
-    figure = Figure(figsize=(6, 2.6), layout="constrained")
-    axes = figure.subplots()
-    epochs = [epoch["epoch"] for epoch in history]
-    for key, label, colour, marker in (
-        ("train_loss", "train", BLUE, "o"), ("validation_loss", "validation", ORANGE, "s"),
-    ):  # fmt: skip
-        losses = [epoch[key] for epoch in history]
-        (line,) = axes.plot(epochs, losses, color=colour, marker=marker, ms=5, label=label)
-        known = [(epoch, loss) for epoch, loss in zip(epochs, losses, strict=True) if not math.isnan(loss)]
-        tell(line, [f"{label}, epoch {epoch}\n{loss:.3f} nats" for epoch, loss in known])
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(x=0.1, y=0.2)
-    axes.set(xlabel="epoch", ylabel="loss (nats)")
-    axes.legend()
     return figure

@@ -8,7 +8,15 @@ from typing import Any
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from tasks import answer_figures, eavss_figures, healing_page, score_figures, set_figures, source_figures
+from tasks import (
+    answer_figures,
+    eavss_figures,
+    loss_figures,
+    score_figures,
+    set_figures,
+    source_figures,
+    stability_figure,
+)
 from tasks.drawing import STYLE
 from tasks.svg import inline, with_titles
 
@@ -19,16 +27,16 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
     "activations": source_figures.activations,
     "sparsity": source_figures.sparsity,
     "readings": score_figures.readings,
-    "stability": score_figures.stability,
+    "stability": stability_figure.stability,
     "retention": set_figures.retention,
     "pruning": set_figures.pruning,
-    "healing": healing_page.losses,
+    "healing": loss_figures.healing,
     "reliability": answer_figures.reliability,
     "coverage": answer_figures.coverage,
     "eavss": eavss_figures.eavss,
     "mitigation": set_figures.mitigation,
     "controls": set_figures.controls,
-    "training": eavss_figures.training,
+    "training": loss_figures.training,
 }
 
 _MEASURED: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tasks.control_wording import in_order
 from tasks.wording import (
     NAMES,
     Verdict,
@@ -43,8 +44,8 @@ def glance(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the table of the first screen.
 
     Returns:
-        columns: their names; rows: of each what is kept, its name, its question set (empty for none), and cells
-        with a text and an interval.
+        columns: their names; rows: of each what is kept, its name, its question set (empty for none), and
+        cells with a text and an interval.
     """
     dense = found["evaluation"]["dense"]
     tables = {"pruned keeps": found["evaluation"]["retention"]}
@@ -178,16 +179,19 @@ def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
     texts = [side["language_modelling"]["token_perplexity"] for side in (mitigation["mitigated"], base)]
     against = {
         control: [direction(figure, entries[figure]) for entries in sets.values() for figure in NAMES]
-        for control, sets in mitigation["against_controls"].items()
+        for control, sets in in_order(mitigation["against_controls"]).items()
     }
     controls = "; ".join(
-        f"{control} {tones.count('better')} better, {tones.count('worse')} worse of {len(tones)}"
-        for control, tones in against.items()
+        f"{control} {tones.count('better')} / {tones.count('worse')}" for control, tones in against.items()
     )
     return Verdict(
         ("better" if better else "worse") if (better > 0) != (worse > 0) else "fact" if better else "same",
-        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']} model: "
+        f"Training layers {listed(mitigation['training']['dense_layers'])} of the {mitigation['base']}: "
         f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
         f"{number(texts[0] / texts[1])} times the one before. "
-        + (f"Against controls: {controls}." if controls else "No control was trained beside it."),
+        + (
+            f"Surely better / worse than its controls: {controls}."
+            if controls
+            else "No control was trained beside it."
+        ),
     )

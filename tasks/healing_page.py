@@ -1,34 +1,9 @@
-"""What the report tells of healing: its curve, its numbers on the page, and those of the summary."""
+"""What the report tells of healing: its numbers on the page, and those of the summary."""
 
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from tasks.drawing import BLUE, ORANGE
-from tasks.svg import tell
 from tasks.wording import retentions
-
-
-def losses(found: Mapping[str, Any]) -> Figure:
-    """Draw the loss of each step and each validation against the tokens learnt from."""
-    training = found["healing"]["training"]
-    steps, history = training["steps"], training["history"]
-    tokens = list(accumulate(step["tokens"] for step in steps))
-    figure = Figure(figsize=(7, 2.6), layout="constrained")
-    axes = figure.subplots()
-    losses = [step["loss"] for step in steps]
-    (line,) = axes.plot(tokens, losses, color=BLUE, lw=0.9, marker=".", ms=2.5, label="train, each step")
-    tell(line, [f"train, {at:,} tokens\n{loss:.3f} nats" for at, loss in zip(tokens, losses, strict=True)])
-    places = [tokens[epoch["step"] - 1] for epoch in history]
-    held_out = [epoch["validation_loss"] for epoch in history]
-    (line,) = axes.plot(places, held_out, color=ORANGE, marker="s", ms=5, label="validation")
-    tell(line, [f"validation, {at:,} tokens\n{loss:.3f} nats" for at, loss in zip(places, held_out, strict=True)])
-    axes.set(xlabel="train tokens", ylabel="loss (nats per token)", xlim=(0, None))
-    axes.xaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
-    axes.legend()
-    return figure
 
 
 def shown_of(healing: Mapping[str, Any]) -> dict[str, Any]:

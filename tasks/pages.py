@@ -19,7 +19,7 @@ from tasks.wording import (
 
 
 def environment() -> Environment:
-    """Return the environment of `tasks/templates`: every text of a record is escaped, a missing name fails."""
+    """Return the environment of `tasks/templates`: texts of records are escaped, a missing name fails."""
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

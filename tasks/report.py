@@ -12,7 +12,7 @@ from prefect import task
 
 from avss_core.activations import SITES
 from avss_core.controls import CONTROLS
-from avss_core.digests import folder_written_whole, read_json, write_json, write_text
+from avss_core.digests import digest_path, folder_written_whole, read_json, write_json, write_text
 from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
@@ -23,6 +23,7 @@ from tasks.headline import glance, headline
 from tasks.healing_page import shown_of, summary_of
 from tasks.pages import environment
 from tasks.result_tables import result_tables, write_tables
+from tasks.times_picture import write_times
 from tasks.wording import MORE_FIGURES, NAMES, answer_lines, retentions, trained_base, verdicts
 
 _SUMMARY_FIGURES = (*NAMES, "exact_match")
@@ -52,7 +53,7 @@ SECTIONS = {
     "parameters": "Data, parameters",
     "limits": "Limits",
 }
-"""The sections of the page in order, each with its name in the contents; its template is section_NAME.html.j2."""
+"""The sections of the page in order, with their names in the contents; templates are section_NAME.html.j2."""
 
 
 @task(name="write-report")
@@ -70,10 +71,14 @@ def write_report(
     localization: Path,
     mitigated: Path,
     mitigation: Path,
+    times: Path,
+    pictures: Path,
     parameters: dict[str, Any],
     folder: Path,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Return the summary and the files of the report, written whole or not at all.
+
+    The measured times are no part of it: where there are any, a picture of them is drawn into `pictures`.
 
     Raises:
         FileNotFoundError: a record of another stage is not there; names the file and the stage.
@@ -95,6 +100,8 @@ def write_report(
     if found["healing"]["enabled"]:
         found["healed"] = _record("heal", healed / "certificate.json")
         found["evaluation"]["healed"] = found["healing"]["healed"]
+    found["checkpoint"] = digest_path(pruned / "certificate.json")
+    write_times(times, found["checkpoint"], pictures)
     found |= {"parameters": parameters} | activation_figures(found["statistics"], parameters)
     summary = summarise(found)
     with folder_written_whole(folder, replace=True) as part:
@@ -230,7 +237,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 
 
 def _contents(found: Mapping[str, Any]) -> dict[str, str]:
-    """Return the sections of the page in order: of each its template's and id's name, and its entry in the list."""
+    """Return those of `SECTIONS` that this run has something for."""
     left_out = {"stability"} if not found["scores"]["stability"] else set()
     return {name: title for name, title in SECTIONS.items() if name not in left_out}
 

@@ -1,19 +1,17 @@
-"""Figures of the scores: AVSS and what it is made of, traversal, every reading's choice, and how sure it is."""
+"""Figures of the scores: AVSS and what it is made of, traversal, and every reading's choice."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
 from tasks.drawing import (
     BLUE,
     EMPTY,
     GREEN,
     GREY,
-    INK,
     ORANGE,
     WIDTH,
     bar_floor,
@@ -55,15 +53,22 @@ def _running(axes: Axes, reading: Mapping[str, Any], removed: Sequence[int]) -> 
     axes.plot(range(len(order)), heights, color=GREY, zorder=1)
     for gone, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "X")):
         places = [place for place, layer in enumerate(order) if (layer in removed) == gone]
-        points = axes.scatter(places, [heights[place] for place in places], c=colour, marker=marker, s=26, zorder=2)
+        points = axes.scatter(
+            places, [heights[place] for place in places], c=colour, marker=marker, s=26, zorder=2
+        )
         state = ", removed" if gone else ""
-        tell(points, [f"layer {order[p]}{state}, rank {p + 1}\nrunning sum {significant(heights[p])}" for p in places])
+        tell(
+            points,
+            [f"layer {order[p]}{state}, rank {p + 1}\nrunning sum {significant(heights[p])}" for p in places],
+        )
     log_if_wide(axes, heights)
     step = 1 + len(order) // 50  # more labels than fifty would overlap
     axes.set_xticks(range(0, len(order), step), [str(layer) for layer in order[::step]])
     axes.grid(visible=False, axis="x")
     axes.margins(x=0.02)
-    axes.set(title="Running sum of the shares, lowest score first", xlabel="layer, in rank order", ylabel="CAVSS")
+    axes.set(
+        title="Running sum of the shares, lowest score first", xlabel="layer, in rank order", ylabel="CAVSS"
+    )
 
 
 def traversal(found: Mapping[str, Any]) -> Figure:
@@ -81,12 +86,18 @@ def traversal(found: Mapping[str, Any]) -> Figure:
         floor = bar_floor(axes, values)
         if reading is other and not floor:  # losses differ by little: start under the lowest
             floor = min(values) - 0.15 * (max(values) - min(values))
-            axes.set_ylim(bottom=floor)
         for layer, value in enumerate(values):
             by = [name for name, each in ((chosen, own), ("traversal", other)) if layer in each["removed"]]
             colour, hatch = _CHOSEN_BY[(chosen in by, "traversal" in by)]
             bar = bar_from(axes, layer, value, floor, colour, hatch)
-            tell(bar, [f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n{said} {significant(value)}"])
+            tell(
+                bar,
+                [
+                    f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n"
+                    f"{said} {significant(value)}"
+                ],
+            )
+        axes.set_ylim(bottom=floor)
         axes.set(title=title, ylabel=unit)
     by_layer(panels[1])
     words = {(True, True): "both would remove", (True, False): f"{chosen} alone",
@@ -120,7 +131,9 @@ def readings(found: Mapping[str, Any]) -> Figure:
         removed = table[name]["removed"]
         kept = [layer for layer in range(depth) if layer not in removed]
         for layers, colour, state in ((kept, EMPTY, "keeps"), (removed, ORANGE, "removes")):
-            cells = grid.broken_barh([(layer - 0.42, 0.84) for layer in layers], (row - 0.34, 0.68), color=colour)
+            cells = grid.broken_barh(
+                [(layer - 0.42, 0.84) for layer in layers], (row - 0.34, 0.68), color=colour
+            )
             tell(cells, [f"{name}\n{state} layer {layer}" for layer in layers])
         nll, interval = table[name]["cost"]["nll"], table[name]["cost"]["interval"]
         cost.plot([interval["low"], interval["high"]], [row, row], color=GREY, lw=1.5, zorder=1)
@@ -141,48 +154,3 @@ def readings(found: Mapping[str, Any]) -> Figure:
     cost.margins(x=0.2)
     cost.set(title=f"Loss after removal (dashed: dense, {dense:.2f})", xlabel="nats per token")
     return figure
-
-
-def stability(found: Mapping[str, Any]) -> Figure:
-    """Draw how often each layer goes, by reading, and what less text or other texts would remove."""
-    table, depth = found["scores"], found["card"]["layers"]
-    stable = table["stability"]
-    chosen = table["chosen"] if table["chosen"] in stable else next(iter(stable))
-    texts = {f"{entry['tokens']:,} tokens": entry["removed"] for entry in stable[chosen]["sizes"]}
-    texts |= {"all tokens": table["readings"][chosen]["removed"]} | stable[chosen]["sources"]
-    heights = (0.3 + 0.25 * len(stable), 0.3 + 0.25 * len(texts))
-    figure = Figure(figsize=(WIDTH, 0.9 + sum(heights)), layout="constrained")
-    often, other = figure.subplots(2, 1, height_ratios=heights, sharex=True)
-    _cells(often, {name: entry["frequency"] for name, entry in stable.items()})
-    often.set_title("How often each layer goes over resamples of the text (percent; solid: always)")
-    _cells(other, {name: [float(layer in removed) for layer in range(depth)] for name, removed in texts.items()})
-    other.set_title(f"What {chosen} removes on less text and on other texts (filled)")
-    removed = found["pruned"]["provenance"]["removed"]
-    for axes in (often, other):
-        axes.plot(removed, [axes.get_ylim()[0] + 0.1] * len(removed), ls="", marker="^", ms=4, color=INK, clip_on=False)
-        axes.xaxis.set_tick_params(labelbottom=True, length=0, pad=7)
-        by_layer(axes)
-    often.set_xlabel("")
-    return figure
-
-
-def _cells(axes: Axes, rows: Mapping[str, Sequence[float]]) -> None:
-    """Draw a share between 0 and 1 a row and layer as a cell that is the fuller of colour the greater it is."""
-    for row, (name, shares) in enumerate(rows.items()):
-        cells = [Rectangle((layer - 0.46, row - 0.42), 0.92, 0.84) for layer in range(len(shares))]
-        # The share is the opacity, so that a page may lay the cells on any ground.
-        back = PatchCollection(cells, facecolor=EMPTY, linewidth=0, alpha=0.45)
-        front = PatchCollection(cells, facecolor=ORANGE, linewidth=0, alpha=[0.85 * share for share in shares])
-        axes.add_collection(back)
-        axes.add_collection(front)
-        tell(front, [f"{name}\nlayer {layer} goes in {100 * share:.0f} %" for layer, share in enumerate(shares)])
-        for layer, share in enumerate(shares):
-            if 0 < share < 1:
-                axes.text(layer, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6.5)
-    axes.set_xlim(-0.5, max(map(len, rows.values())) - 0.5)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)

@@ -1,6 +1,7 @@
 """Figures of the question sets: models side by side, what is kept, what training changed and its controls."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -8,11 +9,33 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from tasks.control_wording import in_order
-from tasks.drawing import BLUE, GREEN, GREY, INK, ORANGE, intervals, legend_below, set_panels, spread, styled
+from tasks.drawing import BLUE, GREEN, GREY, INK, ORANGE, WIDTH, intervals, legend_below, styled
 from tasks.wording import LOWER_IS_BETTER, NAMES, retentions
 
 VARIANTS = {"dense": (BLUE, "o"), "pruned": (ORANGE, "s"), "healed": (GREEN, "^")}
 """The models that are compared, with colour and marker."""
+
+
+@contextmanager
+def set_panels(sets: Sequence[str], rows: int = 1) -> Iterator[tuple[Figure, Any]]:
+    """Yield a figure with a panel for each figure of a question set, the sets down the side.
+
+    `rows` is how many points of a set stand below one another.
+    """
+    height = 1.15 + len(sets) * (0.2 + 0.14 * rows)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    panels = figure.subplots(1, len(NAMES), sharey=True)
+    yield figure, panels
+    panels[0].set_yticks(range(len(sets)), sets)
+    panels[0].set_ylim(len(sets) - 0.5, -0.5)
+    for axes in panels:
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+
+
+def spread(count: int) -> list[float]:
+    """Return where points of a row stand beside its middle, the first one on top."""
+    return [0.2 * (place - (count - 1) / 2) for place in range(count)]
 
 
 def variants(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +55,9 @@ def pruning(found: Mapping[str, Any]) -> Figure:
             for offset, (variant, values) in zip(spread(len(models)), models.items(), strict=True):
                 colour, marker = VARIANTS[variant]
                 entries = {name: values[name][key] for name in sets}
-                intervals(axes, entries, key, offset=offset, colour=colour, marker=marker, label=variant, sets=sets)
+                intervals(
+                    axes, entries, key, offset=offset, colour=colour, marker=marker, label=variant, sets=sets
+                )
             axes.set(title=label, xlabel="lower is better" if key in LOWER_IS_BETTER else "higher is better")
             axes.set_xlim(-0.04, 1.04)
         legend_below(figure, panels[0].get_legend_handles_labels()[0])
@@ -51,16 +76,26 @@ def controls(found: Mapping[str, Any]) -> Figure:
 
 
 def _differences(series: Mapping[str, Any], what: str) -> Figure:
-    """Draw differences by set, a panel for each figure; a point is solid where its interval leaves zero out."""
+    """Draw differences by set, a panel a figure; a point is solid where its interval leaves zero out."""
     sets = list(next(iter(series.values())))
     with set_panels(sets, len(series)) as (figure, panels):
         for axes, (key, label) in zip(panels, NAMES.items(), strict=True):
             axes.axvline(0, color=INK, lw=0.8)
-            for offset, ((name, changes), colour, marker) in zip(spread(len(series)), styled(series), strict=True):
+            for offset, ((name, changes), colour, marker) in zip(
+                spread(len(series)), styled(series), strict=True
+            ):
                 entries = {each: changes[each][key] for each in sets}
                 sure = [e["value"] is not None and (e["low"] > 0 or e["high"] < 0) for e in entries.values()]
                 intervals(
-                    axes, entries, key, offset=offset, colour=colour, filled=sure, marker=marker, label=name, sets=sets
+                    axes,
+                    entries,
+                    key,
+                    offset=offset,
+                    colour=colour,
+                    filled=sure,
+                    marker=marker,
+                    label=name,
+                    sets=sets,
                 )
             better = "lower" if key in LOWER_IS_BETTER else "higher"
             axes.set(title=label, xlabel=f"{what}, {better} is better")

@@ -41,7 +41,9 @@ def _by_source(found: Mapping[str, Any], columns: Mapping[str, str]) -> Figure:
             lines = {source: values[site][key] for source, values in found["sources"].items()}
             for (source, values), colour, marker in styled(lines):
                 (drawn,) = axes.plot(values, color=colour, marker=marker, ms=2.8, lw=1, label=source)
-                tips = [f"{source}, layer {layer}\n{significant(value)}" for layer, value in enumerate(values)]
+                tips = [
+                    f"{source}, layer {layer}\n{significant(value)}" for layer, value in enumerate(values)
+                ]
                 tell(drawn, tips, [source] if source in questions else ())
             log_if_wide(axes, [value for values in lines.values() for value in values])
             by_layer(axes)

@@ -43,7 +43,7 @@ def tell(artist: Artist, tips: Sequence[str] = (), sets: Sequence[str] = ()) -> 
 
 
 def with_titles(drawn: str, name: str) -> str:
-    """Return an SVG of matplotlib with a title in each mark that `tell` spoke of, and a data-set where it has one.
+    """Return an SVG of matplotlib with a title in each mark that `tell` spoke of, and its set as data-set.
 
     Raises:
         ValueError: an artist has another number of marks than of texts.
@@ -76,10 +76,8 @@ def _marks(group: ElementTree.Element, told: Sequence[str], name: str) -> list[E
 
 
 def inline(svg: str, name: str) -> str:
-    """Return an SVG that stands inside a page: ids that no other figure has, colours and width for the page."""
+    """Return an SVG to stand inside a page: ids that no other figure has, colours and width for the page."""
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    body = re.sub(
-        r"#[0-9a-f]{6}\b", lambda found: _PAGE_COLOURS.get(found.group(), found.group()), body
-    )
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda found: _PAGE_COLOURS.get(found.group(), found.group()), body)
     width = re.search(r'\bwidth="([\d.]+pt)"', body)
     return body.replace("<svg ", f'<svg style="--width: {width.group(1)}" ', 1) if width else body

@@ -53,7 +53,7 @@
       event.preventDefault();
       place = (place + step + found.length) % found.length;
       found[place].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
-      show(found[place], texts.get(found[place]));
+      requestAnimationFrame(() => show(found[place], texts.get(found[place])));  // scrolling hides what is shown
       said.textContent = texts.get(found[place]);
     });
   }

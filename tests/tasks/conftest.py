@@ -123,9 +123,13 @@ def run():
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory):
-    """The folder of a small run's report with all its figures, and the files that it says it is of; read-only."""
-    from tests.tasks.report_records import run_records, write_run  # after jaxtyping's hook
+    """The folder of a small run's report with all figures, and the files that it is of; read-only."""
+    # Imported here, after jaxtyping's hook.
+    from avss_core.digests import digest_path, write_json
+    from tests.tasks.report_records import run_records, times, write_run
 
-    root = tmp_path_factory.mktemp("drawn")
-    _, files = write_run(run_records(), root)
+    root, found = tmp_path_factory.mktemp("drawn"), run_records()
+    write_json(root / "pruned/certificate.json", found["pruned/certificate.json"])
+    write_json(root / "speed.json", times(digest_path(root / "pruned/certificate.json")))
+    _, files = write_run(found, root)
     return root / "reports", files

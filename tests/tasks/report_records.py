@@ -118,7 +118,8 @@ def run_records() -> Records:
         "statistics.json": {"nq": statistics, "text": statistics},
         "scores.json": {"readings": {"avss": reading(3.5, REMOVED), "avss_output": reading(9.25, [0]),
                                      "traversal": reading(3.625, [1])},
-                        "agreement": tau("avss", "avss_output", "traversal"), "chosen": "avss", "removed": REMOVED,
+                        "agreement": tau("avss", "avss_output", "traversal"), "chosen": "avss",
+                        "removed": REMOVED,
                         "stability": {"avss": {"frequency": [0.0, 0.25, 0.75, 0.0], "same": 0.75,
                                                "undecided": [1, 2],
                                                "sizes": [{"tokens": 8, "removed": [1]}],
@@ -160,6 +161,18 @@ def run_records() -> Records:
     }  # fmt: skip
 
 
+def times(checkpoint: str) -> Records:
+    """Return what the stage speed measured of a checkpoint."""
+    workload = {"prompt_tokens": 1024, "device": "cpu", "dtype": "float32", "threads": 2}
+    models = {
+        name: {"prefill": speed, "decode": {"1": speed / 10}, "peak_bytes": 1e8}
+        for name, speed in (("dense", 100.0), ("pruned", 125.0))
+    }
+    ratio = entry(1.25)
+    return {"workload": workload, "models": models, "base": "dense", "checkpoint": checkpoint,
+            "ratios": {"pruned": {"prefill": ratio, "decode": {"1": ratio}}}}  # fmt: skip
+
+
 def training(layers: list[int]) -> Records:
     """The record of a training."""
     history = [{"epoch": n, "step": 2 * n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
@@ -174,9 +187,10 @@ def write_run(records: Records, root: Path, name: str = "reports") -> tuple[Reco
     """Write the records as files, and the report of them."""
     for file, record in records.items():
         write_json(root / file, record)
-    folders = "prepared dense pruned evaluation healed healing mitigated mitigation".split()
+    folders = ["prepared", "dense", "pruned", "evaluation", "healed", "healing", "mitigated", "mitigation"]
     paths = {folder: root / folder for folder in folders}
     files = ("statistics", "scores", "sizes", "localization")
+    paths |= {"times": root / "speed.json", "pictures": root / "data" / "times"}
     paths |= {file: root / f"{file}.json" for file in files}
     parameters = {"seed": 0, "model.name": "tiny", "collect.threshold": 1e-5, "collect.skip_first": True,
                   "score.resamples": 8, "heal.rank": 2,

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from avss_core.digests import digest_path
+from avss_core.digests import digest_path, write_json
 from avss_core.statistics import TOKEN_FIGURES
 from tasks.control_wording import control_verdicts
 from tasks.figures import DRAWINGS
@@ -23,7 +23,7 @@ from tasks.wording import (
     significant,
     verdicts,
 )
-from tests.tasks.report_records import FIGURES, LAYERS, SETS, Records, entry, run_records, write_run
+from tests.tasks.report_records import FIGURES, LAYERS, SETS, Records, entry, run_records, times, write_run
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "col"}
 
@@ -50,8 +50,6 @@ def render(
         return write_run(records, tmp_path)
 
     return run
-
-
 
 
 def judged(records: Records) -> Records:
@@ -118,6 +116,18 @@ def test_sizes_stand_on_the_page_and_times_do_not(render: Any, tmp_path: Path) -
     ]  # fmt: skip
 
 
+def test_times_are_a_picture_beside_the_page_of_its_own_checkpoint(
+    drawn: tuple[Path, list[Path]], render: Any, tmp_path: Path
+) -> None:
+    (picture,) = (drawn[0].parent / "data" / "times").iterdir()
+    assert f'src="../data/times/{picture.name}"' in (drawn[0] / "index.html").read_text(encoding="utf-8")
+    text = "".join(ElementTree.parse(picture).getroot().itertext())
+    assert "1.25\u00d7, 100 to 125 tokens a second" in text
+    write_json(tmp_path / "speed.json", times("another checkpoint"))
+    render()
+    assert not (tmp_path / "data" / "times").exists()
+
+
 def test_the_card_holds_what_the_evaluation_measured(render: Any, tmp_path: Path) -> None:
     render()
     card = (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8")
@@ -136,7 +146,9 @@ def test_page_is_whole_and_stands_alone(drawn: tuple[Path, list[Path]]) -> None:
     inside = [reference[1:] for reference in page.references if reference.startswith("#")]
     assert set(inside) <= set(page.ids)
     outside = {reference for reference in page.references if not reference.startswith("#")}
+    (picture,) = [reference for reference in outside if reference.startswith("../data/times/")]
     assert outside == {
+        picture,
         "summary.json",
         "model_card.md",
         *(f"tables/{path.name}" for path in (folder / "tables").iterdir()),
@@ -184,7 +196,10 @@ def test_what_was_not_measured_is_left_out_and_named(records: Records, render: A
     records["evaluation/figures.json"]["layers"] = None
     render("traversal", "layers", "stability", "training")
     page = Page(tmp_path / "reports" / "index.html")
-    assert [path.name for path in (tmp_path / "reports" / "figures").iterdir()] == ["training.png", "training.svg"]
+    assert [path.name for path in (tmp_path / "reports" / "figures").iterdir()] == [
+        "training.png",
+        "training.svg",
+    ]
     assert "Figure 2 is left out: traversal was not measured" in page.text
     assert "Figure 3 is left out: no layer was read out" in page.text
     assert "stability" not in page.ids
