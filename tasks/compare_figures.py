@@ -20,10 +20,9 @@ from tasks.drawing import (
     intervals,
     legend_below,
     log_if_wide,
-    set_panels,
-    spread,
     styled,
 )
+from tasks.set_figures import set_panels, spread
 from tasks.svg import inline, tell, with_titles
 from tasks.wording import LOWER_IS_BETTER, NAMES, significant
 
