@@ -20,7 +20,7 @@ def choice(sides: Sides) -> Found:
 
 
 def readings(sides: Sides, seed: int) -> Found:
-    """Return what each score that both runs know removes and costs."""
+    """Return what each score that both runs know removes and costs; `chosen` is each run's own choice."""
     one, other = (side["scores"]["readings"] for side in sides)
     reasons = text_reasons(sides, "calibration", [side["scores"]["dense"] for side in sides])
     found = {}
@@ -35,7 +35,13 @@ def readings(sides: Sides, seed: int) -> Found:
             "same_choice": [side["scores"]["same"].get(name) for side in sides],
         }
     dense = losses(sides[0]["scores"]["dense"], sides[1]["scores"]["dense"], reasons, seed)
-    return {"reasons": reasons, "dense": dense, "scores": found}
+    chosen = [side["scores"]["readings"].get(side["choice"]["score"]) for side in sides]
+    return {
+        "reasons": reasons,
+        "dense": dense,
+        "chosen": losses(chosen[0]["cost"], chosen[1]["cost"], reasons, seed) if all(chosen) else None,
+        "scores": found,
+    }
 
 
 def eavss(sides: Sides) -> Found:

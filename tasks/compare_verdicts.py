@@ -94,24 +94,16 @@ def _choice(choice: Found) -> Verdict:
 
 
 def _costs(readings: Found, scores: Sequence[str]) -> Iterator[Verdict]:
-    """Yield what the chosen score's removal costs, where both runs chose by the same one."""
-    found = readings["scores"].get(scores[0])
-    if scores[0] != scores[1] or found is None:
-        return
-    tau = (
-        ""
-        if found["tau"] is None
-        else f" Its ranks of the layers agree with Kendall's tau {number(found['tau'], 2)}."
-    )
-    if readings["reasons"]:
-        if tau:
-            yield Verdict("fact", f"The score {scores[0]} is of another text in A and B.{tau}")
-        return
-    yield Verdict(
-        found["cost"]["tone"],
-        f"Loss on held-out calibration text after removing what {scores[0]} chooses: "
-        f"{_loss(found['cost'])}.{tau}",
-    )
+    """Yield what each run's choice costs, and how the ranks agree where both chose by the same score."""
+    known = readings["scores"].get(scores[0]) if scores[0] == scores[1] else None
+    tau = None if known is None else known["tau"]
+    agree = "" if tau is None else f" Ranks by {scores[0]} agree with Kendall's tau {number(tau, 2)}."
+    cost = readings["chosen"]
+    if cost and cost["tone"] != "void":
+        text = f"Loss on held-out calibration text after the removal: {_loss(cost)}."
+        yield Verdict(cost["tone"], f"{text}{agree}")
+    elif agree:
+        yield Verdict("fact", f"The calibration texts are not the same.{agree}")
 
 
 def _model(name: str, model: Found) -> Iterator[Verdict]:

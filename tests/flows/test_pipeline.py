@@ -295,7 +295,9 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     assert len(children) == len(STAGES)
     assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
     assert "dense.nq.accuracy" in parents[0].data.metrics
-    assert client.list_artifacts(report.info.run_id, "figures")
+    figures = client.list_artifacts(report.info.run_id, "figures")
+    assert {Path(each.path).suffix for each in figures} == {".png", ".svg"}
+    assert client.list_artifacts(report.info.run_id, "tables")
 
 
 def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspace, tmp_path):

@@ -209,6 +209,20 @@ def test_without_single_answers_the_two_intervals_speak(records, write, tmp_path
     assert found["ece"]["tone"] == "same"  # 0.25 and 0.3, each within 0.05
 
 
+def test_choices_by_two_scores_are_compared_by_what_each_costs(records, write, compare):
+    changed = deepcopy(records)
+    changed["pruned/certificate.json"]["provenance"] = {"score": "angular", "removed": [2, 3]}
+    found = compare(write("one", records), write("two", changed))
+    # avss costs A 3.5 nats a token, angular costs B 4.0, in each window half a nat more.
+    assert found["readings"]["chosen"]["change"] == {"value": 0.5, "low": 0.5, "high": 0.5}
+    said = {verdict.text: verdict.tone for verdict in verdicts(found)}
+    (text,) = (each for each in said if each.startswith("Loss on held-out calibration text"))
+    assert said[text] == "worse"
+    assert "(A by avss, B by angular) share 1: 2. Only A removes 0, only B 3." in " ".join(said)
+    changed["pruned/certificate.json"]["provenance"]["score"] = "explicit list"
+    assert compare(write("one", records), write("two", changed))["readings"]["chosen"] is None
+
+
 def test_models_of_other_depth_share_no_layers(records, write, compare):
     changed = deepcopy(records)
     changed["dense/model_card.json"] |= {"name": "other", "layers": 5}
