@@ -14,8 +14,6 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-COLOURS = 128
-"""Of the picture's palette: a page of text and lines has few."""
 
 
 def first_screen(page: Path, width: int, height: int) -> bytes:
@@ -40,10 +38,10 @@ def first_screen(page: Path, width: int, height: int) -> bytes:
 
 
 def write_picture(screen: bytes, out: Path) -> None:
-    """Write a screen as a PNG with a palette."""
+    """Write a screen as a PNG without an alpha channel, as small as that goes without loss."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(screen)) as image:
-        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(out, optimize=True)
+        image.convert("RGB").save(out, optimize=True)
 
 
 def main() -> None:

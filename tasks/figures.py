@@ -40,7 +40,7 @@ DRAWINGS: Mapping[str, Callable[[Mapping[str, Any]], Figure]] = {
 }
 
 _MEASURED: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
-    "traversal": lambda found: "traversal" in found["scores"]["readings"],
+    "traversal": lambda found: "traversal" in {*found["scores"]["readings"]} - {found["scores"]["chosen"]},
     "layers": lambda found: found["evaluation"]["layers"] is not None,
     "stability": lambda found: bool(found["scores"]["stability"]),
     "healing": lambda found: found["healing"]["enabled"],

@@ -117,9 +117,12 @@ def _against_claim(parts: Mapping[str, Mapping[str, Any]]) -> str:
     below = [name for name, entry in known.items() if entry["high"] < CLAIM]
     rest = [name for name in parts if name not in above and name not in below]
     places = {"surely above": above, "surely below": below, "not certain": rest}
-    said = [f"{where} {'all' if len(names) == len(parts) else listed(names)}"
-            for where, names in places.items() if names]  # fmt: skip
-    return f"Of the 90\u00a0% that the paper claims, {'; '.join(said)}."
+    said = [
+        f"{'all' if len(names) == len(parts) else listed(names)} {where}"
+        for where, names in places.items()
+        if names
+    ]
+    return f"Against the 90\u00a0% that the paper claims: {'; '.join(said)}."
 
 
 def _choice(scores: Mapping[str, Any]) -> Verdict:

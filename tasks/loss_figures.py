@@ -27,9 +27,11 @@ def _losses(record: Mapping[str, Any], unit: str) -> Figure:
     axes = figure.subplots()
     train = [(at, step["loss"]) for at, step in zip(tokens, steps, strict=True)]
     held_out = [(tokens[epoch["step"] - 1], epoch["validation_loss"]) for epoch in history]
+    looks: dict[str, Any] = {"color": BLUE, "lw": 0.9, "marker": ".", "ms": 2.5}
+    held_out_looks: dict[str, Any] = {"color": ORANGE, "lw": 1.2, "marker": "s", "ms": 5}
     for label, points, look in (
-        ("train, each step", train, {"color": BLUE, "lw": 0.9, "marker": ".", "ms": 2.5}),
-        ("validation", held_out, {"color": ORANGE, "lw": 1.2, "marker": "s", "ms": 5}),
+        ("train, each step", train, looks),
+        ("validation", held_out, held_out_looks),
     ):
         (line,) = axes.plot(*zip(*points, strict=True), label=label, **look)
         tell(line, [f"{label}, {at:,} tokens\n{loss:.3f} nats" for at, loss in points])

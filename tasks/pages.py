@@ -27,9 +27,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for word in (number, significant, listed, setting_text):
-        pages.filters[word.__name__] = word
-    for word in (figure_text, interval_text, change_text, share_kept, direction):
-        pages.globals[word.__name__] = word
+    filters = (number, significant, listed, setting_text)
+    words = (figure_text, interval_text, change_text, share_kept, direction)
+    pages.filters.update({each.__name__: each for each in filters})
+    pages.globals.update({each.__name__: each for each in words})
     pages.globals["figure_names"] = NAMES
     return pages

@@ -152,5 +152,5 @@ def readings(found: Mapping[str, Any]) -> Figure:
     by_layer(grid)
     cost.axvline(dense, color=BLUE, ls="--", lw=1)
     cost.margins(x=0.2)
-    cost.set(title=f"Loss after removal (dashed: dense, {dense:.2f})", xlabel="nats per token")
+    cost.set(title=f"Loss (dashed: dense, {dense:.2f})", xlabel="nats per token after removal")
     return figure

@@ -33,6 +33,9 @@ _PAGE_COLOURS = {"#20262e": "var(--ink)", "#ffffff": "var(--ground)"} | {
     colour: f"var(--fig-{name})" for colour, name in COLOURS.items()
 }
 
+_PLACES, _LONG = {"d", "x", "y"}, re.compile(r"-?\d+\.\d{3,}")
+"""Attributes that say where something is, in points, and numbers of which no eye sees all digits."""
+
 
 def tell(artist: Artist, tips: Sequence[str] = (), sets: Sequence[str] = ()) -> None:
     """Say what the marks of an artist show, in their order, and which question set each is of.
@@ -60,6 +63,9 @@ def with_titles(drawn: str, name: str) -> str:
             mark.insert(0, title)
         for mark, set_name in zip(_marks(group, record["sets"], name), record["sets"], strict=True):
             mark.set("data-set", set_name)
+    for element in root.iter():
+        for place in sorted(_PLACES & {*element.keys()}):
+            element.set(place, _LONG.sub(lambda found: f"{float(found.group()):.2f}", element.get(place, "")))
     return ElementTree.tostring(root, encoding="unicode")
 
 
