@@ -54,17 +54,41 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the results as Markdown tables instead.")
     ] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="RUN_A RUN_B",
+            help="Compare two runs instead: folders of `avss run --output`, their reports folders, the "
+            "repository, or ids of pipeline runs in MLflow.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File of the page that --compare writes.", show_default="compare.html"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what --compare finds as one JSON object.")
+    ] = False,
     changes: Set = None,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Render the page again from the results of a run, and print where it is.
+    """Render the page again from the results of a run, and print where it is; or compare two runs.
 
     Example: avss report --workspace runs/forty
+
+    Example: avss report --compare runs/ten runs/forty --out compare.html
     """
     from flows.params import load_params
     from flows.workspace import Workspace
 
     checked, place = load_params(params, changes), Workspace(workspace)
+    if compare is not None:
+        with at_work("comparing the runs", verbose=False):
+            from flows.compare_commands import compare_reports
+        compare_reports(compare, seed=checked.seed, out=out, as_markdown=markdown, as_json=as_json)
+        return
+    if out is not None or as_json:
+        raise ValueError("--out and --json belong to --compare RUN_A RUN_B")
     needed = (place.scores, place.evaluation, place.healing, place.mitigation)
     missing = [path for path in needed if not path.exists()]
     if missing:

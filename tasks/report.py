@@ -16,6 +16,7 @@ from avss_core.digests import digest_path, folder_written_whole, read_json, writ
 from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
+from tasks.compare_record import FILE, parts_of, run_record, versions
 from tasks.control_wording import control_verdicts, trainings
 from tasks.figures import write_figures
 from tasks.headline import glance, headline
@@ -106,10 +107,11 @@ def write_report(
     with folder_written_whole(folder, replace=True) as part:
         write_text(part / "index.html", render_page(found, write_figures(found, part / "figures")))
         write_json(part / "summary.json", summary)
+        write_json(part / FILE, run_record(found, parts_of(prepared)) | {"versions": versions()})
         write_tables(found, part / "tables")
         write_text(part / "model_card.md", _card(found))
-    shown = [*sorted((folder / "figures").glob("*.png")), *sorted((folder / "tables").glob("*.csv"))]
-    return summary, [*shown, folder / "index.html"]
+    shown = [*sorted((folder / "figures").glob("*")), *sorted((folder / "tables").glob("*.csv"))]
+    return summary, [*shown, folder / "index.html", folder / FILE]
 
 
 def _record(stage: str, path: Path) -> Any:

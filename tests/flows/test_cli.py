@@ -22,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from avss_core.batches import token_stream
 from tasks.texts import read_parts
+from tasks.wording import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
@@ -943,6 +944,31 @@ class TestReport:
         assert (found.code, found.out) == (0, f"{tmp_path / 'run/reports/index.html'}\n")
         ((params, workspace),) = calls
         assert (params.seed, workspace) == (5, tmp_path / "run")
+
+    def test_two_runs_become_a_page_and_a_table_or_text_alone(self, avss, monkeypatch):
+        from flows import compare_commands
+
+        pages = []
+        monkeypatch.setattr(compare_commands, "find_run", lambda name, _home: name)
+        monkeypatch.setattr(compare_commands, "compare_runs", lambda *sides: {"sides": sides})
+        monkeypatch.setattr(compare_commands, "write_page", lambda _found, path: pages.append(path))
+        monkeypatch.setattr(compare_commands, "markdown", lambda found: f"# {found['sides']}")
+        monkeypatch.setattr(compare_commands, "plain_rows", lambda _found: [{"part": "dense", "a": 1.5}])
+        monkeypatch.setattr(compare_commands, "verdicts", lambda _found: [Verdict("fact", "A and B")])
+        found = avss("report", "--compare", "one", "two", "--set", "seed=5")
+        assert (found.code, found.out) == (0, "part\ta\ndense\t1.5\n")
+        assert found.err == "The comparison is compare.html\n· found: A and B\n"
+        found = avss("report", "--compare", "one", "two", "--json").json
+        assert found["verdicts"] == [{"tone": "fact", "text": "A and B", "details": []}]
+        found = avss("report", "--compare", "one", "two", "--markdown", "--set", "seed=5", "--out", "b.html")
+        assert found.out == "# ('one', 'two', 5)\n"
+        assert pages == [Path("compare.html"), Path("b.html")]
+
+    def test_what_cannot_be_compared_is_refused(self, refused):
+        assert "gone is no run" in refused("report", "--compare", "gone", "gone", "--out", "page.html")
+        both = refused("report", "--compare", "a", "b", "--markdown", "--json")
+        assert "--markdown and --json exclude each other" in both
+        assert "--out and --json belong to --compare" in refused("report", "--json")
 
     def test_it_needs_results(self, refused, tmp_path):
         message = refused("report", "--workspace", tmp_path)

@@ -295,7 +295,44 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     assert len(children) == len(STAGES)
     assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
     assert "dense.nq.accuracy" in parents[0].data.metrics
-    assert client.list_artifacts(report.info.run_id, "figures")
+    figures = client.list_artifacts(report.info.run_id, "figures")
+    assert {Path(each.path).suffix for each in figures} == {".png", ".svg"}
+    assert client.list_artifacts(report.info.run_id, "tables")
+
+
+def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspace, tmp_path):
+    import shutil
+
+    from flows import ROOT as HOME
+    from tasks.compare_runs import compare_runs
+    from tasks.compare_sources import find_run
+
+    client = MlflowClient(f"sqlite:///{HOME / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("avss").experiment_id])
+    report = next(run for run in runs if run.data.tags.get("avss.stage") == "report")
+    parent = report.data.tags["mlflow.parentRunId"]
+    shutil.copytree(workspace / "reports", tmp_path / "reports")
+    found = [find_run(str(each), HOME) for each in (workspace, tmp_path / "reports", parent)]
+    assert [each.kind for each in found] == ["workspace", "reports", "MLflow"]
+    for other in found[1:]:
+        compared = compare_runs(found[0], other, 0)
+        assert not any(compared["differs"].values())
+        assert compared["models"]["healed"]["sets"].keys() == {"nq", "sciq"}
+        assert not any(entry["reasons"] for entry in compared["models"]["healed"]["sets"].values())
+    paired = compare_runs(found[0], found[0], 0)["models"]["mitigated"]["sets"]["sciq"]
+    assert paired["shared"] == 4
+    with pytest.raises(LookupError, match=f"is the stage report alone; name its pipeline, {parent}"):
+        find_run(report.info.run_id, HOME)
+    with pytest.raises(LookupError, match="there is no MLflow run 0000"):
+        find_run("0" * 32, HOME)
+    experiment = report.info.experiment_id
+    cut = client.create_run(experiment, tags={"avss.stage": "pipeline"}).info.run_id
+    client.set_terminated(cut, "KILLED")
+    with pytest.raises(
+        FileNotFoundError, match=r"half-finished \(KILLED\): its report is missing; finished are no"
+    ):
+        find_run(cut, HOME)
+    client.delete_run(cut)
 
 
 def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cache(

@@ -162,9 +162,10 @@ def test_page_is_whole_and_stands_alone(drawn: tuple[Path, list[Path]]) -> None:
 def test_every_figure_is_there_as_svg_and_png_and_on_the_page(drawn: tuple[Path, list[Path]]) -> None:
     folder, files = drawn
     assert files == [
-        *(folder / "figures" / f"{name}.png" for name in sorted(DRAWINGS)),
+        *(folder / "figures" / f"{name}.{kind}" for name in sorted(DRAWINGS) for kind in ("png", "svg")),
         *sorted((folder / "tables").glob("*.csv")),
         folder / "index.html",
+        folder / "run.json",
     ]
     assert (folder / "tables" / "scores.csv") in files
     for name in DRAWINGS:
@@ -355,6 +356,7 @@ def test_an_existing_report_is_replaced(render: Any, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [
         "index.html",
         "model_card.md",
+        "run.json",
         "summary.json",
         "tables",
     ]
