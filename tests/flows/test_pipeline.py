@@ -172,6 +172,9 @@ def test_times_are_told_apart_from_what_must_repeat(workspace, monkeypatch):
     assert (sizes["dense"]["layers"], sizes["pruned"]["layers"]) == (6, 5)
     assert sizes["pruned"]["cache_bytes_per_token"] * 6 == sizes["dense"]["cache_bytes_per_token"] * 5
     assert times["ratios"]["pruned"]["decode"]["2"]["value"] > 0
+    (picture,) = (workspace / "data/times").iterdir()
+    assert times["checkpoint"].startswith(picture.stem)
+    assert f"../data/times/{picture.name}" in (workspace / "reports/index.html").read_text(encoding="utf-8")
     (line,) = measured_speed(Workspace(workspace))
     assert line.startswith("Speed of pruned over dense: prefill ")
     # The times of another checkpoint are not passed off as this one's.
