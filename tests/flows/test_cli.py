@@ -953,10 +953,15 @@ class TestReport:
         monkeypatch.setattr(compare_commands, "compare_runs", lambda *sides: {"sides": sides})
         monkeypatch.setattr(compare_commands, "write_page", lambda _found, path: pages.append(path))
         monkeypatch.setattr(compare_commands, "markdown", lambda found: f"# {found['sides']}")
-        monkeypatch.setattr(compare_commands, "plain_rows", lambda _found: [{"part": "dense", "a": 1.5}])
+        monkeypatch.setattr(
+            compare_commands, "plain_rows", lambda _found: [dict.fromkeys(DOCUMENTED["report"], 1.5)]
+        )
         monkeypatch.setattr(compare_commands, "verdicts", lambda _found: [Verdict("fact", "A and B")])
         found = avss("report", "--compare", "one", "two", "--set", "seed=5")
-        assert (found.code, found.out) == (0, "part\ta\ndense\t1.5\n")
+        assert (found.code, found.out.splitlines()[1:]) == (
+            0,
+            ["\t".join(["1.5"] * len(DOCUMENTED["report"]))],
+        )
         assert found.err == "The comparison is compare.html\n· found: A and B\n"
         found = avss("report", "--compare", "one", "two", "--json").json
         assert found["verdicts"] == [{"tone": "fact", "text": "A and B", "details": []}]
