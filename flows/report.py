@@ -6,6 +6,7 @@ from typing import Any
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
+from tasks.lineage import ALL
 from tasks.report import write_report
 from tasks.stage_log import StageLog
 
@@ -13,6 +14,7 @@ from tasks.stage_log import StageLog
 @stage(
     "report",
     ("seed", "model", "data", "collect", "score", "prune", "evaluate", "heal", "localize", "mitigate"),
+    reads=ALL,
 )
 def report(params: Params, workspace: Workspace) -> StageLog:
     """Render everything that the other stages found."""
