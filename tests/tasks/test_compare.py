@@ -263,17 +263,8 @@ def test_rows_and_markdown_hold_every_figure(records, write, compare):
         run, write("two", records, right={"pruned": [1, 1, 1, 1]}, parameters=("prune.ratio", 0.4))
     )
     rows = {(row["part"], row["name"]): row for row in plain_rows(found)}
-    columns = [
-        "part",
-        "name",
-        "a",
-        "b",
-        "change",
-        "low",
-        "high",
-        "paired",
-        "verdict",
-    ]  # as docs/command_line.md promises
+    # as docs/command_line.md promises
+    columns = ["part", "name", "a", "b", "change", "low", "high", "paired", "verdict"]
     assert list(dict.fromkeys(key for row in plain_rows(found) for key in row)) == columns
     assert rows["parameters", "prune.ratio"]["b"] == "0.4"
     assert rows["layers, avss", "removed"]["a"] == "0, 2"
