@@ -26,3 +26,11 @@ def prefect_harness():
         # Nobody reads the last events of a server that ends, and where a test has run Dask in this process
         # their sender never says that it is done.
         EventsWorker.drain_all = lambda: None
+
+
+@pytest.fixture(autouse=True)
+def _loud_again():
+    """Take back what a command told the processes that it starts, so that those of the next test log all."""
+    yield
+    for name in [name for name in os.environ if name.startswith("PREFECT_LOGGING_LOGGERS_")]:
+        del os.environ[name]
