@@ -120,6 +120,7 @@ def test_a_process_that_helps_shows_nothing(capsys, monkeypatch):
 def test_what_counts_units_can_be_sent_to_a_process_that_shows_nothing(capsys, monkeypatch):
     with progress("loss", 2, "windows") as advance:
         monkeypatch.setattr(progress_lines, "QUIET", 0.0)
+        # Dask and Ray send what a unit closes over in this form; nothing of it is read from a file.
         pickle.loads(pickle.dumps(advance))(1)
         assert capsys.readouterr().err == ""
         advance(1)
