@@ -46,6 +46,7 @@ def compare_reports(
     said = [asdict(verdict) for verdict in verdicts(found)]
     if not as_json:
         for verdict in said:
-            print(f"{WORDS[verdict['tone']]}: {verdict['text']}", file=sys.stderr)
+            lines = [f"{WORDS[verdict['tone']]}: {verdict['text']}", *verdict["details"]]
+            print("\n    ".join(lines), file=sys.stderr)
     title = f"A: {names[0]}, B: {names[1]}"
     show({**found, "verdicts": said}, plain_rows(found), title=title, as_json=as_json)

@@ -1,16 +1,20 @@
 """Errors that a person can act on: one message, no traceback, exit code 1. AVSS_TRACEBACK=1 shows it all."""
 
+import errno
 import json
 import logging
 import os
+import shutil
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
+from pathlib import Path
 from types import TracebackType
 
+from flows import ROOT
 from tasks.masking import masked
 
 EXPECTED = (ValueError, LookupError, OSError, ImportError)
@@ -18,6 +22,9 @@ EXPECTED = (ValueError, LookupError, OSError, ImportError)
 
 _BUGS = (KeyError, IndexError)
 """Kinds of LookupError that nobody raises on purpose."""
+
+_ROOM = 100e6
+"""Bytes, under which a disk passes for full: what could not be written whole is gone when that is said."""
 
 _LOGGERS = ("prefect", "prefect.engine", "prefect.flow_runs", "prefect.task_runs")
 
@@ -88,7 +95,7 @@ def readable_errors() -> Iterator[None]:
     except EXPECTED as error:
         if not _is_expected(error):
             raise
-        print(f"error: {masked(str(error)) or type(error).__name__}", file=sys.stderr)
+        print(f"error: {masked(str(error)) or type(error).__name__}{_full_disk(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to go on from the finished units", file=sys.stderr)
@@ -138,6 +145,20 @@ def _said(error: BaseException) -> str:
         return f"exit code {error.code}"
     # A wrong option stands in this text of typer's errors alone.
     return str(getattr(cause, "format_message", cause.__str__)()) or type(cause).__name__
+
+
+def _full_disk(error: BaseException) -> str:
+    """Return which disk has no room, where the system says that one is full and not which."""
+    if not (isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None):
+        return ""
+    places = [ROOT / name for name in ("", "data", "reports", ".prefect", ".dvc")]
+    places.append(Path(os.environ.get("TMPDIR", "/tmp")))
+    free = {place: shutil.disk_usage(place).free for place in places if place.is_dir()}
+    least = min(free, key=lambda place: free[place])
+    if free[least] > _ROOM:
+        return "; free some space"  # on a disk that is none of these
+    shown = least.relative_to(ROOT) if least.is_relative_to(ROOT) else least
+    return f"; free some space: the disk of {shown} has {free[least] / 1e6:,.0f} MB left"
 
 
 def _is_expected(error: BaseException | None) -> bool:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -442,6 +443,13 @@ def load_params(path: Path, overrides: list[str] | None = None) -> Params:
             masked(f"{path}: {len(problems)} problem(s)\n" + "\n".join(f"  {line}" for line in problems))
         )
     return params
+
+
+def params_text(params: Params) -> str:
+    """Return every parameter as YAML, from which `load_params` makes the same ones."""
+    text = StringIO()
+    YAML(typ="safe", pure=True).dump(params.model_dump(mode="json"), text)
+    return text.getvalue()
 
 
 def _override(values: dict[str, Any], text: str) -> str | None:

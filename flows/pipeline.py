@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from avss_core.digests import write_text
 from flows import ROOT
 from flows.collect import collect
 from flows.evaluate import evaluate
@@ -13,12 +14,13 @@ from flows.gate import gate
 from flows.heal import heal
 from flows.localize import localize
 from flows.mitigate import mitigate
-from flows.params import Params
+from flows.params import Params, params_text
 from flows.prepare import prepare
 from flows.prune import prune
 from flows.report import report
 from flows.score import score
 from flows.speed import speed
+from flows.workspace import Workspace
 from tasks.progress import stage_shown
 from tasks.tracking import pipeline_run
 
@@ -31,7 +33,13 @@ STAGES: Mapping[str, Any] = {
 
 @flow(name="pipeline")
 def pipeline(params: Params, root: Path = ROOT) -> None:
-    """Run every stage in order in one workspace, as children of one MLflow run."""
+    """Run every stage in order in one workspace, as children of one MLflow run.
+
+    Outside of the repository, whose own file a person edits, the settings stay beside the results, where
+    `avss report` reads them.
+    """
+    if root.resolve() != ROOT:
+        write_text(Workspace(root).settings, params_text(params))
     with pipeline_run(ROOT):
         for number, (name, stage) in enumerate(STAGES.items(), 1):
             with stage_shown(name, number, len(STAGES)):

@@ -25,9 +25,12 @@ def run(
     Finished units come from the same cache as those of `make repro`, and
     the run stands in the same MLflow history. DVC is not involved.
 
-    Prints where the report is; all files are in --output.
+    Prints where the report is; all files are in --output, also params.yaml,
+    the settings of the run.
 
     Example: avss run --set prune.ratio=0.4 --output runs/forty
+
+    Example: avss run --params runs/forty/params.yaml --set seed=1 --output runs/again
     """
     refuse_file(output, "--output")
     with at_work(f"run into {output}", verbose):
@@ -70,7 +73,13 @@ def report(
         bool, typer.Option("--json", help="Print what --compare finds as one JSON object.")
     ] = False,
     changes: Set = None,
-    params: ParamsFile = DEFAULT_PARAMS,
+    params: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with all settings.",
+            show_default="params.yaml of the workspace, else of the project",
+        ),
+    ] = None,
 ) -> None:
     """Render the page again from the results of a run, and print where it is; or compare two runs.
 
@@ -81,7 +90,9 @@ def report(
     from flows.params import load_params
     from flows.workspace import Workspace
 
-    checked, place = load_params(params, changes), Workspace(workspace)
+    place = Workspace(workspace)
+    own = place.settings if place.settings.is_file() else DEFAULT_PARAMS
+    checked = load_params(params or own, changes)
     if compare is not None:
         with at_work("comparing the runs", verbose=False):
             from flows.compare_commands import compare_reports

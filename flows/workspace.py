@@ -11,6 +11,11 @@ class Workspace:
     root: Path
 
     @property
+    def settings(self) -> Path:
+        """All settings of the run; in the repository the file that a person edits."""
+        return self.root / "params.yaml"
+
+    @property
     def prepared(self) -> Path:
         """Rows and text, validated and split."""
         return self.root / "data" / "prepared"

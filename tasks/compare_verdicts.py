@@ -57,7 +57,7 @@ def _only(only: Found) -> Iterator[Verdict]:
         if held
     ]
     if lines:
-        yield Verdict("fact", "Only one of the runs has, and so is not compared:", tuple(lines))
+        yield Verdict("fact", "In one of the runs only, and so not compared:", tuple(lines))
 
 
 def _not_comparable(found: Found) -> Iterator[Verdict]:

@@ -54,8 +54,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def significant(value: float | None, digits: int = 4) -> str:
-    """Return a number of any size with a few significant digits, a dash for None."""
-    return NONE if value is None else f"{value:.{digits}g}".replace("-", MINUS)
+    """Return a number of any size with a few significant digits, zeros too, a dash for None."""
+    return NONE if value is None else f"{value:#.{digits}g}".rstrip(".").replace("-", MINUS)
 
 
 def figure_text(name: str, value: float | None) -> str:
@@ -134,7 +134,13 @@ def retentions(table: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
     yield "mean of the sets", generation["mean"]
     yield "sentiment, accuracy", sentiment["retention"]
     yield "sentiment, over chance", sentiment["retention_over_chance"]
-    yield "language modelling, NLL", table["language_modelling"]["nll_retention"]
+    yield "language modelling, NLL", _nll_kept(table)
+
+
+def _nll_kept(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the dense model's loss on test text over the smaller one's; its interval pairs the windows."""
+    kept: Mapping[str, Any] = table["language_modelling"]["nll_retention"]
+    return kept
 
 
 def trained_base(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -167,13 +173,13 @@ def _removal(found: Mapping[str, Any]) -> Verdict:
     before, after = (found["evaluation"][name]["language_modelling"] for name in ("dense", "pruned"))
     removed, depth = provenance["removed"], found["card"]["layers"]
     verb = "raises" if after["nll"] > before["nll"] else "lowers"
-    apart = _apart(before["window_mean"], after["window_mean"])
+    apart = _apart(_nll_kept(found["evaluation"]["retention"]), {"low": 1.0, "high": 1.0})
     tone = {"raises": "worse", "lowers": "better"}[verb] if apart else "same"
     return Verdict(
         tone,
         f"Removing {len(removed)} of {depth} layers ({listed(removed)}), chosen by {provenance['score']}, "
         f"{verb} the loss on test text from {number(before['nll'])} to {number(after['nll'])} nats per token"
-        f"{'' if apart else ' (the intervals over windows overlap)'}. It leaves "
+        f"{'' if apart else ' (the interval of their ratio holds 1)'}. It leaves "
         f"{found['pruned']['parameters']:,} of {found['card']['parameters']:,} parameters.",
     )
 
@@ -186,7 +192,7 @@ def _healing(
         return
     healed = healing["healed"]
     before, after, goal = (side["language_modelling"] for side in (pruned, healed, dense))
-    apart = _apart(before["window_mean"], after["window_mean"])
+    apart = _apart(*(_nll_kept(healing["retention"][when]) for when in ("before", "after")))
     better = "better" if after["nll"] < before["nll"] else "worse"
     tokens = f"{healing['training']['tokens']:,} tokens"
     kept = [

@@ -945,6 +945,21 @@ class TestReport:
         ((params, workspace),) = calls
         assert (params.seed, workspace) == (5, tmp_path / "run")
 
+    def test_it_takes_the_settings_of_the_run_unless_told_otherwise(self, avss, monkeypatch, tmp_path):
+        from flows import report
+
+        calls = []
+        monkeypatch.setattr(report, "render", lambda *arguments: calls.append(arguments[0]))
+        for name in ("scores.json", "evaluation", "healing", "mitigation"):
+            (tmp_path / "run" / "data" / name).mkdir(parents=True)
+        text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        (tmp_path / "run" / "params.yaml").write_text(
+            text.replace("ratio: 0.25 ", "ratio: 0.1 "), encoding="utf-8"
+        )
+        for more in ([], ["--set", "prune.ratio=0.3"], ["--params", ROOT / "params.yaml"]):
+            assert avss("report", "--workspace", tmp_path / "run", *more).code == 0
+        assert [params.prune.ratio for params in calls] == [0.1, 0.3, 0.25]
+
     def test_two_runs_become_a_page_and_a_table_or_text_alone(self, avss, monkeypatch):
         from flows import compare_commands
 
@@ -956,15 +971,17 @@ class TestReport:
         monkeypatch.setattr(
             compare_commands, "plain_rows", lambda _found: [dict.fromkeys(DOCUMENTED["report"], 1.5)]
         )
-        monkeypatch.setattr(compare_commands, "verdicts", lambda _found: [Verdict("fact", "A and B")])
+        monkeypatch.setattr(
+            compare_commands, "verdicts", lambda _found: [Verdict("fact", "A and B", ("more",))]
+        )
         found = avss("report", "--compare", "one", "two", "--set", "seed=5")
         assert (found.code, found.out.splitlines()[1:]) == (
             0,
             ["\t".join(["1.5"] * len(DOCUMENTED["report"]))],
         )
-        assert found.err == "The comparison is compare.html\n· found: A and B\n"
+        assert found.err == "The comparison is compare.html\n· found: A and B\n    more\n"
         found = avss("report", "--compare", "one", "two", "--json").json
-        assert found["verdicts"] == [{"tone": "fact", "text": "A and B", "details": []}]
+        assert found["verdicts"] == [{"tone": "fact", "text": "A and B", "details": ["more"]}]
         found = avss("report", "--compare", "one", "two", "--markdown", "--set", "seed=5", "--out", "b.html")
         assert found.out == "# ('one', 'two', 5)\n"
         assert pages == [Path("compare.html"), Path("b.html")]

@@ -1,7 +1,9 @@
+import errno
 import json
 import logging
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +41,24 @@ def test_a_bug_keeps_its_traceback(readable_errors, capsys, bug):
     with pytest.raises(type(bug)), readable_errors():
         raise bug
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("free", "said"), [(3e6, "; free some space: the disk of data has 3 MB left"), (3e9, "; free some space")]
+)
+def test_a_full_disk_without_a_name_is_looked_for(readable_errors, monkeypatch, tmp_path, capsys, free, said):
+    from flows import errors
+
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(errors, "ROOT", tmp_path)
+    left = {tmp_path / "data": int(free)}
+    monkeypatch.setattr(errors.shutil, "disk_usage", lambda path: SimpleNamespace(free=left.get(path, 9e9)))
+    with pytest.raises(SystemExit), readable_errors():
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert capsys.readouterr().err == f"error: [Errno 28] No space left on device{said}\n"
+    with pytest.raises(SystemExit), readable_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "data/scores.json")
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'data/scores.json'\n"
 
 
 def test_a_switch_shows_all(readable_errors, monkeypatch):

@@ -85,6 +85,14 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
     assert not [path for path in workspace.rglob("*") if path.name.endswith(".part")]
 
 
+def test_the_settings_of_the_run_stay_beside_its_results(workspace, model):
+    from flows.params import load_params
+
+    changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
+    assert load_params(workspace / "params.yaml") == load_params(ROOT / "params.yaml", changes)
+    assert load_params(ROOT / "params.yaml") != load_params(workspace / "params.yaml")
+
+
 def test_scores_rank_every_layer_by_every_reading(workspace):
     scores = _json(workspace / "data/scores.json")
     assert set(scores["readings"]) == {

@@ -232,7 +232,7 @@ def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
                                    "f1 (token F1 >= 0.5; 1606.05250)"]  # fmt: skip
     layer = page.row("2", "removed")
     # relative variance 1 * (2 + 1), share below (2 + 1) of 32 values, three scores
-    assert layer == ["2", "removed", "403.4", "9.4\u00a0%", "0.1", "1", "1"]
+    assert layer == ["2", "removed", "403.4", "9.4\u00a0%", "0.1000", "1.000", "1.000"]
     accuracy = next(row for row in page.rows if "n = 60" in row[0] and row[0].startswith("nq"))
     assert [" ".join(cell.split()) for cell in accuracy[1:]] == [
         "accuracy", "50.0 % [45.0, 55.0]", "25.0 % [20.0, 30.0]",
@@ -244,10 +244,10 @@ def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
 def test_activations_are_read_by_name(render: Any, tmp_path: Path) -> None:
     render()
     rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if len(row) == 11 and row[0] == "3"]
-    l1, l2 = (str(4 * (TOKEN_FIGURES.index(name) + 1)) for name in ("l1", "l2"))
+    l1, l2 = (significant(4 * (TOKEN_FIGURES.index(name) + 1)) for name in ("l1", "l2"))
     # Variance 32 * (3 + 2) / 32 and 4 small values of 32, for two sources and two sites. Two parts of 32
     # values with a mean of 0 have a Frobenius norm of sqrt(2 * 32 * 5), over the root of 16 tokens.
-    assert rows == [["3", *["5", l1, l2, f"{math.sqrt(20):.4g}", "12.5\u00a0%"] * 2]] * 2
+    assert rows == [["3", *["5.000", l1, l2, f"{math.sqrt(20):.4g}", "12.5\u00a0%"] * 2]] * 2
 
 
 def test_summary_holds_numbers_alone_and_equals_its_file(render: Any, tmp_path: Path) -> None:
@@ -341,9 +341,14 @@ def test_both_sources_stand_on_the_page(records: Records, render: Any, tmp_path:
     assert page.errors == []
     assert "14 of 80 questions" in page.text
     assert "by the two sources: eavss_contrast 0.25." in page.text
-    row = next(row for row in page.rows if row[0] == "2" and "1.5 [1.25, 1.75]" in row)
+    row = next(row for row in page.rows if row[0] == "2" and "1.50 [1.25, 1.75]" in row)
     # One reading of all answers, two sets, two sources, no probe.
-    assert row[1:] == [*["0.3 [0.2, 0.4]"] * 3, "1.5 [1.25, 1.75]", "0.3 [0.2, 0.4]", "\u2014"]
+    assert row[1:] == [
+        *["0.300 [0.200, 0.400]"] * 3,
+        "1.50 [1.25, 1.75]",
+        "0.300 [0.200, 0.400]",
+        "\u2014",
+    ]
     drawn = (tmp_path / "reports" / "figures" / "eavss.svg").read_text(encoding="utf-8")
     assert "generated answers" in drawn
     assert "supplied answers" in drawn
@@ -482,21 +487,47 @@ def test_the_verdict_on_a_change_follows_its_interval(
 @pytest.mark.parametrize(
     ("nll", "half", "tone", "words"),
     [
-        (3.75, 0.05, "worse", "raises the loss on test text from 3.000 to 3.750 nats per token."),
-        (2.5, 0.05, "better", "lowers the loss on test text from 3.000 to 2.500 nats per token."),
-        (3.02, 0.05, "same", "to 3.020 nats per token (the intervals over windows overlap)."),
+        (3.75, 0.01, "worse", "raises the loss on test text from 3.000 to 3.750 nats per token."),
+        (2.5, 0.01, "better", "lowers the loss on test text from 3.000 to 2.500 nats per token."),
+        (3.02, 0.01, "same", "to 3.020 nats per token (the interval of their ratio holds 1)."),
+        (3.02, 0.005, "worse", "raises the loss on test text from 3.000 to 3.020 nats per token."),
+        (3.75, None, "same", "(the interval of their ratio holds 1)"),
     ],
 )
 def test_the_headline_follows_the_loss(
-    records: Records, nll: float, half: float, tone: str, words: str
+    records: Records, nll: float, half: float | None, tone: str, words: str
 ) -> None:
     evaluation = records["evaluation/figures.json"]
-    evaluation["pruned"]["language_modelling"] |= {"nll": nll, "window_mean": entry(nll, half)}
+    evaluation["pruned"]["language_modelling"]["nll"] = nll
+    kept = {"value": 3 / nll, "low": None, "high": None} if half is None else entry(3 / nll, half)
+    evaluation["retention"]["language_modelling"]["nll_retention"] = kept
     headline = verdicts(judged(records))[0]
     assert headline.tone == tone
     assert headline.text.startswith("Removing 1 of 4 layers (2), chosen by avss, ")
     assert words in headline.text
     assert headline.text.endswith("It leaves 800 of 1,000 parameters.")
+
+
+@pytest.mark.parametrize(
+    ("kept", "nll", "tone"),
+    [(0.825, 3.6, "same"), (0.95, 3.25, "better"), (0.65, 4.5, "worse"), (None, 3.25, "same")],
+)
+def test_healing_counts_only_where_what_is_kept_differs_beyond_the_intervals(
+    records: Records, kept: float | None, nll: float, tone: str
+) -> None:
+    healing = records["healing/figures.json"]
+    healing["healed"]["language_modelling"]["nll"] = nll
+    healing["retention"]["after"]["language_modelling"]["nll_retention"] = entry(kept)
+    (found,) = (v for v in verdicts(judged(records)) if v.text.startswith("Healing"))
+    assert found.tone == tone
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "\u2014"), (77, "77.00"), (29.7, "29.70"), (0.0, "0.000"), (-1234, "\u22121234")],
+)
+def test_significant_digits_keep_their_zeros(value: float | None, text: str) -> None:
+    assert significant(value) == text
 
 
 @pytest.mark.parametrize(
