@@ -19,7 +19,7 @@ from transformers import (
 from avss_core.architectures import ARCHITECTURES, architecture, blocks, depth_field
 from avss_core.locations import gguf_file, local_folder, source
 from avss_core.placement import AUTO
-from avss_core.refusals import damage, not_found, refuse_adapter, refuse_code
+from avss_core.refusals import UNREACHABLE, damage, not_found, refuse_adapter, refuse_code
 from avss_core.shards import disk_errors, stored_tensors
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -68,7 +68,7 @@ def load_model(
                 **({"device_map": AUTO, "max_memory": memory and dict(memory)} if device == AUTO else {}),
                 **options,
             )
-    except OSError as error:
+    except UNREACHABLE as error:
         raise FileNotFoundError(not_found(name, revision, error)) from error
     model, loading = loaded
     problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
@@ -100,7 +100,7 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
             )
-    except OSError as error:
+    except UNREACHABLE as error:
         raise FileNotFoundError(not_found(name, revision, error)) from error
     _loader(config)
     return config
@@ -128,7 +128,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
             )
-    except (OSError, ValueError) as error:
+    except (*UNREACHABLE, ValueError) as error:
         raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, error)) from error
     # Without files some families come up with an empty vocabulary, which turns every text into nothing or
     # into unknown tokens.

@@ -5,11 +5,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from httpx2 import HTTPError
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from avss_core.locations import EMBEDDED, gguf_file
+
+UNREACHABLE = (OSError, HTTPError)
+"""What is raised where a model cannot be read or fetched; the second one by a download that breaks off."""
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from avss_core.digests import digest_json, digest_path, folder_written_whole, wr
 from avss_core.models import load_model, load_tokenizer, save_checkpoint
 from avss_core.pruning import count_to_remove, parameter_bytes, parameter_count
 from avss_core.splits import check_disjoint, split_sets
+from tasks.downloads import fetch_weights
 from tasks.progress import working
 from tasks.rows import write_rows
 from tasks.sources import Wanted, load, load_text
@@ -75,6 +76,7 @@ def prepare_text(source: str, path: Path, sets: Sequence[str], wanted: Wanted, *
 @task(name="prepare-model")
 def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> dict[str, Any]:
     """Write any model as a plain safetensors checkpoint, and return what is known of it."""
+    fetch_weights(name, revision)
     with working(f"loading {name}"):
         model = load_model(name, revision, dtype=dtype)
     layers = depth(model.config)

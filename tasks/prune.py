@@ -21,6 +21,7 @@ from avss_core.numbering import check_own_layers, layer_map
 from avss_core.pruned_checkpoints import write_pruned
 from avss_core.pruning import parameter_count
 from tasks.cards import card_of
+from tasks.downloads import fetch_weights
 from tasks.progress import working
 
 
@@ -89,7 +90,9 @@ def _copying(source: Path, removed: Sequence[int], dtype: str) -> _Pruning | Non
 
 def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | None) -> _Pruning:
     """Return how to prune a model in memory."""
-    network = load_model(model, revision, dtype=dtype)
+    fetch_weights(model, revision)
+    with working(f"loading {model}"):
+        network = load_model(model, revision, dtype=dtype)
     numbers = layer_map(Path(model), depth(network.config))
     chosen = check_own_layers(removed, numbers)
     return _Pruning(chosen, numbers, parameter_count(network), partial(write_pruned, network, chosen))

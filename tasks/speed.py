@@ -11,6 +11,7 @@ from prefect import task
 
 from avss_core.models import load_model
 from avss_core.speed import Workload, measure_speed, ratio, size_of
+from tasks.downloads import fetch_weights
 from tasks.progress import progress
 
 
@@ -30,6 +31,7 @@ def time_models(
 
     `revision` is that of the first model.
     """
+    fetch_weights(next(iter(models.values())), revision)
     workload = Workload(prompt_tokens, new_tokens, tuple(batch_sizes), rounds)
     loaders = {
         name: partial(load_model, place, revision if index == 0 else None, dtype=dtype, device=device)

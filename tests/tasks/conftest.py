@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class LocalHub(BaseHTTPRequestHandler):
-    """The few answers of the Hub that loading or streaming a data set's files needs, from a folder."""
+    """The few answers of the Hub that loading a model, or loading or streaming a data set needs."""
 
     def log_message(self, *_args):
         pass
@@ -34,12 +34,16 @@ class LocalHub(BaseHTTPRequestHandler):
     def do_GET(self):
         parts = self.path.partition("?")[0].strip("/").split("/")
         self.server.asked.append("/".join(parts))
-        match parts:
-            case ["datasets", owner, name, "resolve", commit, *file]:
+        if self.command == "GET":
+            self.server.fetched.append(parts[-1])
+        match parts[1:] if parts[0] == "datasets" else parts:
+            case [owner, name, "resolve", commit, *file]:
                 path = self.server.folder.joinpath(owner, name, *file)
                 if not path.is_file():
                     return self.answer(404, X_Error_Code="EntryNotFound")
                 body = path.read_bytes()
+                if self.command == "GET" and path.name == self.server.lost:
+                    return self.close_early(body)
                 headers = {"ETag": hashlib.sha256(body).hexdigest(), "X_Repo_Commit": commit}
                 asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
                 if asked is None:
@@ -47,11 +51,12 @@ class LocalHub(BaseHTTPRequestHandler):
                 first, last = int(asked[1]), min(int(asked[2]), len(body) - 1)
                 whole = f"bytes {first}-{last}/{len(body)}"
                 return self.answer(206, body[first : last + 1], Content_Range=whole, **headers)
-            case ["api", "datasets", owner, name, "revision", commit]:
+            case ["api", "datasets" | "models", owner, name, "revision", commit]:
                 return self.answer(200, json.dumps({"id": f"{owner}/{name}", "sha": commit}).encode())
-            case ["api", "datasets", owner, name, "tree", _commit, *folder]:
+            case ["api", "datasets" | "models", owner, name, "tree", _commit, *folder]:
                 repository = self.server.folder / owner / name
-                return self.entries(repository, sorted(repository.joinpath(*folder).iterdir()))
+                found = repository.joinpath(*folder)
+                return self.entries(repository, sorted(found.iterdir()) if found.is_dir() else [])
             case _:
                 return self.answer(404, X_Error_Code="RepoNotFound")
 
@@ -66,6 +71,13 @@ class LocalHub(BaseHTTPRequestHandler):
                 return self.entries(repository, [path for path in found if path.exists()])
             case _:
                 return self.answer(404, X_Error_Code="RepoNotFound")
+
+    def close_early(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2])
+        self.close_connection = True
 
     def entries(self, repository, paths):
         found = [
@@ -82,9 +94,12 @@ class LocalHub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def local_hub(tmp_path):
-    """A server of the data sets in its `folder`; `environment` leads the libraries of the Hub to it."""
+    """A server of what lies in its `folder`; `environment` leads the libraries of the Hub to it.
+
+    It breaks off in the middle of the file that is `lost`, and remembers what was `asked` and `fetched`.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), LocalHub)
-    server.folder, server.asked = tmp_path / "hub", []
+    server.folder, server.asked, server.fetched, server.lost = tmp_path / "hub", [], [], None
     server.environment = {
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_HOME": str(tmp_path / "home"),
