@@ -38,8 +38,8 @@ def run(
             from flows.params import load_params
 
             checked = load_params(params, changes)
-            from flows.keeper import kept_server
             from flows.pipeline import pipeline
+            from flows.server import kept_server
 
         with kept_server():
             pipeline(checked, output)
