@@ -150,7 +150,9 @@ class Execution(Section):
     @classmethod
     def _installed(cls, value: str) -> str:
         if value != "threads" and importlib.util.find_spec(f"prefect_{value}") is None:
-            raise ValueError(f"the engine {value} is not installed; pip install 'avss[{value}]'")
+            raise ValueError(
+                f"the engine {value} is not installed; pip install -c constraints.txt -e '.[{value}]'"
+            )
         return value
 
     @field_validator("address")
