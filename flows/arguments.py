@@ -1,7 +1,6 @@
 """From what a command line says to parameters, and what is refused before any work is done."""
 
 import difflib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,12 @@ def params_of(
 
     if names:
         options["data.sets"] = list(dict.fromkeys(filter(None, names)))
-    # JSON is YAML too. Not in ASCII: YAML has no pairs of escapes for the characters that need two.
-    overrides = [
-        f"{key}={json.dumps(value, ensure_ascii=False)}"
+    given = {
+        key: value
         for key, value in options.items()
         if value is not None or key == "evaluate.limit"  # left out on the command line it means all
-    ]
-    return load_params(DEFAULT_PARAMS, [*overrides, *(changes or [])])
+    }
+    return load_params(DEFAULT_PARAMS, changes, given)
 
 
 def model_name(model: str) -> str:
