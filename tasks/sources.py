@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avss_core.containment import inside
 from avss_core.splits import Row
+from tasks.data_folders import question_files, require
 from tasks.hub_sets import HUB_SETS, load_set
 from tasks.pile import SUBSETS, pile_text
 from tasks.schemas import read_rows, validate_questions, validate_sentiment
@@ -17,11 +18,6 @@ SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 
 SOURCES = ("sample", "path", "hub")
 
-_LAYOUT = (
-    "The layout is SET/train.jsonl and SET/test.jsonl for each set in data.sets; sst2 (train.jsonl and "
-    "validation.jsonl, for sentiment) and wikitext2 (valid.txt and test.txt, for text) may be left out; "
-    "data.sentiment and data.text name others."
-)
 _SENTIMENT_FILES = {"train": "train.jsonl", "validation": "validation.jsonl"}
 
 
@@ -111,9 +107,9 @@ def load_text(
     if source != "path" or path is None:
         return language_topics(), "sample"
     text = _own(path, wanted.text, "wikitext2")
-    files = [f"{name}/{side}.jsonl" for name in sets for side in ("train", "test")]
+    files = question_files(sets)
     held = [file for file in files if inside(path, file).is_file()]
-    _require(path, text_files(text) if text else held or files)
+    require(path, text_files(text) if text else held or files, sets)
     for file in held:
         _rows(path / file, validate_questions)
     return (read_parts(path, text), _named("path", wanted.text)) if text else (language_topics(), "sample")
@@ -125,12 +121,12 @@ def _from_folder(
     """Return the data of a folder; sentiment and text of the sample where the folder has none."""
     sentiment, text = _own(folder, wanted.sentiment, "sst2"), _own(folder, wanted.text, "wikitext2")
     files = {name: {side: f"{name}/{side}.jsonl" for side in ("train", "test")} for name in sets}
-    needed = [file for sides in files.values() for file in sides.values()]
+    needed = question_files(sets)
     needed += _sentiment_files(sentiment) if sentiment else []
     needed += text_files(text) if text else []
-    _require(folder, needed)
+    require(folder, needed, sets)
     if not sentiment:
-        _require(sample_path, _sentiment_files("sst2"))
+        require(sample_path, _sentiment_files("sst2"), ())
     reviews = folder / sentiment if sentiment else sample_path / "sst2"
     return RawData(
         questions={
@@ -200,18 +196,3 @@ def _rows(path: Path, validate: Callable[[Sequence[Row], str], None]) -> list[Ro
     rows = read_rows(path)
     validate(rows, str(path))
     return rows
-
-
-def _require(folder: Path, files: Sequence[str]) -> None:
-    """Raise FileNotFoundError, with what there is and what should be, unless the folder has all the files."""
-    if not folder.is_dir():
-        found = "is not a folder" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"the data folder {folder} {found}: give an existing one. {_LAYOUT}")
-    present = sorted(entry.name for entry in folder.iterdir())
-    if not present:
-        raise FileNotFoundError(f"the data folder {folder} is empty: put {', '.join(files)} there. {_LAYOUT}")
-    missing = [file for file in files if not inside(folder, file).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"the data folder {folder} lacks {', '.join(missing)}; it holds {', '.join(present)}. {_LAYOUT}"
-        )
