@@ -1,7 +1,7 @@
 """Questions, sentiment and text from one of three places: the sample, a folder, or the Hugging Face Hub."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from avss_core.splits import Row
 from tasks.data_folders import question_files, require
 from tasks.hub_sets import HUB_SETS, load_set
 from tasks.pile import SUBSETS, pile_text
-from tasks.schemas import read_rows, validate_questions, validate_sentiment
+from tasks.schemas import QUESTIONS, SENTIMENT, read_rows, validate
 from tasks.texts import Parts, articles, language_topics, read_parts, text_files
 
 SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
@@ -111,7 +111,7 @@ def load_text(
     held = [file for file in files if inside(path, file).is_file()]
     require(path, text_files(text) if text else held or files, sets)
     for file in held:
-        _rows(path / file, validate_questions)
+        read_rows(path / file, QUESTIONS)
     return (read_parts(path, text), _named("path", wanted.text)) if text else (language_topics(), "sample")
 
 
@@ -130,12 +130,10 @@ def _from_folder(
     reviews = folder / sentiment if sentiment else sample_path / "sst2"
     return RawData(
         questions={
-            name: {side: _rows(folder / file, validate_questions) for side, file in sides.items()}
+            name: {side: read_rows(folder / file, QUESTIONS) for side, file in sides.items()}
             for name, sides in files.items()
         },
-        sentiment={
-            side: _rows(reviews / file, validate_sentiment) for side, file in _SENTIMENT_FILES.items()
-        },
+        sentiment={side: read_rows(reviews / file, SENTIMENT) for side, file in _SENTIMENT_FILES.items()},
         text=read_parts(folder, text) if text else language_topics(),
         origin={
             "questions": source,
@@ -156,9 +154,9 @@ def _from_hub(sets: Sequence[str], wanted: Wanted) -> RawData:
     sentiment = load_set("sst2")
     for name, sides in questions.items():
         for side, rows in sides.items():
-            validate_questions(rows, f"{HUB_SETS[name].repo} {side}")
+            validate(rows, QUESTIONS, f"{HUB_SETS[name].repo} {side}")
     for side, rows in sentiment.items():
-        validate_sentiment(rows, f"{HUB_SETS['sst2'].repo} {side}")
+        validate(rows, SENTIMENT, f"{HUB_SETS['sst2'].repo} {side}")
     return RawData(
         questions=questions,
         sentiment=sentiment,
@@ -189,10 +187,3 @@ def _named(source: str, wanted: str | None) -> str:
 def _sentiment_files(name: str) -> list[str]:
     """Return the files of a sentiment set."""
     return [f"{name}/{file}" for file in _SENTIMENT_FILES.values()]
-
-
-def _rows(path: Path, validate: Callable[[Sequence[Row], str], None]) -> list[Row]:
-    """Return the validated rows of a file."""
-    rows = read_rows(path)
-    validate(rows, str(path))
-    return rows
