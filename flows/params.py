@@ -445,7 +445,7 @@ def load_params(
     for error in errors:
         where, line = _where(error), _problem(error)
         if any(f"{where}.".startswith(f"{key}.") for key in replaced):
-            lines.append(f"--set {line}")
+            lines.append(f"--set {_problem(error, by_set=True)}")
         elif line in in_file:
             left.append(f"  {line}")
         else:  # an option of the command, or settings that do not go together
@@ -534,8 +534,8 @@ def _unknown(key: str) -> str:
     return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _problem(error: ErrorDetails) -> str:
-    """Return one line for one validation error."""
+def _problem(error: ErrorDetails, *, by_set: bool = False) -> str:
+    """Return one line for one validation error, with how to write it by `--set` or in a file."""
     where, value = _where(error), error["input"]
     if error["type"] == "extra_forbidden":
         return _unknown(where)
@@ -544,7 +544,7 @@ def _problem(error: ErrorDetails) -> str:
     reason = error["msg"].removeprefix("Value error, ")
     line = f"{where}: {reason}" + ("" if isinstance(value, dict) else f" (got {value!r})")
     if error["type"] == "list_type" and isinstance(value, str | int | float):
-        line += f"; write --set '{where}=[{value}]'"
+        line += f"; write --set '{where}=[{value}]'" if by_set else f"; write [{value}]"
     return line
 
 

@@ -396,10 +396,12 @@ def test_an_option_is_blamed_neither_on_the_file_nor_on_set():
 
 
 @pytest.mark.parametrize("value", ["faq", "faq,nq", "7"])
-def test_a_list_without_brackets_is_told_how_to_write_it(refused, value):
+def test_a_list_without_brackets_is_told_how_to_write_it(refused, changed, value):
     (line,) = refused(f"data.sets={value}")
     assert line.startswith("--set data.sets: Input should be a valid list (got ")
     assert line.endswith(f"; write --set 'data.sets=[{value}]'")
+    _, line = refused(path=changed("  sets: [nq, sciq, triviaqa, truthfulqa, wikiqa]", f"  sets: {value}"))
+    assert line.endswith(f"; write [{value}]")
 
 
 def test_a_folder_that_would_not_be_read_is_refused(load, refused, changed):
