@@ -279,7 +279,7 @@ def test_rows_and_markdown_hold_every_figure(records, write, compare):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_of_few_questions_no_run_is_better(records, write, compare):
+def test_of_few_questions_no_run_is_better(records, write, compare, monkeypatch):
     for variant in ("dense", "pruned"):
         figures = records["evaluation/figures.json"][variant]
         figures["sets"]["nq"]["n"], figures["sentiment"]["n"] = 19, 20
@@ -301,6 +301,16 @@ def test_of_few_questions_no_run_is_better(records, write, compare):
     (prone,) = (text for text in said if "too few questions to say (A: 5, B: 5)" in text)
     assert said[prone] == "unsure"
     assert "| · too few to say |" in markdown(found)
+    for figures in (records, changed):
+        figures["evaluation/figures.json"]["pruned"]["sentiment"] = {"n": 12, "accuracy": entry(0.5)}
+    changed["evaluation/figures.json"]["pruned"]["sentiment"]["accuracy"] = entry(0.9)
+    monkeypatch.setattr("tests.tasks.test_compare.REVIEWS", REVIEWS[:12])
+    found = compare(
+        write("three", records, questions=asked),
+        write("four", changed, right={"pruned": [1, 1, 1, 1]}, questions=asked),
+    )
+    said = {verdict.text: verdict.tone for verdict in verdicts(found)}
+    assert said["The pruned model, sentiment accuracy: too few reviews to say (12)."] == "unsure"
 
 
 def test_confidence_in_no_right_answer_is_not_compared(records, write, compare):
