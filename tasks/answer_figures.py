@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tasks.drawing import GREY, WIDTH, by_layer, legend_below, removed_key, shade_removed, styled
+from tasks.evidence import LOWER_IS_BETTER
 from tasks.set_figures import VARIANTS, variants
 from tasks.svg import tell
-from tasks.wording import LOWER_IS_BETTER, NAMES, figure_text, interval_text
+from tasks.wording import NAMES, figure_text, interval_text
 
 
 def reliability(found: Mapping[str, Any]) -> Figure:

@@ -22,9 +22,10 @@ from tasks.drawing import (
     log_if_wide,
     styled,
 )
+from tasks.evidence import LOWER_IS_BETTER
 from tasks.set_figures import set_panels, spread
 from tasks.svg import inline, tell, with_titles
-from tasks.wording import LOWER_IS_BETTER, NAMES, significant
+from tasks.wording import NAMES, significant
 
 Found = Mapping[str, Any]
 

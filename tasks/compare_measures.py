@@ -5,6 +5,7 @@ from typing import Any
 
 from avss_core.agreement import apart, plain_difference
 from avss_core.comparison import paired_means
+from tasks.evidence import TOO_FEW
 
 Found = dict[str, Any]
 Sides = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -19,6 +20,8 @@ def compared(
     change: Mapping[str, Any] | None = None,
     paired: int | None = None,
     void: bool = False,
+    n: int | None = None,
+    hollow: bool = False,
 ) -> Found:
     """Return a figure of both runs with its change.
 
@@ -29,6 +32,8 @@ def compared(
         change: the paired difference, where there is one.
         paired: how many pairs it is of.
         void: whether the two cannot be compared.
+        n: how many questions or reviews it is of; under `TOO_FEW` nothing can be said.
+        hollow: whether a change says nothing, because no answer is right; see `tasks.evidence.hollow`.
     """
     change = change or plain_difference(a, b)
     sure = apart(a, b)
@@ -38,6 +43,10 @@ def compared(
     tone = "same"
     if void or change["value"] is None:
         tone = "void"
+    elif n is not None and n < TOO_FEW:
+        tone = "unsure"
+    elif sure and hollow:
+        tone = "hollow"
     elif sure:
         tone = "better" if (change["value"] < 0) == lower else "worse"
     ends = {key: [entry[key] for key in ("value", "low", "high")] for key, entry in (("a", a), ("b", b))}

@@ -7,7 +7,8 @@ from avss_core.comparison import paired_difference, paired_means
 from tasks.answer_rows import SENTIMENT
 from tasks.compare_answers import RunAnswers, shared_answers
 from tasks.compare_measures import Found, Sides, asked_reasons, compared, losses, text_reasons
-from tasks.wording import LOWER_IS_BETTER, NAMES
+from tasks.evidence import LOWER_IS_BETTER, hollow
+from tasks.wording import NAMES
 
 
 def model(sides: Sides, answers: tuple[RunAnswers, RunAnswers], variant: str, seed: int) -> Found:
@@ -39,6 +40,7 @@ def model(sides: Sides, answers: tuple[RunAnswers, RunAnswers], variant: str, se
                 change=paired_means(right[0], right[1], seed) if rows[0] else None,
                 paired=len(rows[0]) or None,
                 void=bool(why),
+                n=len(rows[0]) or min(each["n"] for each in feeling),
             ),
         },
     }
@@ -72,6 +74,8 @@ def _set(
                 change=paired[figure] if paired else None,
                 paired=shared if paired else None,
                 void=bool(reasons),
+                n=shared if paired else min(each["n"] for each in figures),
+                hollow=hollow(figure, figures),
             )
             for figure in NAMES
         },
@@ -84,11 +88,27 @@ def retention(sides: Sides, models: Mapping[str, Any]) -> Found:
     for variant in (name for name in sides[0]["retention"] if name in sides[1]["retention"]):
         one, other = (side["retention"][variant] for side in sides)
         found[variant] = {
-            name: compared(one[name], other[name], void=_cannot_keep(sides, models[variant], name))
+            name: compared(
+                one[name],
+                other[name],
+                void=_cannot_keep(sides, models[variant], name),
+                n=_asked(models[variant], name),
+            )
             for name in one
             if name in other
         }
     return found
+
+
+def _asked(model: Mapping[str, Any], name: str) -> int | None:
+    """Return how many questions or reviews a share kept is of, the fewest of a mean's sets; None for text."""
+    head = name.partition(",")[0]
+    if head == "language modelling":
+        return None
+    if head == "sentiment":
+        return int(min(model["sentiment"]["n"]))
+    sets = [model["sets"][head]] if head in model["sets"] else model["sets"].values()
+    return min((count for entry in sets for count in entry["n"]), default=None)
 
 
 def _cannot_keep(sides: Sides, model: Mapping[str, Any], name: str) -> bool:

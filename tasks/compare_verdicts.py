@@ -8,12 +8,12 @@ from tasks.compare_wording import (
     both_sides,
     both_text,
     difference_text,
-    few,
-    joined,
+    first_few,
     reasons,
     shared_notes,
 )
-from tasks.wording import NAMES, Verdict, figure_text, listed, number
+from tasks.evidence import NOT_SURE, few, few_reviews
+from tasks.wording import NAMES, Verdict, figure_text, joined, listed, number
 
 Found = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def _made_of(differs: Found, unrecorded: Sequence[str]) -> Verdict:
     tail = f" One of them did not record its {joined(unrecorded)}." if unrecorded else ""
     if not known:
         return Verdict("same", f"A and B do not differ in {joined(same)}.{tail}")
-    lines = [f"{KINDS[kind]}: {few(values)}" for kind, values in known.items()]
+    lines = [f"{KINDS[kind]}: {first_few(values)}" for kind, values in known.items()]
     agree = f" Both have the same {joined([words.removeprefix('the ') for words in same])}." if same else ""
     return Verdict(
         "fact",
@@ -118,7 +118,9 @@ def _model(name: str, model: Found) -> Iterator[Verdict]:
     if text["tone"] != "void":
         yield Verdict(text["tone"], f"{head}, loss on test text: {_loss(text)}.")
     yield from _figures(head, model["sets"])
-    if feeling["tone"] != "void":
+    if feeling["tone"] == "unsure":
+        yield Verdict("unsure", f"{head}, sentiment accuracy: {_few_reviews(model, feeling)}.")
+    elif feeling["tone"] != "void":
         sides = " and ".join(
             f"{each} in {key}" for key, each in zip("AB", both_text("accuracy", feeling), strict=True)
         )
@@ -133,12 +135,12 @@ def _identical(model: Found) -> bool:
     """Tell whether all figures of a model can be compared, and are equal."""
     entries = [model["text"]["nll"], model["sentiment"]["accuracy"]]
     entries += [entry for each in model["sets"].values() for entry in each["figures"].values()]
-    return all(entry["tone"] == "same" and entry["a"] == entry["b"] for entry in entries)
+    return all(entry["tone"] != "void" and entry["a"] == entry["b"] for entry in entries)
 
 
 def _figures(head: str, sets: Found) -> Iterator[Verdict]:
     """Yield what is surely better, what is surely worse, and how many figures are neither."""
-    tones: dict[str, list[tuple[str, str]]] = {"better": [], "worse": [], "same": []}
+    tones: dict[str, list[tuple[str, str]]] = {"better": [], "worse": [], "same": [], "hollow": []}
     for figure in NAMES:
         for name, entry in sets.items():
             each = entry["figures"][figure]
@@ -161,11 +163,26 @@ def _figures(head: str, sets: Found) -> Iterator[Verdict]:
                 f"{head}: B is {tone} beyond the interval in {len(tones[tone])} of {count} figures.",
                 lines,
             )
+    if tones["hollow"]:
+        lines = tuple(text for _, text in tones["hollow"])
+        yield Verdict("same", f"{head}, not judged: {NOT_SURE}.", lines)
     if tones["same"]:
         yield Verdict(
             "same",
             f"{head}: no certain difference in {len(tones['same'])} of {count} figures of question sets.",
         )
+    small = {
+        name: {"n": entry["shared"] or min(entry["n"])}
+        for name, entry in sets.items()
+        if any(each["tone"] == "unsure" for each in entry["figures"].values())
+    }
+    if small:
+        yield Verdict("unsure", f"{head}: {few(small)}.")
+
+
+def _few_reviews(model: Found, entry: Found) -> str:
+    """Return that there are too few reviews to compare."""
+    return few_reviews([{"n": entry["paired"] or min(model["sentiment"]["n"])}])
 
 
 def _prone(eavss: Found) -> Verdict:
@@ -175,8 +192,11 @@ def _prone(eavss: Found) -> Verdict:
     tail = "" if tau is None else f"; Kendall's tau of all layers is {number(tau, 2)}"
     how = readings[0] if readings[0] == readings[1] else f"A by {readings[0]}, B by {readings[1]}"
     same = not eavss["only_first"] and not eavss["only_second"]
+    unsaid = few({key: {"n": asked} for key, asked in zip("AB", eavss["questions"], strict=True)})
+    if unsaid:
+        tail += f": {unsaid}"
     return Verdict(
-        "same" if same else "fact",
+        "unsure" if unsaid else "same" if same else "fact",
         f"Of the {count} layers most prone to hallucinate ({how}) A and B share {len(eavss['shared'])}: "
         f"{listed(eavss['shared'])}{tail}.",
     )

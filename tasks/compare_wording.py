@@ -17,6 +17,8 @@ TONES = {
     "better": "▲ B is better",
     "worse": "▼ B is worse",
     "same": "· no certain difference",
+    "unsure": "· too few to say",
+    "hollow": "· no answer is right",
     "void": "! not comparable",
 }
 """What a figure of both runs says, beside its numbers."""
@@ -77,17 +79,12 @@ def value_text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def few(names: Sequence[str] | Found) -> str:
+def first_few(names: Sequence[str] | Found) -> str:
     """Return names, or how many there are where a sentence could not hold them."""
     found = list(names)
     return (
         listed(found) if len(found) <= _SHOWN else f"{listed(found[:_SHOWN])} and {len(found) - _SHOWN} more"
     )
-
-
-def joined(words: Sequence[str]) -> str:
-    """Return words as a sentence lists them."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
 def both_sides(entry: Found) -> tuple[Found, Found]:

@@ -1,10 +1,11 @@
 """What the controls of the mitigation say, in sentences that follow from the intervals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from avss_core.controls import CONTROLS
-from tasks.wording import NAMES, Verdict, change_text, direction
+from tasks.evidence import NOT_SURE, called, few
+from tasks.wording import NAMES, Verdict, change_text
 
 _SUBJECTS = {
     "cross_entropy": "The contrastive terms, against cross entropy alone on the same layers",
@@ -36,7 +37,8 @@ def trainings(mitigation: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def control_verdicts(mitigation: Mapping[str, Any]) -> Iterator[Verdict]:
     """Yield one verdict a control: on which sets the mitigation did better, worse, or no different."""
     for control, sets in in_order(mitigation["against_controls"]).items():
-        tones = {name: _tone(entries) for name, entries in sets.items()}
+        sides = {name: control_sides(mitigation, control, name) for name in sets}
+        tones = {name: _tone(entries, sides[name]) for name, entries in sets.items()}
         parts = [
             f"{words} on {', '.join(names)}"
             for tone, words in _WORDS.items()
@@ -46,9 +48,24 @@ def control_verdicts(mitigation: Mapping[str, Any]) -> Iterator[Verdict]:
         about = f" (mean of {draws} draws)" if control == "random" else ""
         yield Verdict(
             _overall(set(tones.values())),
-            f"{_SUBJECTS[control]}{about}: {'; '.join(parts)}.",
-            tuple(f"{name}: {_line(entries)}" for name, entries in sets.items()),
+            f"{_SUBJECTS[control]}{about}: {'; '.join([*parts, *filter(None, [_few(mitigation, sets)])])}.",
+            tuple(
+                f"{name}: {_line(entries, sides[name])}"
+                for name, entries in sets.items()
+                if tones[name] != "unsure"
+            ),
         )
+
+
+def control_sides(mitigation: Mapping[str, Any], control: str, name: str) -> list[Mapping[str, Any]]:
+    """Return the figures of a question set of the mitigated model and of each draw of a control."""
+    others = (found["figures"] for key, found in mitigation["controls"].items() if _kind(key) == control)
+    return [figures["sets"][name] for figures in (mitigation["mitigated"], *others)]
+
+
+def _few(mitigation: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return which of the sets have too few questions, "" for none."""
+    return few({name: mitigation["mitigated"]["sets"][name] for name in names})
 
 
 _WORDS = {
@@ -83,27 +100,31 @@ def _answered(figures: Mapping[str, Any]) -> float:
     return sum(found["answered"] * found["n"] for found in sets) / sum(found["n"] for found in sets)
 
 
-def _tone(entries: Mapping[str, Any]) -> str:
+def _tone(entries: Mapping[str, Any], sides: Sequence[Mapping[str, Any]]) -> str:
     """Return what the intervals of a set's differences say together."""
-    found = {direction(figure, entries[figure]) for figure in NAMES} - {"same"}
+    found = {called(figure, entries[figure], sides) for figure in NAMES} - {"same", "hollow"}
     return "mixed" if len(found) == 2 else (found or {"same"}).pop()
 
 
 def _overall(tones: set[str]) -> str:
     """Return the tone of a verdict over sets; "fact" where they point different ways."""
-    found = tones - {"same"}
+    found = tones - {"same", "unsure"}
     if not found:
-        return "same"
+        return "same" if "same" in tones else "unsure"
     return found.pop() if len(found) == 1 and "mixed" not in found else "fact"
 
 
-def _line(entries: Mapping[str, Any]) -> str:
+def _line(entries: Mapping[str, Any], sides: Sequence[Mapping[str, Any]]) -> str:
     """Return the differences of a set that are certain, then that of every other figure."""
+    tones = {figure: called(figure, entries[figure], sides) for figure in NAMES}
     texts = {
         figure: f"{label} {change_text(figure, entries[figure])}"
         for figure, label in NAMES.items()
         if entries[figure]["value"] is not None
     }
-    sure = [text for figure, text in texts.items() if direction(figure, entries[figure]) != "same"]
-    rest = [text for text in texts.values() if text not in sure]
-    return "; ".join([*sure, *([f"not certain: {', '.join(rest)}"] if rest else [])])
+    sure = [text for figure, text in texts.items() if tones[figure] in ("better", "worse")]
+    unlike = {"not certain": "same", f"not judged ({NOT_SURE})": "hollow"}
+    for head, tone in unlike.items():
+        rest = [text for figure, text in texts.items() if tones[figure] == tone]
+        sure += [f"{head}: {', '.join(rest)}"] if rest else []
+    return "; ".join(sure)

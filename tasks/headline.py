@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.control_wording import in_order
+from tasks.evidence import few_kept
+from tasks.training_wording import prone, trained
 from tasks.wording import (
-    NAMES,
     Verdict,
-    direction,
     figure_text,
     interval_text,
     listed,
     number,
     retentions,
+    sentence,
     share_kept,
     trained_base,
 )
@@ -35,8 +35,8 @@ def headline(found: Mapping[str, Any]) -> list[Verdict]:
         _pruned(found),
         *_healed(found["healing"]),
         _choice(found["scores"]),
-        _prone(found["localization"]),
-        _trained(found["mitigation"], trained_base(found)),
+        prone(found["localization"]),
+        trained(found["mitigation"], trained_base(found)),
     ]
 
 
@@ -59,50 +59,58 @@ def glance(found: Mapping[str, Any]) -> dict[str, Any]:
         name = entries[0][0]
         figure, entry = own.get(name, ("accuracy", None))
         cells = [{"text": figure_text(figure, entry["value"]) if entry else "", "interval": ""}]
-        cells += [_cell("accuracy", entry) for _, entry in entries]
+        cells += [
+            {"text": figure_text("accuracy", entry["value"]), "interval": interval}
+            for (_, entry), table in zip(entries, tables.values(), strict=True)
+            for interval in [few_kept(table).get(name) or interval_text("accuracy", entry)]
+        ]
         of = name.rpartition(", ")[0]
         rows.append({"name": _SHORT.get(name, of), "set": of if of in dense["sets"] else "", "cells": cells})
     return {"columns": ["dense", *tables], "rows": rows}
 
 
-def _cell(figure: str, entry: Mapping[str, Any]) -> dict[str, str]:
-    """Return a value and its interval as texts."""
-    return {"text": figure_text(figure, entry["value"]), "interval": interval_text(figure, entry)}
+_PARTS = {
+    "answers": "mean of the sets",
+    "sentiment": "sentiment, accuracy",
+    "text": "language modelling, NLL",
+}
+"""What the first screen speaks of, by the names in `retentions`."""
 
 
 def _parts(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return what is kept of answers, sentiment and text."""
-    kept = dict(retentions(table))
-    return {
-        "answers": kept["mean of the sets"],
-        "sentiment": kept["sentiment, accuracy"],
-        "text": kept["language modelling, NLL"],
-    }
+    """Return what is kept of answers, sentiment and text; not those of too few questions."""
+    kept, unsaid = dict(retentions(table)), few_kept(table)
+    return {part: kept[name] for part, name in _PARTS.items() if name not in unsaid}
 
 
 def _pruned(found: Mapping[str, Any]) -> Verdict:
     """Return what is left without the removed layers."""
-    provenance, parts = found["pruned"]["provenance"], _parts(found["evaluation"]["retention"])
+    provenance, table = found["pruned"]["provenance"], found["evaluation"]["retention"]
     removed = provenance["removed"]
     return Verdict(
-        _tone(parts),
+        _tone(_parts(table)),
         f"Without {len(removed)} of {found['card']['layers']} layers ({listed(removed)}; by "
-        f"{provenance['score']}) it keeps {_kept(parts)}. {_against_claim(parts)}",
+        f"{provenance['score']}) it keeps {_kept(table)}",
     )
 
 
 def _healed(healing: Mapping[str, Any]) -> Iterator[Verdict]:
     """Yield what healing brings that to."""
     if healing["enabled"]:
-        parts = _parts(healing["retention"]["after"])
-        tokens = healing["training"]["tokens"]
-        text = f"Healed on {tokens:,} tokens it keeps {_kept(parts)}. {_against_claim(parts)}"
-        yield Verdict(_tone(parts), text)
+        table = healing["retention"]["after"]
+        text = f"Healed on {healing['training']['tokens']:,} tokens it keeps {_kept(table)}"
+        yield Verdict(_tone(_parts(table)), text)
 
 
-def _kept(parts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the shares in a sentence."""
-    return ", ".join(f"{name} {share_kept(entry)}" for name, entry in parts.items())
+def _kept(table: Mapping[str, Any]) -> str:
+    """Return the shares, how they stand to the claim, and what there are too few questions for."""
+    parts, unsaid = _parts(table), few_kept(table)
+    shares = {name: share_kept(entry) for name, entry in parts.items()}
+    ratio = table["language_modelling"]["perplexity_ratio"]["value"]
+    shares["text"] += f" (a ratio of losses; perplexity {number(ratio, 2)} times)"
+    rest = "".join(f" {sentence(part)}: {unsaid[name]}." for part, name in _PARTS.items() if name in unsaid)
+    kept = ", ".join(f"{name} {share}" for name, share in shares.items())
+    return f"{kept}. {_against_claim(parts)}{rest}"
 
 
 def _tone(parts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -118,7 +126,7 @@ def _against_claim(parts: Mapping[str, Mapping[str, Any]]) -> str:
     rest = [name for name in parts if name not in above and name not in below]
     places = {"surely above": above, "surely below": below, "not certain": rest}
     said = [
-        f"{'all' if len(names) == len(parts) else listed(names)} {where}"
+        f"{'all' if len(names) == len(_PARTS) else listed(names)} {where}"
         for where, names in places.items()
         if names
     ]
@@ -134,13 +142,17 @@ def _choice(scores: Mapping[str, Any]) -> Verdict:
             over = reading["cost"]["over_chosen"]
             tone = "same" if over["low"] <= 0 <= over["high"] else "better" if over["low"] > 0 else "worse"
             tones[tone].append(name)
-    losses = [number(each["nll"]) for each in (scores["dense"], readings[chosen]["cost"])]
-    text = f"The choice of {chosen} raises the loss from {losses[0]} to {losses[1]} nats a token."
+    before, after = (each["nll"] for each in (scores["dense"], readings[chosen]["cost"]))
+    changes = (
+        f"{'raises' if after > before else 'lowers'} the loss from {number(before)} to {number(after)} "
+        "nats a token"
+    )
+    text = f"The choice of {chosen} {changes}."
     if len(readings) > 1:
-        text += (
-            f" Of {len(readings) - 1} other scores {len(tones['better'])} choose surely worse, "
-            f"{len(tones['worse'])} surely better{_named(tones['worse'])}, "
-            f"{len(tones['same'])} no different{_named(tones['same'])}."
+        text = (
+            f"The choice of {chosen} is cheaper than {len(tones['better'])} of {len(readings) - 1} other "
+            f"choices, dearer than {len(tones['worse'])}{_named(tones['worse'])}, no different from "
+            f"{len(tones['same'])}{_named(tones['same'])}. It {changes}."
         )
     stable = scores["stability"].get(chosen)
     if stable:
@@ -152,50 +164,3 @@ def _choice(scores: Mapping[str, Any]) -> Verdict:
 def _named(names: list[str]) -> str:
     """Return names in brackets, nothing for none."""
     return f" ({listed(names)})" if names else ""
-
-
-def _prone(localization: Mapping[str, Any]) -> Verdict:
-    """Return which layers change most when an answer is wrong, and what the probe says of them."""
-    name = localization["reading"]
-    reading = localization["readings"][name]
-    first = localization["most_prone"][:3]
-    probe = localization["agreement"][name]["probe_auroc"]
-    sure = ""
-    if name == "eavss_contrast":
-        certain = sum(low > 0 for low in reading["low"])
-        sure = f"; {certain} of {len(reading['low'])} have an interval above zero"
-    return Verdict(
-        "fact",
-        f"Layers most prone to wrong answers, by {name}: {listed(first)}{sure}. A linear probe, the check "
-        f"from outside, agrees with Kendall's tau {number(probe, 2)}.",
-    )
-
-
-def _trained(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> Verdict:
-    """Return what training those layers changed, and against which controls."""
-    found = [
-        direction(figure, entries[figure])
-        for entries in mitigation["mitigated_against_base"].values()
-        for figure in NAMES
-    ]
-    better, worse = found.count("better"), found.count("worse")
-    layers = listed(mitigation["training"]["dense_layers"])
-    texts = [side["language_modelling"]["token_perplexity"] for side in (mitigation["mitigated"], base)]
-    against = {
-        control: [direction(figure, entries[figure]) for entries in sets.values() for figure in NAMES]
-        for control, sets in in_order(mitigation["against_controls"]).items()
-    }
-    controls = "; ".join(
-        f"{control} {tones.count('better')} / {tones.count('worse')}" for control, tones in against.items()
-    )
-    return Verdict(
-        ("better" if better else "worse") if (better > 0) != (worse > 0) else "fact" if better else "same",
-        f"Training layers {layers} of the {mitigation['base']} model: "
-        f"{better} of {len(found)} answer figures surely better, {worse} surely worse; perplexity on text "
-        f"{number(texts[0] / texts[1])} times the one before. "
-        + (
-            f"Surely better / worse than its controls: {controls}."
-            if controls
-            else "No control was trained beside it."
-        ),
-    )

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tasks.evidence import called
 from tasks.wording import (
     NAMES,
     change_text,
-    direction,
     figure_text,
     interval_text,
     listed,
@@ -28,7 +28,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters = (number, significant, listed, setting_text)
-    words = (figure_text, interval_text, change_text, share_kept, direction)
+    words = (figure_text, interval_text, change_text, share_kept, called)
     pages.filters.update({each.__name__: each for each in filters})
     pages.globals.update({each.__name__: each for each in words})
     pages.globals["figure_names"] = NAMES

@@ -17,13 +17,16 @@ from avss_core.judges import JUDGES, kappa
 from avss_core.statistics import SiteStatistics, merge_statistics, restore_parts
 from tasks.cards import card_of, evaluated
 from tasks.compare_record import FILE, parts_of, run_record, versions
-from tasks.control_wording import control_verdicts, trainings
+from tasks.control_wording import control_sides, control_verdicts, trainings
+from tasks.evidence import TOO_FEW, few_kept
 from tasks.figures import write_figures
 from tasks.headline import glance, headline
 from tasks.healing_page import shown_of, summary_of
 from tasks.pages import environment
 from tasks.result_tables import result_tables, write_tables
+from tasks.sample_note import banner, samples
 from tasks.times_picture import write_times
+from tasks.training_wording import probe_text
 from tasks.wording import MORE_FIGURES, NAMES, answer_lines, retentions, trained_base, verdicts
 
 _SUMMARY_FIGURES = (*NAMES, "exact_match")
@@ -230,6 +233,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         versions=_versions(),
         headline=headline(found),
         glance=glance(found),
+        probe_text=probe_text(found["localization"]),
         verdicts=[*verdicts(found), *control_verdicts(found["mitigation"])],
         answer_lines=answer_lines,
         judges={name: judge.reference for name, judge in JUDGES.items()},
@@ -253,9 +257,8 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
     dense, mitigation = found["evaluation"]["dense"], found["mitigation"]
     contrast = found["localization"]["readings"][found["localization"]["reading"]]
     return {
-        "samples": [
-            part for part, origin in sorted(found["manifest"]["origin"].items()) if origin == "sample"
-        ],
+        "samples": samples(found["manifest"]["origin"]),
+        "banner": banner(found["manifest"]["origin"], dense["sets"]),
         "origins": {
             origin: [part for part, from_ in sorted(found["manifest"]["origin"].items()) if from_ == origin]
             for origin in sorted(set(found["manifest"]["origin"].values()))
@@ -263,8 +266,10 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         "few": [name for name, figures in dense["sets"].items() if figures["small_n"]],
         "compared": (2 + int(found["healing"]["enabled"]) + len(mitigation["against_controls"]))
         * len(NAMES)
-        * len(dense["sets"]),
+        * sum(figures["n"] >= TOO_FEW for figures in dense["sets"].values()),
         "base": trained_base(found),
+        "unsaid": few_kept(found["evaluation"]["retention"]),
+        "control_sides": control_sides,
         "retentions": list(retentions(found["evaluation"]["retention"])),
         **shown_of(found["healing"]),
         "more_figures": tuple(MORE_FIGURES.items()),

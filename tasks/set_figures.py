@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from tasks.control_wording import in_order
 from tasks.drawing import BLUE, GREEN, GREY, INK, ORANGE, WIDTH, intervals, legend_below, styled
-from tasks.wording import LOWER_IS_BETTER, NAMES, retentions
+from tasks.evidence import LOWER_IS_BETTER
+from tasks.wording import NAMES, retentions
 
 VARIANTS = {"dense": (BLUE, "o"), "pruned": (ORANGE, "s"), "healed": (GREEN, "^")}
 """The models that are compared, with colour and marker."""

@@ -1,19 +1,28 @@
 """The results of a run as Markdown tables, for a README or an issue."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from avss_core.digests import read_json
 from avss_core.markdown import plain
-from tasks.control_wording import trainings
-from tasks.wording import NAMES, direction, retentions
+from tasks.control_wording import control_sides, trainings
+from tasks.evidence import called, few_kept
+from tasks.first_lines import first_screen
+from tasks.wording import NAMES, retentions
 
 FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
 
 
 def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: Path) -> str:
-    """Return what each score removes and costs, and every figure of every model, from the files of a run."""
+    """Return the verdict, what each score removes and costs, and every figure of every model of a run.
+
+    Args:
+        scores: the file of the stage score; model, data and the other records are looked for beside it.
+        evaluation: the folder of the stage evaluate.
+        healing: that of heal.
+        mitigation: that of mitigate.
+    """
     scored = read_json(scores)
     figures, healed, mended = (
         read_json(folder / "figures.json") for folder in (evaluation, healing, mitigation)
@@ -23,9 +32,18 @@ def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: P
     if healed["enabled"]:
         variants["healed"], kept["healed"] = healed["healed"], healed["retention"]["after"]
     variants["mitigated"] = mended["mitigated"]
-    parts = [_removals(scored), _questions(variants), _language(variants), _retention(kept)]
+    found = {"scores": scored, "evaluation": figures, "healing": healed, "mitigation": mended}
+    parts = [
+        *first_screen(found, scores.parent),
+        _removals(scored),
+        _questions(variants),
+        _language(variants),
+        _retention(kept),
+    ]
     if mended["controls"]:
-        parts += [_trainings(mended, variants[mended["base"]]), _controls(mended)]
+        base = variants[mended["base"]]
+        parts += [_trainings(mended, base), _controls(mended, base)]
+    parts.append(["What these tables do not show stands at the end of the page, reports/index.html: Limits."])
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -54,14 +72,20 @@ def _retention(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
     heads = [f"kept by the {variant} model [95 %, paired]" for variant in tables]
     lines = [f"| figure | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
     for row in zip(*(retentions(table) for table in tables.values()), strict=True):
-        cells = ["nothing to keep" if entry["value"] is None else _share(entry) for _, entry in row]
+        cells = [
+            _share(entry, few_kept(table).get(name, ""))
+            for (name, entry), table in zip(row, tables.values(), strict=True)
+        ]
         lines.append(f"| {plain(row[0][0])} | {' | '.join(cells)} |")
     return lines
 
 
-def _share(entry: Mapping[str, Any]) -> str:
-    """Return a share with its interval in percent."""
-    return f"{100 * entry['value']:.0f} % [{100 * entry['low']:.0f}, {100 * entry['high']:.0f}]"
+def _share(entry: Mapping[str, Any], unsaid: str) -> str:
+    """Return a share with its interval in percent, or with why there is none that says anything."""
+    if entry["value"] is None:
+        return "nothing to keep"
+    value, low, high = (f"{100 * entry[key]:z.0f}" for key in ("value", "low", "high"))
+    return f"{value} %, {plain(unsaid)}" if unsaid else f"{value} % [{low}, {high}]"
 
 
 def _removals(scored: Mapping[str, Any]) -> list[str]:
@@ -141,27 +165,33 @@ def _trainings(mended: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _controls(mended: Mapping[str, Any]) -> list[str]:
+def _controls(mended: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     """Return each training's change from the base and the mitigation's difference to its controls."""
     lines = [
         f"| set | {' | '.join(('difference', *NAMES.values()))} |",
         "| --- " * (len(NAMES) + 2) + "|",
     ]
     for name in mended["mitigated_against_base"]:
-        rows = {f"{each} - {mended['base']}": found["against_base"][name]
-                for each, found in trainings(mended).items()}  # fmt: skip
-        rows |= {f"mitigated - {control}": sets[name] for control, sets in mended["against_controls"].items()}
+        rows, sides = {}, {}
+        for each, found in trainings(mended).items():
+            label = f"{each} - {mended['base']}"
+            rows[label] = found["against_base"][name]
+            sides[label] = [base["sets"][name], found["figures"]["sets"][name]]
+        for control, sets in mended["against_controls"].items():
+            rows[f"mitigated - {control}"] = sets[name]
+            sides[f"mitigated - {control}"] = control_sides(mended, control, name)
         for place, (label, entries) in enumerate(rows.items()):
-            cells = [_certain(figure, entries[figure]) for figure in NAMES]
+            cells = [_certain(figure, entries[figure], sides[label]) for figure in NAMES]
             lines.append(f"| {plain(name) if place == 0 else ''} | {label} | {' | '.join(cells)} |")
     return lines
 
 
-def _certain(figure: str, entry: Mapping[str, Any]) -> str:
-    """Return a difference, in bold type where its interval leaves zero out."""
+def _certain(figure: str, entry: Mapping[str, Any], sides: Sequence[Mapping[str, Any]]) -> str:
+    """Return a difference, in bold type where it is better or worse beyond its interval."""
     if entry["value"] is None:
         return "-"
-    return _interval(entry) if direction(figure, entry) == "same" else f"**{_interval(entry)}**"
+    sure = called(figure, entry, sides) in ("better", "worse")
+    return f"**{_interval(entry)}**" if sure else _interval(entry)
 
 
 def _number(value: float | None) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LOWER_IS_BETTER = frozenset({"ece", "brier"})
+from tasks.evidence import NOT_SURE, called, few, few_kept, few_reviews, unmoved
+
 IN_PERCENT = frozenset({"accuracy", "accuracy_at_50", "coverage_at_50", "exact_match"})
 NAMES = {
     "accuracy": "accuracy",
@@ -39,7 +40,8 @@ class Verdict:
     """One sentence of the page's summary."""
 
     tone: str
-    """`worse`, `better`, `same` where no change is certain, `fact` for what was done."""
+    """`worse`, `better`, `same` where no change is certain, `unsure` where the questions are too few to say,
+    `fact` for what was done."""
     text: str
     details: tuple[str, ...] = ()
     """The changes that the sentence speaks of, a line a figure."""
@@ -81,16 +83,19 @@ def change_text(name: str, entry: Mapping[str, Any]) -> str:
     return f"{sign}{value}{unit} {interval_text(name, entry)}"
 
 
-def direction(name: str, entry: Mapping[str, Any]) -> str:
-    """Return better, worse, or same where the interval of a difference holds zero."""
-    if entry["low"] <= 0 <= entry["high"]:
-        return "same"
-    return "better" if (entry["value"] < 0) == (name in LOWER_IS_BETTER) else "worse"
-
-
 def listed(items: Iterable[Any]) -> str:
     """Return items as a list in a sentence."""
     return ", ".join(map(str, items)) or "none"
+
+
+def joined(words: Sequence[str]) -> str:
+    """Return words as a sentence lists them."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def sentence(words: str) -> str:
+    """Return words with a capital letter at the start."""
+    return words[:1].upper() + words[1:]
 
 
 def setting_text(value: Any) -> str:
@@ -159,7 +164,7 @@ def verdicts(found: Mapping[str, Any]) -> list[Verdict]:
         *_changes("After pruning", dense, pruned, evaluation["pruned_against_dense"]),
         _sentiment(dense["sentiment"], pruned["sentiment"]),
         *_healing(found["healing"], dense, pruned),
-        _training(mitigation, base["language_modelling"]),
+        _training(mitigation, base),
         *_changes("After training", base, mitigation["mitigated"], mitigation["mitigated_against_base"]),
         _sentiment(
             base["sentiment"], mitigation["mitigated"]["sentiment"], names=(mitigation["base"], "trained")
@@ -195,8 +200,9 @@ def _healing(
     apart = _apart(*(_nll_kept(healing["retention"][when]) for when in ("before", "after")))
     better = "better" if after["nll"] < before["nll"] else "worse"
     tokens = f"{healing['training']['tokens']:,} tokens"
+    unsaid = few_kept(healing["retention"]["after"])
     kept = [
-        f"{name}: {share_kept(was)} before, {share_kept(now)} after"
+        f"{name}: {unsaid.get(name) or f'{share_kept(was)} before, {share_kept(now)} after'}"
         for (name, was), (_, now) in zip(
             *(retentions(healing["retention"][when]) for when in ("before", "after")), strict=True
         )
@@ -211,44 +217,55 @@ def _healing(
     yield from _changes("After healing", pruned, healed, healing["healed_against_pruned"])
 
 
-def share_kept(entry: Mapping[str, Any]) -> str:
-    """Return a retention with its interval, in percent."""
+def share_kept(entry: Mapping[str, Any], unsaid: str = "") -> str:
+    """Return a retention with its interval in percent, or with why it has none that says anything."""
     if entry["value"] is None:
         return "nothing to keep"
+    if unsaid:
+        return f"{figure_text('accuracy', entry['value'])}, {unsaid}"
     return f"{figure_text('accuracy', entry['value'])} {interval_text('accuracy', entry)}"
 
 
 def _training(mitigation: Mapping[str, Any], before: Mapping[str, Any]) -> Verdict:
     """Return what was trained, and the loss of text before and after, which has no paired interval."""
     after, training = mitigation["mitigated"]["language_modelling"], mitigation["training"]
+    still = unmoved(mitigation, before)
     return Verdict(
         "fact",
         f"Trained layers {listed(training['dense_layers'])} of the {mitigation['base']} model on "
-        f"{training['train_pairs']} pairs of answers. The loss on test text was {number(before['nll'])} nats "
-        f"per token before and is {number(after['nll'])} after.",
+        f"{training['train_pairs']} pairs of answers. The loss on test text was "
+        f"{number(before['language_modelling']['nll'])} nats per token before and is {number(after['nll'])} "
+        f"after.{f' {sentence(still)}.' if still else ''}",
     )
 
 
 def _changes(
     when: str, before: Mapping[str, Any], after: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> Iterator[Verdict]:
-    """Yield one verdict for what is surely worse, one for what is surely better, one for the rest."""
-    found: dict[str, list[tuple[str, str]]] = {"worse": [], "better": [], "same": []}
+    """Yield a verdict for what is surely worse, for what is surely better, for the rest and what is open."""
+    found: dict[str, list[tuple[str, str]]] = {"worse": [], "better": [], "same": [], "hollow": []}
+    asked = {name: {"n": min(side["sets"][name]["n"] for side in (before, after))} for name in changes}
+    enough = [name for name in asked if not few({name: asked[name]})]
     for figure in NAMES:
-        for name, entries in changes.items():
-            sides = (figure_text(figure, side["sets"][name][figure]["value"]) for side in (before, after))
-            text = f"{name} {' to '.join(sides)} ({change_text(figure, entries[figure])})"
-            found[direction(figure, entries[figure])].append((figure, text))
+        for name in enough:
+            entry, sides = changes[name][figure], [side["sets"][name] for side in (before, after)]
+            values = " to ".join(figure_text(figure, side[figure]["value"]) for side in sides)
+            text = f"{name} {values} ({change_text(figure, entry)})"
+            found[called(figure, entry, sides)].append((figure, text))
     count = sum(map(len, found.values()))
     for tone in ("worse", "better"):
         if found[tone]:
             start = f"{when}, {tone} beyond the interval: {len(found[tone])} of {count} figures."
             yield Verdict(tone, start, tuple(_by_figure(found[tone])))
-    if len(found["same"]) == count:
+    if found["hollow"]:
+        yield Verdict("same", f"{when}, not judged: {NOT_SURE}.", tuple(_by_figure(found["hollow"])))
+    if found["same"] and len(found["same"]) == count:
         yield Verdict("same", f"{when}, none of the {count} figures changed beyond its interval.")
     elif found["same"]:
         rest = f"{len(found['same'])} of {count} figures"
         yield Verdict("same", f"{when}, unchanged within the interval: {rest}.")
+    if len(enough) < len(asked):
+        yield Verdict("unsure", f"{when}, {few(asked)}.")
 
 
 def _by_figure(changes: Sequence[tuple[str, str]]) -> Iterator[str]:
@@ -266,6 +283,9 @@ def _sentiment(
     first, second = before["accuracy"], after["accuracy"]
     texts = [f"{figure_text('accuracy', e['value'])} {interval_text('accuracy', e)}" for e in (first, second)]
     start = f"Sentiment accuracy is {texts[0]} for the {names[0]} and {texts[1]} for the {names[1]} model"
+    unsaid = few_reviews((before, after))
+    if unsaid:
+        return Verdict("unsure", f"Sentiment of the {names[0]} and the {names[1]} model: {unsaid}.")
     if not _apart(first, second):
         return Verdict("same", f"{start}: the intervals overlap, so no difference is certain.")
     return Verdict(

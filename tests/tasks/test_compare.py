@@ -3,6 +3,7 @@
 import json
 import re
 from copy import deepcopy
+from itertools import cycle
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from tasks.compare_runs import compare_runs
 from tasks.compare_sources import STAGES, find_run
 from tasks.compare_tables import figures, markdown, plain_rows
 from tasks.compare_verdicts import verdicts
+from tasks.evidence import NOT_SURE
 from tasks.rows import write_rows
 from tasks.wording import NAMES
 
@@ -27,8 +29,8 @@ def entry(value, half=0.05):
 def model(accuracy, nll, judge="f1"):
     text = {"nll": nll, "tokens": 64, "window": 32, "stride": 32, "window_means": [nll - 0.5, nll + 0.5],
             "token_perplexity": 9.0, "word_perplexity": 20.0, "window_mean": entry(nll)}  # fmt: skip
-    sets = {"nq": {"n": 4, "judge": judge} | {name: entry(accuracy) for name in NAMES}}
-    feeling = {"n": 2, "accuracy": entry(accuracy)}
+    sets = {"nq": {"n": 40, "judge": judge} | {name: entry(accuracy) for name in NAMES}}
+    feeling = {"n": 20, "accuracy": entry(accuracy)}
     return {"sets": sets, "language_modelling": text, "sentiment": feeling}
 
 
@@ -63,7 +65,7 @@ def records():
         "evaluation/figures.json": {"dense": model(0.5, 3.0), "pruned": model(0.25, 3.75),
                                     "retention": kept(0.5)},
         "healing/figures.json": {"enabled": False},
-        "localization.json": {"reading": "eavss", "most_prone": [3, 2, 1, 0], "pairs": 9, "questions": 9,
+        "localization.json": {"reading": "eavss", "most_prone": [3, 2, 1, 0], "pairs": 40, "questions": 40,
                               "readings": {"eavss": band}},
         "mitigation/figures.json": {
             "base": "dense", "mitigated": model(0.5, 3.0), "controls": {}, "divergence": entry(0.02),
@@ -72,10 +74,11 @@ def records():
     }  # fmt: skip
 
 
-QUESTIONS = [{"id": f"nq-{i}", "question": f"question {i}", "answers": ["yes"]} for i in range(4)]
-REVIEWS = [{"id": f"sst2-{i}", "text": f"review {i}", "label": 1} for i in range(2)]
+QUESTIONS = [{"id": f"nq-{i}", "question": f"question {i}", "answers": ["yes"]} for i in range(40)]
+REVIEWS = [{"id": f"sst2-{i}", "text": f"review {i}", "label": 1} for i in range(20)]
 RIGHT = {"dense": [1, 1, 0, 0], "pruned": [1, 0, 0, 0], "mitigated": [1, 1, 0, 0]}
 SURE = [0.9, 0.8, 0.3, 0.2]
+"""Of the first four questions; it goes on in the same way."""
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def write(tmp_path):
                 {"variant": variant, "set": name, "id": row["id"], "confidence": sure, "correct": bool(each)}
                 for variant in variants
                 for name, asked in {"nq": questions, "sentiment": REVIEWS}.items()
-                for row, sure, each in zip(asked, SURE, right[variant], strict=False)
+                for row, sure, each in zip(asked, cycle(SURE), cycle(right[variant]), strict=False)
             ]
             pd.DataFrame(rows).to_parquet(data / folder / "answers.parquet")
         key, value = parameters
@@ -180,7 +183,7 @@ def test_other_questions_judges_and_numbers_are_warned_of(records, write, compar
     entry_of = found["models"]["pruned"]["sets"]["nq"]
     assert entry_of["reasons"] == [
         "the test questions are not the same",
-        "n is 4 and 3",
+        "n is 40 and 3",
         "judged by f1 and by exact",
     ]
     assert {each["tone"] for each in entry_of["figures"].values()} == {"void"}
@@ -269,11 +272,57 @@ def test_rows_and_markdown_hold_every_figure(records, write, compare):
     assert rows["parameters", "prune.ratio"]["b"] == "0.4"
     assert rows["layers, avss", "removed"]["a"] == "0, 2"
     assert rows["pruned", "nq accuracy"]["change"] == 0.75
-    assert rows["pruned", "nq accuracy"]["paired"] == 4
+    assert rows["pruned", "nq accuracy"]["paired"] == 40
     text = markdown(found)
     assert "| parameters: prune.ratio | 0.5 | 0.4 |" in text
     assert "| pruned: nq accuracy | 25.0\u00a0% " in text
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_of_few_questions_no_run_is_better(records, write, compare, monkeypatch):
+    for variant in ("dense", "pruned"):
+        figures = records["evaluation/figures.json"][variant]
+        figures["sets"]["nq"]["n"], figures["sentiment"]["n"] = 19, 20
+    records["mitigation/figures.json"]["mitigated"]["sets"]["nq"]["n"] = 19
+    records["localization.json"]["questions"] = 5
+    asked = QUESTIONS[:19]
+    one = write("one", records, questions=asked)
+    changed = deepcopy(records)
+    changed["evaluation/figures.json"]["pruned"]["sets"]["nq"]["accuracy"] = entry(1.0)
+    found = compare(one, write("two", changed, right={"pruned": [1, 1, 1, 1]}, questions=asked))
+    pruned = found["models"]["pruned"]
+    assert pruned["sets"]["nq"]["figures"]["accuracy"]["change"]["low"] > 0
+    assert {each["tone"] for each in pruned["sets"]["nq"]["figures"].values()} == {"unsure"}
+    assert pruned["sentiment"]["accuracy"]["tone"] == "better"
+    assert found["retention"]["pruned"]["nq, accuracy"]["tone"] == "unsure"
+    assert found["retention"]["pruned"]["mean of the sets"]["tone"] == "unsure"
+    said = {verdict.text: verdict.tone for verdict in verdicts(found)}
+    assert said["The pruned model: too few questions to say (nq: 19)."] == "unsure"
+    (prone,) = (text for text in said if "too few questions to say (A: 5, B: 5)" in text)
+    assert said[prone] == "unsure"
+    assert "| · too few to say |" in markdown(found)
+    for figures in (records, changed):
+        figures["evaluation/figures.json"]["pruned"]["sentiment"] = {"n": 12, "accuracy": entry(0.5)}
+    changed["evaluation/figures.json"]["pruned"]["sentiment"]["accuracy"] = entry(0.9)
+    monkeypatch.setattr("tests.tasks.test_compare.REVIEWS", REVIEWS[:12])
+    found = compare(
+        write("three", records, questions=asked),
+        write("four", changed, right={"pruned": [1, 1, 1, 1]}, questions=asked),
+    )
+    said = {verdict.text: verdict.tone for verdict in verdicts(found)}
+    assert said["The pruned model, sentiment accuracy: too few reviews to say (12)."] == "unsure"
+
+
+def test_confidence_in_no_right_answer_is_not_compared(records, write, compare):
+    changed = deepcopy(records)
+    changed["evaluation/figures.json"]["pruned"]["sets"]["nq"]["accuracy"] = entry(0.0)
+    found = compare(write("one", records), write("two", changed, right={"pruned": [0, 0, 0, 0]}))
+    figures_of = found["models"]["pruned"]["sets"]["nq"]["figures"]
+    assert figures_of["brier"]["change"]["low"] > 0
+    assert (figures_of["brier"]["tone"], figures_of["accuracy"]["tone"]) == ("hollow", "worse")
+    (why,) = (verdict for verdict in verdicts(found) if NOT_SURE in verdict.text)
+    assert why.tone == "same"
+    assert why.details[0].startswith("nq 0.250 to 0.250")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 from avss_core.digests import digest_path, write_json
 from avss_core.statistics import TOKEN_FIGURES
 from tasks.control_wording import control_verdicts
+from tasks.evidence import NOT_SURE, called, direction
 from tasks.figures import DRAWINGS
 from tasks.wording import (
     answer_lines,
     change_text,
-    direction,
     figure_text,
     interval_text,
     number,
@@ -207,15 +207,28 @@ def test_what_was_not_measured_is_left_out_and_named(records: Records, render: A
 
 
 @pytest.mark.parametrize("part", ["questions", "sentiment", "text"])
-def test_a_sample_run_says_so_first(records: Records, render: Any, tmp_path: Path, part: str) -> None:
-    records["prepared/manifest.json"]["origin"][part] = "sample"
+def test_a_sample_is_named_first_and_what_is_the_users_own(
+    records: Records, render: Any, tmp_path: Path, part: str
+) -> None:
+    origin = records["prepared/manifest.json"]["origin"]
+    origin |= {name: "sample" if name == part else "path" for name in origin}
+    sample, own = {
+        "questions": ("Questions are", "sentiment and text"),
+        "sentiment": ("Sentiment is", "nq, wikiqa and text"),
+        "text": ("Text is", "nq, wikiqa and sentiment"),
+    }[part]
     render()
-    assert (
-        Page(tmp_path / "reports" / "index.html")
-        .text.split("Skip to the report", 1)[1]
-        .strip()
-        .startswith(f"This is a sample run: its {part} come")
-    )
+    text = Page(tmp_path / "reports" / "index.html").text.split("Skip to the report", 1)[1]
+    said = f"{sample} the project's sample; only the figures of {own} are of your data."
+    assert text.strip().startswith(said)
+
+
+def test_a_run_on_samples_alone_says_so_first(records: Records, render: Any, tmp_path: Path) -> None:
+    origin = records["prepared/manifest.json"]["origin"]
+    origin |= dict.fromkeys(origin, "sample")
+    render()
+    text = Page(tmp_path / "reports" / "index.html").text.split("Skip to the report", 1)[1].strip()
+    assert text.startswith("This is a sample run: its questions, sentiment and text come from the small sets")
 
 
 def test_no_other_run_is_called_a_sample(render: Any, tmp_path: Path) -> None:
@@ -229,7 +242,8 @@ def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
     assert page.row("healed", "3.250")[2] == significant(math.exp(3.25))
     assert page.row("after", "3.010")[4] == significant(math.exp(3.01))
     assert page.row("nq", "9") == ["nq", "9", "3", "2", "60", "60 small n", "1", "0", "5",
-                                   "f1 (token F1 >= 0.5; 1606.05250)"]  # fmt: skip
+                                   "f1 (token F1 >= 0.5; 1606.05250; agreement with people unknown for "
+                                   "this set)"]  # fmt: skip
     layer = page.row("2", "removed")
     # relative variance 1 * (2 + 1), share below (2 + 1) of 32 values, three scores
     assert layer == ["2", "removed", "403.4", "9.4\u00a0%", "0.1000", "1.000", "1.000"]
@@ -580,6 +594,9 @@ def test_the_controls_are_shown_with_the_verdict_that_follows_from_the_intervals
     }
     first, second = SETS
     third = "third"
+    mitigation = records["mitigation/figures.json"]
+    for figures in (mitigation["mitigated"], *(each["figures"] for each in mitigation["controls"].values())):
+        figures["sets"] = {**figures["sets"], third: figures["sets"][first]}
     sets = {first: {**against, "brier": {"value": -0.2, "low": -0.3, "high": -0.1}},
             second: against, third: {**against, **sure}}  # fmt: skip
     records["mitigation/figures.json"]["against_controls"] = {"random": sets}
@@ -594,6 +611,7 @@ def test_the_controls_are_shown_with_the_verdict_that_follows_from_the_intervals
         f"{first}: Brier score \u22120.200 [\u22120.300, \u22120.100]; not certain:"
     )
     assert verdict.details[2].startswith(f"{third}: accuracy +20.0")
+    mitigation["controls"] |= {name: mitigation["controls"]["random_1"] for name in ("lowest", "all")}
     records["mitigation/figures.json"]["against_controls"] = {"lowest": {first: sets[first], second: against}}
     (verdict,) = control_verdicts(records["mitigation/figures.json"])
     assert verdict.tone == "better"
@@ -601,6 +619,12 @@ def test_the_controls_are_shown_with_the_verdict_that_follows_from_the_intervals
     (verdict,) = control_verdicts(records["mitigation/figures.json"])
     assert verdict.tone == "same"
     assert "at a lower rank: no better, within the intervals, on" in verdict.text
+    few = {second: {**mitigation["mitigated"]["sets"][second], "n": 19}}
+    (verdict,) = control_verdicts({**mitigation, "mitigated": {"sets": few}})
+    assert verdict.tone == "unsure"
+    assert verdict.text.endswith(f"at a lower rank: too few questions to say ({second}: 19).")
+    for figures in (mitigation["mitigated"], *(each["figures"] for each in mitigation["controls"].values())):
+        figures["sets"].pop(third, None)
     render()
     page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
     assert "random_2" in page
@@ -608,3 +632,57 @@ def test_the_controls_are_shown_with_the_verdict_that_follows_from_the_intervals
     assert "eavss_contrast 0.33" in page
     assert "by reason: no wrong answer (2)." in page
     assert "Not trained beside the chosen layers: cross_entropy" in page
+
+
+@pytest.mark.parametrize(
+    ("figure", "n", "accuracies", "expected"),
+    [
+        ("accuracy", 19, (0.5, 0.25), "unsure"),
+        ("accuracy", 20, (0.5, 0.25), "worse"),
+        ("accuracy", 20, (0.5, 0.0), "worse"),
+        ("brier", 20, (0.5, 0.25), "better"),
+        ("brier", 20, (0.5, 0.0), "hollow"),
+        ("ece", 20, (0.0, 0.5), "hollow"),
+        ("ece", 19, (0.0, 0.5), "unsure"),
+    ],
+)
+def test_a_change_is_called_better_or_worse_only_of_enough_questions_and_a_right_answer(
+    figure: str, n: int, accuracies: tuple[float, float], expected: str
+) -> None:
+    sides = [{"n": n, "accuracy": {"value": value}} for value in accuracies]
+    assert called(figure, entry(-0.2), sides) == expected
+    assert called("ece", entry(0.0), [{"n": 20, "accuracy": {"value": 0.0}}]) == "same"
+
+
+def test_findings_of_few_questions_and_of_no_right_answer_say_why(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    evaluation = records["evaluation/figures.json"]
+    for name in ("dense", "pruned"):
+        sets = evaluation[name]["sets"]
+        sets["nq"] = {**sets["nq"], "n": 4}
+    evaluation["pruned"]["sets"]["wikiqa"] = {
+        **evaluation["pruned"]["sets"]["wikiqa"],
+        "accuracy": entry(0.0),
+    }
+    evaluation["pruned_against_dense"]["wikiqa"] |= {"ece": entry(-0.2)}
+    evaluation["retention"]["classification"]["sentiment"]["n"] = 3
+    evaluation["pruned"]["sentiment"]["n"] = 3
+    found = [v for v in verdicts(judged(records)) if v.text.startswith("After pruning")]
+    assert [(v.tone, v.text) for v in found] == [
+        ("worse", "After pruning, worse beyond the interval: 1 of 5 figures."),
+        ("same", f"After pruning, not judged: {NOT_SURE}."),
+        ("same", "After pruning, unchanged within the interval: 3 of 5 figures."),
+        ("unsure", "After pruning, too few questions to say (nq: 4)."),
+    ]
+    (feeling,) = (v for v in verdicts(judged(records)) if v.text.startswith("Sentiment of the dense"))
+    assert (feeling.tone, feeling.text) == (
+        "unsure", "Sentiment of the dense and the pruned model: too few reviews to say (3).",
+    )  # fmt: skip
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    tones = [row[-1].strip() for row in page.rows if row[-1].strip().startswith("·")]
+    assert tones.count("· no answer is right") == 1
+    assert "20 differences are tested on this page" in " ".join(page.text.split())
+    assert "· too few questions" in tones
+    assert not page.errors

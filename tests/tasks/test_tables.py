@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from avss_core.digests import write_json
 from tasks.tables import markdown_tables, speed_table
 from tasks.wording import NAMES
+from tests.tasks.report_records import run_records
 
 
 def _entry(value):
@@ -14,7 +16,7 @@ def _model(accuracy):
     figures = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
     return {
         "sets": {
-            "nq": {name: _entry(accuracy) for name in figures} | {"n": 7, "judge": "f1", "answered": 0.75}
+            "nq": {name: _entry(accuracy) for name in figures} | {"n": 70, "judge": "f1", "answered": 0.75}
         },
         "language_modelling": {"token_perplexity": 12.34, "word_perplexity": 56.78},
         "sentiment": {"accuracy": _entry(0.5), "predicted_positive": None},
@@ -23,9 +25,9 @@ def _model(accuracy):
 
 def _kept(share=0.5):
     nothing = {"value": None, "low": None, "high": None}
-    sentiment = {"retention": _entry(0.75), "retention_over_chance": nothing}
+    sentiment = {"n": 50, "retention": _entry(0.75), "retention_over_chance": nothing}
     return {
-        "generation": {"sets": {"nq": {"retention": _entry(share)}}, "mean": _entry(share)},
+        "generation": {"sets": {"nq": {"n": 70, "retention": _entry(share)}}, "mean": _entry(share)},
         "classification": {"sentiment": sentiment},
         "language_modelling": {"nll_retention": _entry(0.8)},
     }
@@ -66,8 +68,16 @@ def run(tmp_path):
     return tmp_path
 
 
-def _tables(run):
+def _whole(run):
     return markdown_tables(run / "scores.json", run / "evaluation", run / "healing", run / "mitigation")
+
+
+def _tables(run):
+    """The tables alone, without what stands before and after them."""
+    head, *tables, last = _whole(run).split("\n\n")
+    assert head.startswith("What was run is not told here: model_card.json, manifest.json, certificate.json,")
+    assert last.endswith("reports/index.html: Limits.")
+    return "\n\n".join(tables)
 
 
 def test_every_number_of_the_tables_comes_from_the_files(run):
@@ -75,7 +85,7 @@ def test_every_number_of_the_tables_comes_from_the_files(run):
     assert "| none | | 3.500 | | |" in lines
     assert "| avss | 1, 4 | 4.250 [4.150, 4.350] |  | 75 % |" in lines
     assert "| last_n | 8, 9 | 6.500 [6.400, 6.600] | +2.250 [+2.150, +2.350] |  |" in lines
-    assert "| nq (7, f1) | dense | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
+    assert "| nq (70, f1) | dense | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
     assert "|  | healed | 0.375 [0.275, 0.475] | 0.375 | 0.375 | 0.375 | 0.375 | 0.375 |" in lines
     assert "|  | mitigated | 0.500 [0.400, 0.600] | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |" in lines
     assert "| pruned | 12.3 | 56.8 | 0.500 [0.400, 0.600] | - |" in lines
@@ -156,3 +166,42 @@ def test_a_set_named_like_markup_stays_in_its_cell(run):
     for path in run.rglob("*.json"):
         path.write_text(path.read_text().replace('"nq"', json.dumps("a|b\n\n<x>")))
     assert _tables(run) == usual.replace("nq", r"a\|b \<x\>")
+
+
+def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_path):
+    records = run_records()
+    files = ("scores.json", "localization.json", "prepared/manifest.json", "dense/model_card.json")
+    files += tuple(f"{name}/figures.json" for name in ("evaluation", "healing", "mitigation"))
+    for file in (*files, "pruned/certificate.json"):
+        write_json(tmp_path / "data" / file, records[file])
+    write_json(tmp_path / "reports/run.json", {"parameters": {"seed": "7"}})
+    head, sentences, *_ = _whole(tmp_path / "data").split("\n\n")
+    assert head == (
+        "### tiny: data dddddddddd (questions hub, sentiment hub, text hub), seed 7; "
+        "small n: nq 60, wikiqa 60"
+    )
+    assert len(sentences.splitlines()) == 5
+    assert sentences.startswith("- **worse**: Without 1 of 4 layers (2; by avss) it keeps answers 50.0")
+
+
+def test_a_share_of_few_questions_has_no_interval_and_none_is_less_than_nothing(run):
+    path = run / "evaluation/figures.json"
+    found = json.loads(path.read_text())
+    found["retention"]["generation"]["sets"]["nq"]["n"] = 4
+    over_chance = {"value": -1e-16, "low": -0.36, "high": 0.35}
+    found["retention"]["classification"]["sentiment"]["retention_over_chance"] = over_chance
+    path.write_text(json.dumps(found))
+    table = _tables(run).split("\n\n")[3]
+    assert "| nq, accuracy | 50 %, too few questions to say (nq: 4) | 62 % [52, 72] |" in table
+    assert "| sentiment, over chance | 0 % [-36, 35] |" in table
+
+
+def test_what_few_questions_changed_is_not_bold(run):
+    path = run / "mitigation/figures.json"
+    found = json.loads(path.read_text())
+    control = {"training": found["training"], "figures": _model(0.5), "divergence": _entry(0.5)}
+    found["controls"] = {"lowest": control | {"against_base": found["mitigated_against_base"]}}
+    found["mitigated"]["sets"]["nq"]["n"] = 19
+    path.write_text(json.dumps(found))
+    rows = _tables(run).split("\n\n")[5].splitlines()[2:]
+    assert ["**" in row for row in rows] == [False, True]
