@@ -11,7 +11,8 @@ from avss_core.digests import digest_path, write_json
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
-from tasks.speed import model_size, speed_lines, speed_metrics, time_models
+from tasks.speed import model_size, speed_metrics, time_models
+from tasks.speed_wording import speed_lines
 from tasks.stage_log import StageLog
 
 
