@@ -265,6 +265,8 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         * len(NAMES)
         * len(dense["sets"]),
         "base": trained_base(found),
+        # Of times the records that the page is made of say this alone.
+        "timed": found["sizes"]["dense"]["cache_bytes_per_token"] is not None,
         "retentions": list(retentions(found["evaluation"]["retention"])),
         **shown_of(found["healing"]),
         "more_figures": tuple(MORE_FIGURES.items()),

@@ -129,6 +129,21 @@ def test_times_are_a_picture_beside_the_page_of_its_own_checkpoint(
     assert not (tmp_path / "data" / "times").exists()
 
 
+def test_speed_that_was_not_measured_is_said_to_be(records: Records, render: Any, tmp_path: Path) -> None:
+    for size in records["sizes.json"].values():
+        size["cache_bytes_per_token"] = None
+    write_json(tmp_path / "pruned/certificate.json", records["pruned/certificate.json"])
+    checkpoint = digest_path(tmp_path / "pruned/certificate.json")
+    write_json(tmp_path / "speed.json", {"enabled": False, "checkpoint": checkpoint})
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    assert page.row("pruned", "3 75.0\u00a0%")[-1] == "not measured"
+    assert "Not measured: the run was told not to (speed.enabled)." in page.text
+    assert "Not measured: speed, answers longer than" in page.text
+    assert "../data/times" not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert not (tmp_path / "data" / "times").exists()
+
+
 def test_the_card_holds_what_the_evaluation_measured(render: Any, tmp_path: Path) -> None:
     render()
     card = (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8")
