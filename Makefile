@@ -20,10 +20,13 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test docs audit ui report picture clean
+.PHONY: help install repro test docs audit ui report picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+install: $(INSTALLED) ## make .venv (3 GB, some minutes) and run nothing; the other targets do it by themselves
+	@echo "Installed: try $(VENV)/bin/avss --help"
 
 repro: $(INSTALLED) ## run what has changed of the whole pipeline (ARGS= go to `dvc repro`, such as ARGS=-f)
 	@$(VENV)/bin/python -m flows.repro $(ARGS)

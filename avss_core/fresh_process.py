@@ -11,7 +11,10 @@ from avss_core.file_checks import Check
 # `multiprocessing` would run the caller's own script once more in the new process, where one without a guard
 # starts everything again, and a worker of Dask may start no process in that way. Only the answer goes to the
 # standard output; what libraries print goes to the error output.
+# Ctrl-C reaches both processes: the caller ends the new one, which says nothing.
 _CHILD = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 import json, os, sys
 answer = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)

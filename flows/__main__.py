@@ -6,7 +6,6 @@ import sys
 
 from flows import ROOT
 from flows.errors import quiet, readable_errors
-from flows.keeper import kept_server
 from tasks.progress import stage_shown
 
 STAGE_NAMES = (
@@ -49,9 +48,12 @@ def _run(name: str) -> str:
     module = importlib.import_module(f"flows.{name}")
     gc.freeze()
     gc.enable()
-    return str(getattr(module, name)(params, ROOT))
+    from flows.server import kept_server
+
+    with kept_server():
+        return str(getattr(module, name)(params, ROOT))
 
 
 if __name__ == "__main__":
-    with readable_errors(), kept_server():
+    with readable_errors():
         main(sys.argv[1:])

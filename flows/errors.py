@@ -23,6 +23,8 @@ EXPECTED = (ValueError, LookupError, OSError, ImportError)
 _BUGS = (KeyError, IndexError)
 """Kinds of LookupError that nobody raises on purpose."""
 
+_INTERRUPTED = "interrupted; run the same command again to go on from the finished units"
+
 _ROOM = 100e6
 """Bytes, under which a disk passes for full: what could not be written whole is gone when that is said."""
 
@@ -45,13 +47,19 @@ class CheckFailedError(ValueError):
     """A check that failed, whose result has been printed."""
 
 
+_ENDED = ("Execution was aborted by an interrupt signal", "Execution was aborted by Python system exit call")
+"""What Prefect says of a flow that a person or the system has ended."""
+
+
 class _SaidOnce(logging.Filter):
-    """Drop what Prefect logs of an expected error, once a task and a flow: the message follows at the end."""
+    """Drop what Prefect logs of an expected end, once a task and a flow: the message follows at the end."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record says something new."""
         error = record.exc_info[1] if record.exc_info else None
-        return not _is_expected(error) and not record.getMessage().startswith("Finished in state Failed(")
+        text = record.getMessage()
+        told = text.startswith("Finished in state Failed(") or any(end in text for end in _ENDED)
+        return not _is_expected(error) and not told
 
 
 class _Masked(logging.Filter):
@@ -98,8 +106,12 @@ def readable_errors() -> Iterator[None]:
         print(f"error: {masked(str(error)) or type(error).__name__}{_full_disk(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to go on from the finished units", file=sys.stderr)
+        print(_INTERRUPTED, file=sys.stderr)
         raise SystemExit(130) from None
+    except SystemExit as end:
+        if end.code == 130:  # typer's way to say so
+            print(_INTERRUPTED, file=sys.stderr)
+        raise
 
 
 @contextmanager

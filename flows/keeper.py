@@ -4,17 +4,12 @@ It waits at a pipe. The system closes that pipe however the pipeline ends, a SIG
 Unix; what was not told "done" before ends dvc, its stage and the Prefect server of that pipeline.
 """
 
-import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _DONE = b"done\n"
-
-_SERVER = "AVSS_SERVER"
-"""Environment variable by which the Prefect server of a single command is known."""
 
 
 @contextmanager
@@ -33,20 +28,6 @@ def keeper(variable: str, name: str) -> Iterator[None]:
     finally:
         with suppress(BrokenPipeError):
             process.communicate(_DONE)
-
-
-@contextmanager
-def kept_server() -> Iterator[None]:
-    """End the Prefect server that Prefect starts for this process if the process dies inside the context.
-
-    Where PREFECT_API_URL names a server, as under `make repro`, Prefect starts none.
-    """
-    if "PREFECT_API_URL" in os.environ:
-        yield
-        return
-    os.environ[_SERVER] = name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-    with keeper(_SERVER, name):
-        yield
 
 
 def main(variable: str, name: str) -> None:

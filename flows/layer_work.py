@@ -16,6 +16,7 @@ from flows.prepare import wanted
 from flows.removal import measure_removals, removal_tokens
 from flows.score import choice_of
 from flows.scratch import checkpoint, scratch
+from flows.server import served
 from tasks.prepare import prepare_text
 from tasks.prune import prune_model
 from tasks.score import choice_stability, score_layers
@@ -67,6 +68,7 @@ def _scores(params: Params) -> dict[str, Any]:
     return {"text": origin, "tokens": tokens, **readings["chosen"], "stability": stable.get("chosen")}
 
 
+@served
 @flow(name="score-model", persist_result=False)
 def score_model(params: Params) -> dict[str, Any]:
     """Return one row per layer: its score, its share of the sum, the running sum, and whether it would go."""
@@ -99,6 +101,7 @@ def score_model(params: Params) -> dict[str, Any]:
     }
 
 
+@served
 @flow(name="prune-by-score", persist_result=False)
 def prune_by_score(params: Params, out: Path) -> dict[str, Any]:
     """Score the layers, write the checkpoint without the lowest ones, and return its certificate.

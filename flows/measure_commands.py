@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flows.arguments import model_name, params_of
+from avss_core.locations import model_name
+from flows.arguments import params_of
 from flows.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose
 from flows.rows import figure_rows, speed_rows
 from flows.session import at_work, loading

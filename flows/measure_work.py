@@ -9,9 +9,11 @@ from flows.evaluation import evaluate_checkpoint
 from flows.params import Params
 from flows.prepare import prepare_rows
 from flows.scratch import checkpoint, scratch
+from flows.server import served
 from flows.speed import timed
 
 
+@served
 @flow(name="evaluate-model", persist_result=False)
 def evaluate_model(params: Params) -> dict[str, Any]:
     """Return the figures of one model on the question sets, text and reviews."""
@@ -21,6 +23,7 @@ def evaluate_model(params: Params) -> dict[str, Any]:
     return {"model": params.model.name, **figures}
 
 
+@served
 @flow(name="speed-of-models", persist_result=False)
 def speed_of(params: Params, models: Sequence[str]) -> dict[str, Any]:
     """Return tokens a second and peak memory of models, with the ratios to the first."""

@@ -34,7 +34,7 @@ TextData = Annotated[
 Sets = Annotated[
     str | None, typer.Option(help="Question sets, such as nq,sciq. Left out: all that the folder holds.")
 ]
-Limit = Annotated[int | None, typer.Option(help="Test questions a set. Left out: all.", min=1)]
+Limit = Annotated[int | None, typer.Option(help="Test questions a set, and reviews. Left out: all.", min=1)]
 ScoreName = Annotated[
     str,
     typer.Option(
@@ -44,7 +44,10 @@ ScoreName = Annotated[
     ),
 ]
 Ratio = Annotated[
-    float | None, typer.Option(help="Share of the layers to remove, rounded down, lowest score first.")
+    float | None,
+    typer.Option(
+        help="Share of the layers to remove, rounded down, lowest score first. Left out: prune.ratio."
+    ),
 ]
 NewFolder = Annotated[Path, typer.Option(help="Folder for the new checkpoint; new or empty.")]
 AsJson = Annotated[

@@ -2,20 +2,26 @@
 
 import difflib
 import importlib.util
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from avss_core.controls import CONTROLS
 from avss_core.judges import JUDGES
-from avss_core.localization import READINGS
-from avss_core.scores import SCORES
+from avss_core.registry import fields_in, names_in
 from tasks.masking import masked
 from tasks.pile import SUBSETS
+
+# Read, not imported: a wrong setting should be told before torch is loaded, which takes longer than all else.
+CONTROLS = names_in("avss_core.controls", "CONTROLS")
+READINGS = names_in("avss_core.localization", "READINGS")
+SITES = fields_in("avss_core.scores", "SCORES", "site")
+"""By score the site that it needs, None where any or none will do."""
 
 HUB_TEXTS = ("wikitext2", *SUBSETS)
 """The texts that the Hub has, by our names."""
@@ -150,7 +156,9 @@ class Execution(Section):
     @classmethod
     def _installed(cls, value: str) -> str:
         if value != "threads" and importlib.util.find_spec(f"prefect_{value}") is None:
-            raise ValueError(f"the engine {value} is not installed; pip install 'avss[{value}]'")
+            raise ValueError(
+                f"the engine {value} is not installed; pip install -c constraints.txt -e '.[{value}]'"
+            )
         return value
 
     @field_validator("address")
@@ -196,12 +204,12 @@ class ScoreSection(Section):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        return _known(value, SCORES, "score")
+        return _known(value, SITES, "score")
 
     @field_validator("compare")
     @classmethod
     def _compare(cls, value: list[str]) -> list[str]:
-        return [_known(name, SCORES, "score") for name in value]
+        return [_known(name, SITES, "score") for name in value]
 
 
 class Prune(Section):
@@ -364,7 +372,7 @@ class Params(Section):
         if collect is None:
             return value
         for name in (value.name, *value.compare):
-            site = SCORES[name].site
+            site = SITES[name]
             if site is not None and site not in collect.sites:
                 raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")
         return value
@@ -413,37 +421,45 @@ class Params(Section):
         return {key: value for key, value in self.flat().items() if key.partition(".")[0] not in UNTRACKED}
 
 
-def load_params(path: Path, overrides: list[str] | None = None) -> Params:
+def load_params(
+    path: Path, overrides: list[str] | None = None, options: Mapping[str, Any] | None = None
+) -> Params:
     """Return the checked parameters of a YAML file.
 
     The file is read as YAML 1.2, as DVC does, so that 1e-5 is a number for both.
 
     Args:
         path: the file, usually params.yaml.
-        overrides: "section.key=value" with the value as YAML.
+        overrides: "section.key=value" with the value as YAML, as `--set` gives them; they have the last word.
+        options: values by dotted name that take the place of the file's.
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: one line for each problem, with near matches for unknown keys.
+        ValueError: one line for each problem, with near matches for unknown keys. The file is named for what
+            stands in the file alone.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; run in the repository or name a file with --params")
-    try:
-        values = YAML(typ="safe", pure=True).load(path)
-    except YAMLError as error:
-        raise ValueError(masked(f"{path} is not valid YAML: {error}")) from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no sections; expected {', '.join(Params.model_fields)}")
-    problems = [problem for text in overrides or [] if (problem := _override(values, text))]
-    try:
-        params = Params.model_validate(values)
-    except ValidationError as error:
-        problems += [_problem(found) for found in error.errors()]
-    if problems:
-        raise ValueError(
-            masked(f"{path}: {len(problems)} problem(s)\n" + "\n".join(f"  {line}" for line in problems))
-        )
-    return params
+    values = _read(path)
+    in_file = [_problem(error) for error in _errors(values)]
+    for key, value in (options or {}).items():
+        _put(values, key, value)
+    replaced: dict[str, Any] = {}
+    lines = [line for text in overrides or [] if (line := _override(values, text, replaced))]
+    errors, left = _errors(values), []
+    for error in errors:
+        where, line = _where(error), _problem(error)
+        if any(f"{where}.".startswith(f"{key}.") for key in replaced):
+            lines.append(f"--set {_problem(error, by_set=True)}")
+        elif line in in_file:
+            left.append(f"  {line}")
+        else:  # an option of the command, or settings that do not go together
+            lines.append(line)
+    if not errors:
+        lines += _unread(values["data"], replaced)
+    if left:
+        lines += [f"{path}: {len(left)} problem(s)", *left]
+    if lines:
+        raise ValueError(masked("\n".join(lines)))
+    return Params.model_validate(values)
 
 
 def params_text(params: Params) -> str:
@@ -453,34 +469,86 @@ def params_text(params: Params) -> str:
     return text.getvalue()
 
 
-def _override(values: dict[str, Any], text: str) -> str | None:
-    """Set one dotted key in place; return what is wrong with the text, if anything."""
+def _read(path: Path) -> dict[str, Any]:
+    """Return the sections of a YAML file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; run in the repository or name a file with --params")
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except YAMLError as error:
+        raise ValueError(masked(f"{path} is not valid YAML: {error}")) from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no sections; expected {', '.join(Params.model_fields)}")
+    return values
+
+
+def _errors(values: dict[str, Any]) -> list[ErrorDetails]:
+    """Return all that is wrong with parameters."""
+    try:
+        Params.model_validate(values)
+    except ValidationError as error:
+        return error.errors()
+    return []
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> Any:
+    """Set one dotted key in place, and return what stood there."""
+    section, _, last = key.rpartition(".")
+    part = values.setdefault(section, {}) if section else values
+    if not isinstance(part, dict):
+        return None  # told as what is wrong with the section
+    before = part.get(last)
+    part[last] = value
+    return before
+
+
+def _override(values: dict[str, Any], text: str, replaced: dict[str, Any]) -> str | None:
+    """Set one dotted key and note what it replaces; return what is wrong with the text, if anything."""
     key, equals, value = text.partition("=")
+    key = key.strip()
     if not equals or not key:
         return f"--set {text}: expected section.key=value"
-    *sections, last = key.strip().split(".")
-    target: Any = values
-    for section in sections:
-        target = target.setdefault(section, {}) if isinstance(target, dict) else None
-    if not isinstance(target, dict):
-        return f"--set {text}: {key} is not section.key"
+    if key not in known_keys():
+        return f"--set {_unknown(key)}"
     try:
-        target[last] = YAML(typ="safe", pure=True).load(value)
+        before = _put(values, key, YAML(typ="safe", pure=True).load(value))
     except YAMLError:
         return f"--set {text}: {value!r} is not valid YAML"
+    replaced.setdefault(key, before)
     return None
 
 
-def _problem(found: Any) -> str:
-    """Return one line for one validation error."""
-    where = ".".join(str(part) for part in found["loc"])
-    if found["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, known_keys(), n=1, cutoff=0.5)
-        return f"{where}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
-    if found["type"] == "missing":
+def _unread(data: dict[str, Any], replaced: dict[str, Any]) -> list[str]:
+    """Return what is wrong where a folder is named by `--set` and another source is read."""
+    folder, source = data["path"], data["source"]
+    if source == "path" or replaced.get("data.path", folder) == folder:
+        return []
+    return [f"--set data.path={folder} is not read while data.source is {source}; add --set data.source=path"]
+
+
+def _where(error: ErrorDetails) -> str:
+    """Return the dotted name of what is wrong."""
+    return ".".join(str(part) for part in error["loc"])
+
+
+def _unknown(key: str) -> str:
+    """Return one line for a key that there is not."""
+    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+    return f"{key}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _problem(error: ErrorDetails, *, by_set: bool = False) -> str:
+    """Return one line for one validation error, with how to write it by `--set` or in a file."""
+    where, value = _where(error), error["input"]
+    if error["type"] == "extra_forbidden":
+        return _unknown(where)
+    if error["type"] == "missing":
         return f"{where}: missing; give it a value as in the params.yaml of the repository"
-    reason = found["msg"].removeprefix("Value error, ")
-    return f"{where}: {reason}" + ("" if isinstance(found["input"], dict) else f" (got {found['input']!r})")
+    reason = error["msg"].removeprefix("Value error, ")
+    line = f"{where}: {reason}" + ("" if isinstance(value, dict) else f" (got {value!r})")
+    if error["type"] == "list_type" and isinstance(value, str | int | float):
+        line += f"; write --set '{where}=[{value}]'" if by_set else f"; write [{value}]"
+    return line
 
 
 def known_keys() -> list[str]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from avss_core.locations import model_name
 from flows import ROOT, SAMPLE
 from flows.params import Params
 from flows.stage import stage
@@ -15,6 +16,7 @@ from tasks.stage_log import StageLog
 @stage("prepare", ("seed", "model", "data"), reads=ALL)
 def prepare(params: Params, workspace: Workspace) -> StageLog:
     """Bring data and model into the workspace."""
+    model_name(params.model.name)  # refuses one that is not there before anything is written
     manifest = prepare_rows(params, workspace)
     card = prepare_model(
         params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows import ROOT
-from flows.arguments import refuse_file
+from flows.arguments import refuse_absent, refuse_file
 from flows.errors import quiet
 from flows.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose
 from flows.session import at_work, loading
@@ -39,8 +39,9 @@ def run(
         from flows.params import load_params
 
         checked = load_params(params, changes)
-        from flows.keeper import kept_server
+        refuse_absent(checked)
         from flows.pipeline import pipeline
+        from flows.server import kept_server
 
     # Its stages say how far it is.
     with kept_server():

@@ -1,5 +1,10 @@
-"""One Prefect server for a whole pipeline, on loopback, so that stages need not start one each."""
+"""One Prefect server for a whole pipeline or command, on loopback.
 
+The server that Prefect would start by itself shares the terminal with its command: Ctrl-C ends it first, and
+the command then waits minutes for a server that is gone. This one has a session of its own.
+"""
+
+import functools
 import os
 import socket
 import subprocess
@@ -7,13 +12,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from flows import ROOT
+from flows.keeper import keeper
 from tasks.databases import is_damaged
 from tasks.progress import working
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SERVER = "AVSS_SERVER"
+"""Environment variable by which the server of a single command is known."""
 
 START_SECONDS = 300
 """Until a server that still runs and does not answer is given up; one that has ended is at once."""
@@ -46,6 +60,30 @@ def prefect_server() -> Iterator[str]:
     finally:
         os.environ.pop("PREFECT_API_URL", None)
         _stop(server)
+
+
+@contextmanager
+def kept_server() -> Iterator[None]:
+    """Run a Prefect server that ends with this process, however that ends; one that is named stays."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    os.environ[_SERVER] = name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    with keeper(_SERVER, name), prefect_server() as address, temporary_settings({PREFECT_API_URL: address}):
+        yield
+
+
+def served(work: Callable[P, T]) -> Callable[P, T]:
+    """Return what a command runs, with a Prefect server around it."""
+
+    @functools.wraps(work)
+    def call(*arguments: P.args, **settings: P.kwargs) -> T:
+        with kept_server():
+            return work(*arguments, **settings)
+
+    return call
 
 
 def _drop_damaged(database: Path) -> None:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flows.arguments import layer_numbers, model_name, params_of, refuse_taken
+from avss_core.locations import model_name
+from flows.arguments import layer_numbers, params_of, refuse_taken
 from flows.options import AsJson, Data, Limit, Model, NewFolder, Revision, Set, Sets, Verbose
 from flows.rows import change_rows, training_rows
 from flows.session import at_work, loading

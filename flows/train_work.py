@@ -17,6 +17,7 @@ from flows.mitigate import training_settings
 from flows.params import Params
 from flows.prepare import prepare_rows
 from flows.scratch import checkpoint, scratch
+from flows.server import served
 from flows.workspace import Workspace
 from tasks.evaluate import compare_variants
 from tasks.heal import heal_model
@@ -24,6 +25,7 @@ from tasks.mitigate import train_layers
 from tasks.training import forget
 
 
+@served
 @flow(name="heal-pruned", persist_result=False)
 def heal_pruned(params: Params, teacher: str, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Train the pruned model towards the dense one, write the merged checkpoint, and return the record.
@@ -60,6 +62,7 @@ def _localized(params: Params, workspace: Workspace, model: Path) -> dict[str, A
     return localized(params, workspace.activations)
 
 
+@served
 @flow(name="localize-model", persist_result=False)
 def localize_model(params: Params) -> dict[str, Any]:
     """Return one row per layer with its EAVSS, interval and probe AUROC, and the layers by proneness."""
@@ -79,6 +82,7 @@ def localize_model(params: Params) -> dict[str, Any]:
     }
 
 
+@served
 @flow(name="mitigate-model", persist_result=False)
 def mitigate_model(
     params: Params, out: Path, layers: Sequence[int] | None, say: Callable[[str], None]

@@ -61,15 +61,20 @@ QUESTIONS = pa.DataFrameSchema(
         "answers": pa.Column(object, _ANSWERS),
         "wrong_answers": pa.Column(object, _TEXTS),
     },
+    description='A row is {"id": text, "question": text, "answers": [text, ...], '
+    '"wrong_answers": [text, ...]}; wrong_answers may be empty.',
     strict=True,
     coerce=False,
 )
 SENTIMENT = pa.DataFrameSchema(
     {"id": pa.Column(object, _ID), "text": pa.Column(object, _TEXT), "label": pa.Column(object, _LABEL)},
+    description='A row is {"id": text, "text": text, "label": 0 or 1}, 1 is positive.',
     strict=True,
     coerce=False,
 )
-DOCUMENTS = pa.DataFrameSchema({"text": pa.Column(object, _TEXT)}, strict=False, coerce=False)
+DOCUMENTS = pa.DataFrameSchema(
+    {"text": pa.Column(object, _TEXT)}, description='A row is {"text": text}.', strict=False, coerce=False
+)
 
 
 def read_text(path: Path) -> str:
@@ -85,14 +90,19 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path}:{line}: not UTF-8 ({error.reason}): save the file as UTF-8") from error
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Return the objects of a JSON Lines file, not yet validated; object i stands on line i + 1.
+def read_rows(path: Path, schema: pa.DataFrameSchema) -> list[Row]:
+    """Return the validated rows of a JSON Lines file, in its order.
+
+    Args:
+        path: the file.
+        schema: what a row must look like, one of those of this module.
 
     Raises:
-        ValueError: the file is not UTF-8, or lines of it are no JSON objects; each is named.
+        ValueError: the file is not UTF-8 or has no row, or lines of it are bad; each is named with field,
+            reason and value, whether it is no JSON object or a bad row.
     """
     text = read_text(path)
-    rows: list[Row] = []
+    rows: dict[int, Row] = {}
     problems: dict[int, str] = {}
     # Not splitlines(): it also cuts at U+2028 and U+0085, which JSON allows inside a string.
     for index, line in enumerate(text.rstrip().split("\n") if text.strip() else []):
@@ -102,77 +112,44 @@ def read_rows(path: Path) -> list[Row]:
             problems[index] = f"not JSON: {error.msg} at column {error.colno}: {_short(line)}"
             continue
         if isinstance(row, dict):
-            rows.append(row)
+            rows[index] = row
         else:
             problems[index] = f"not a JSON object: {_short(line)}"
-    _refuse(problems, str(path), "Write one JSON object a line.")
-    return rows
+    first = "Write one JSON object a line. " if problems else ""
+    lines = list(rows)
+    problems |= {lines[place]: text for place, text in _problems(list(rows.values()), schema).items()}
+    _refuse(problems, str(path), f"{first}{schema.description}", empty=not text.strip())
+    return list(rows.values())
 
 
-def validate_questions(rows: Sequence[Row], where: str) -> None:
-    """Return nothing when every row is a well-formed question row.
+def validate(rows: Sequence[Row], schema: pa.DataFrameSchema, where: str) -> None:
+    """Return nothing when every row is well-formed.
 
     Args:
         rows: the rows of one file, in its order.
+        schema: what a row must look like, one of those of this module.
         where: the file's name, for the message.
 
     Raises:
         ValueError: there is no row, or rows are bad; each is named with line, field, reason and value.
     """
-    _validate(
-        QUESTIONS,
-        rows,
-        where,
-        'A row is {"id": text, "question": text, "answers": [text, ...], "wrong_answers": [text, ...]}; '
-        "wrong_answers may be empty. Correct or delete these lines.",
-    )
+    _refuse(_problems(rows, schema), where, str(schema.description), empty=not rows)
 
 
-def validate_sentiment(rows: Sequence[Row], where: str) -> None:
-    """Return nothing when every row is a well-formed sentiment row.
-
-    Args:
-        rows: the rows of one file, in its order.
-        where: the file's name, for the message.
-
-    Raises:
-        ValueError: there is no row, or rows are bad; each is named with line, field, reason and value.
-    """
-    _validate(
-        SENTIMENT,
-        rows,
-        where,
-        'A row is {"id": text, "text": text, "label": 0 or 1}, 1 is positive. Correct or delete these lines.',
-    )
-
-
-def validate_texts(rows: Sequence[Row], where: str) -> None:
-    """Return nothing when every row has a text; its other fields may be any.
-
-    Args:
-        rows: the rows of one file, in its order.
-        where: the file's name, for the message.
-
-    Raises:
-        ValueError: there is no row, or rows are bad; each is named with line, field, reason and value.
-    """
-    _validate(DOCUMENTS, rows, where, 'A row is {"text": text}. Correct or delete these lines.')
-
-
-def _validate(schema: pa.DataFrameSchema, rows: Sequence[Row], where: str, remedy: str) -> None:
-    """Raise ValueError with one line per row that the schema refuses."""
+def _problems(rows: Sequence[Row], schema: pa.DataFrameSchema) -> dict[int, str]:
+    """Return what is wrong with the rows that a schema refuses, by their place."""
     if not rows:
-        raise ValueError(f"{where}: no rows. {remedy}")
+        return {}
     # All fields of all rows: a missing one becomes a null and an unknown one a column, and both are refused.
     fields = dict.fromkeys(chain(schema.columns, chain.from_iterable(rows)))
     frame = pd.DataFrame(rows, columns=list(fields), dtype=object)
+    problems: dict[int, dict[str, str]] = {}
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
-        problems: dict[int, dict[str, str]] = {}
         for index, field, reason in _failures(error.failure_cases, rows):
             problems.setdefault(index, {}).setdefault(field, f"{field} {reason}")
-        _refuse({index: "; ".join(texts.values()) for index, texts in problems.items()}, where, remedy)
+    return {index: "; ".join(texts.values()) for index, texts in problems.items()}
 
 
 def _failures(cases: pd.DataFrame, rows: Sequence[Row]) -> Iterator[tuple[int, str, str]]:
@@ -192,13 +169,16 @@ def _failures(cases: pd.DataFrame, rows: Sequence[Row]) -> Iterator[tuple[int, s
             yield index, field, f"{case['check']}: {_short(rows[index][field])}"
 
 
-def _refuse(problems: dict[int, str], where: str, remedy: str) -> None:
-    """Raise ValueError that lists the problems by line, unless there is none."""
+def _refuse(problems: dict[int, str], where: str, remedy: str, *, empty: bool) -> None:
+    """Raise ValueError that lists the problems by line or says that the file is empty, unless all is well."""
+    if empty:
+        raise ValueError(f"{where}: no rows. {remedy}")
     if not problems:
         return
     lines: Iterable[str] = (f"{where}:{index + 1}: {problems[index]}" for index in sorted(problems)[:_SHOWN])
     more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    raise ValueError("\n".join([f"{where}: bad lines: {len(problems)}", *lines, *more, remedy]))
+    closing = f"{remedy} Correct or delete these lines."
+    raise ValueError("\n".join([f"{where}: bad lines: {len(problems)}", *lines, *more, closing]))
 
 
 def _short(value: Any) -> str:

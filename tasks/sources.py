@@ -1,15 +1,16 @@
 """Questions, sentiment and text from one of three places: the sample, a folder, or the Hugging Face Hub."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from avss_core.containment import inside
 from avss_core.splits import Row
+from tasks.data_folders import question_files, require
 from tasks.hub_sets import HUB_SETS, load_set
 from tasks.pile import SUBSETS, pile_text
-from tasks.schemas import read_rows, validate_questions, validate_sentiment
+from tasks.schemas import QUESTIONS, SENTIMENT, read_rows, validate
 from tasks.texts import Parts, articles, language_topics, read_parts, text_files
 
 SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
@@ -17,11 +18,6 @@ SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 
 SOURCES = ("sample", "path", "hub")
 
-_LAYOUT = (
-    "The layout is SET/train.jsonl and SET/test.jsonl for each set in data.sets; sst2 (train.jsonl and "
-    "validation.jsonl, for sentiment) and wikitext2 (valid.txt and test.txt, for text) may be left out; "
-    "data.sentiment and data.text name others."
-)
 _SENTIMENT_FILES = {"train": "train.jsonl", "validation": "validation.jsonl"}
 
 
@@ -111,11 +107,11 @@ def load_text(
     if source != "path" or path is None:
         return language_topics(), "sample"
     text = _own(path, wanted.text, "wikitext2")
-    files = [f"{name}/{side}.jsonl" for name in sets for side in ("train", "test")]
+    files = question_files(sets)
     held = [file for file in files if inside(path, file).is_file()]
-    _require(path, text_files(text) if text else held or files)
+    require(path, text_files(text) if text else held or files, sets)
     for file in held:
-        _rows(path / file, validate_questions)
+        read_rows(path / file, QUESTIONS)
     return (read_parts(path, text), _named("path", wanted.text)) if text else (language_topics(), "sample")
 
 
@@ -125,21 +121,19 @@ def _from_folder(
     """Return the data of a folder; sentiment and text of the sample where the folder has none."""
     sentiment, text = _own(folder, wanted.sentiment, "sst2"), _own(folder, wanted.text, "wikitext2")
     files = {name: {side: f"{name}/{side}.jsonl" for side in ("train", "test")} for name in sets}
-    needed = [file for sides in files.values() for file in sides.values()]
+    needed = question_files(sets)
     needed += _sentiment_files(sentiment) if sentiment else []
     needed += text_files(text) if text else []
-    _require(folder, needed)
+    require(folder, needed, sets)
     if not sentiment:
-        _require(sample_path, _sentiment_files("sst2"))
+        require(sample_path, _sentiment_files("sst2"), ())
     reviews = folder / sentiment if sentiment else sample_path / "sst2"
     return RawData(
         questions={
-            name: {side: _rows(folder / file, validate_questions) for side, file in sides.items()}
+            name: {side: read_rows(folder / file, QUESTIONS) for side, file in sides.items()}
             for name, sides in files.items()
         },
-        sentiment={
-            side: _rows(reviews / file, validate_sentiment) for side, file in _SENTIMENT_FILES.items()
-        },
+        sentiment={side: read_rows(reviews / file, SENTIMENT) for side, file in _SENTIMENT_FILES.items()},
         text=read_parts(folder, text) if text else language_topics(),
         origin={
             "questions": source,
@@ -160,9 +154,9 @@ def _from_hub(sets: Sequence[str], wanted: Wanted) -> RawData:
     sentiment = load_set("sst2")
     for name, sides in questions.items():
         for side, rows in sides.items():
-            validate_questions(rows, f"{HUB_SETS[name].repo} {side}")
+            validate(rows, QUESTIONS, f"{HUB_SETS[name].repo} {side}")
     for side, rows in sentiment.items():
-        validate_sentiment(rows, f"{HUB_SETS['sst2'].repo} {side}")
+        validate(rows, SENTIMENT, f"{HUB_SETS['sst2'].repo} {side}")
     return RawData(
         questions=questions,
         sentiment=sentiment,
@@ -193,25 +187,3 @@ def _named(source: str, wanted: str | None) -> str:
 def _sentiment_files(name: str) -> list[str]:
     """Return the files of a sentiment set."""
     return [f"{name}/{file}" for file in _SENTIMENT_FILES.values()]
-
-
-def _rows(path: Path, validate: Callable[[Sequence[Row], str], None]) -> list[Row]:
-    """Return the validated rows of a file."""
-    rows = read_rows(path)
-    validate(rows, str(path))
-    return rows
-
-
-def _require(folder: Path, files: Sequence[str]) -> None:
-    """Raise FileNotFoundError, with what there is and what should be, unless the folder has all the files."""
-    if not folder.is_dir():
-        found = "is not a folder" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"the data folder {folder} {found}: give an existing one. {_LAYOUT}")
-    present = sorted(entry.name for entry in folder.iterdir())
-    if not present:
-        raise FileNotFoundError(f"the data folder {folder} is empty: put {', '.join(files)} there. {_LAYOUT}")
-    missing = [file for file in files if not inside(folder, file).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"the data folder {folder} lacks {', '.join(missing)}; it holds {', '.join(present)}. {_LAYOUT}"
-        )

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 from avss_core.splits import stable_fraction
-from tasks.schemas import read_rows, read_text, validate_texts
+from tasks.schemas import DOCUMENTS, read_rows, read_text
 
 Parts = dict[str, list[str]]
 """Documents by "calibration" and "test"."""
@@ -96,9 +96,7 @@ def _first(documents: Sequence[str]) -> int:
 
 def _rows(path: Path) -> list[str]:
     """Return the texts of a JSON Lines file."""
-    rows = read_rows(path)
-    validate_texts(rows, str(path))
-    return [row["text"] for row in rows]
+    return [row["text"] for row in read_rows(path, DOCUMENTS)]
 
 
 def _pieces(text: str) -> list[str]:

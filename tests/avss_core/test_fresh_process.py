@@ -56,6 +56,11 @@ def test_a_killed_process_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         inspect_afresh(tmp_path)
 
 
+def test_ctrl_c_is_left_to_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child(monkeypatch, "signal.raise_signal(signal.SIGINT); return [], [0.5]")
+    assert inspect_afresh(tmp_path) == ([], [0.5])
+
+
 def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

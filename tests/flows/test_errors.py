@@ -67,11 +67,13 @@ def test_a_switch_shows_all(readable_errors, monkeypatch):
         raise ValueError("row 7 is bad")
 
 
-def test_an_interrupt_says_how_to_go_on(readable_errors, capsys):
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(130)], ids=["python", "typer"])
+def test_an_interrupt_says_how_to_go_on(readable_errors, capsys, end):
     with pytest.raises(SystemExit) as stop, readable_errors():
-        raise KeyboardInterrupt
+        raise end
     assert stop.value.code == 130
-    assert "go on from the finished units" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == "interrupted; run the same command again to go on from the finished units\n"
 
 
 def test_success_says_nothing(readable_errors, capsys):
@@ -97,10 +99,14 @@ def test_logs_of_an_expected_error_are_dropped_and_others_stay(readable_errors, 
         say(ValueError("expected"))
         say(KeyError("bug"))
         log.error("Finished in state Failed('Task run encountered an exception')")
+        log.error("Crash detected! Execution was aborted by an interrupt signal.")
+        log.error("Finished in state Crashed('Execution was aborted by an interrupt signal.')")
+        log.error("Crash detected! The worker is gone.")
         log.error("Finished in state Completed()")
         log.info("epoch 1")
     assert [record.getMessage() for record in caplog.records] == [
         "Task run failed with exception: KeyError('bug')",
+        "Crash detected! The worker is gone.",
         "Finished in state Completed()",
         "epoch 1",
     ]

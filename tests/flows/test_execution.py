@@ -31,7 +31,7 @@ ENGINES = [
     pytest.param(
         name,
         marks=pytest.mark.skipif(
-            importlib.util.find_spec(f"prefect_{name}") is None, reason=f"pip install 'avss[{name}]'"
+            importlib.util.find_spec(f"prefect_{name}") is None, reason=f"pip install -e '.[{name}]'"
         ),
     )
     for name in ("dask", "ray")
@@ -204,7 +204,9 @@ def test_an_engine_that_is_not_installed_says_what_to_install(settings, monkeypa
     from flows import params
 
     monkeypatch.setattr(params.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"engine dask is not installed; pip install 'avss\[dask\]'"):
+    with pytest.raises(
+        ValueError, match=r"engine dask is not installed; pip install -c constraints.txt -e '\.\[dask\]'"
+    ):
         settings("dask")
 
 

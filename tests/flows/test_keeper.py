@@ -15,12 +15,29 @@ VARIABLE = "AVSS_TEST_PIPELINE"
 
 PARENT = """
 import os, subprocess, sys
-from flows.keeper import keeper, kept_server
-with {kept}:
+from flows.keeper import keeper
+with keeper("AVSS_TEST_PIPELINE", os.environ["AVSS_TEST_PIPELINE"]):
     command = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     print(child.pid, flush=True)
     sys.stdin.read()
+"""
+
+COMMAND = """
+import os, sys, urllib.request
+from flows.errors import readable_errors
+from flows.server import kept_server
+with readable_errors():
+    with kept_server():
+        from prefect.settings import PREFECT_API_URL
+        address = PREFECT_API_URL.value()
+        print(address, os.environ.get("AVSS_SERVER"), flush=True)
+        try:
+            sys.stdin.read()
+        except KeyboardInterrupt:
+            urllib.request.urlopen(address + "/health", timeout=20)
+            print("the server answers", flush=True)
+            raise
 """
 
 
@@ -32,10 +49,10 @@ def name():
     end(of_pipeline(VARIABLE, found), 5)
 
 
-def _parent(name, kept='keeper("AVSS_TEST_PIPELINE", os.environ["AVSS_TEST_PIPELINE"])', **variables):
-    command = [sys.executable, "-c", PARENT.format(kept=kept)]
+def _parent(name):
+    command = [sys.executable, "-c", PARENT]
     environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
-    environment |= {VARIABLE: name} | variables
+    environment |= {VARIABLE: name}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
@@ -56,15 +73,53 @@ def test_a_pipeline_that_ends_by_itself_takes_its_keeper_along_and_nothing_else(
     assert [process.pid for process in of_pipeline(VARIABLE, name)] == [child.pid]
 
 
-@pytest.mark.parametrize("variables", [{}, {"PREFECT_API_URL": "http://127.0.0.1:1/api"}])
-def test_what_a_single_command_starts_ends_with_it_unless_the_server_is_another_ones(name, variables):
-    with _parent(name, "kept_server()", **variables) as parent:
-        child = psutil.Process(int(parent.stdout.readline()))
-        assert len(of_pipeline(VARIABLE, name)) == (2 if variables else 3)
-        parent.send_signal(signal.SIGKILL)
-    if not variables:
-        child.wait(60)
-    assert child.is_running() == bool(variables)
+@pytest.fixture(scope="module")
+def command_home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def command(command_home):
+    """A function that starts a process with a server of its own, in a group of its own as at a terminal."""
+
+    def start(**variables):
+        environment = {key: value for key, value in os.environ.items() if key != "PREFECT_API_URL"}
+        environment |= {"AVSS_HOME": str(command_home), "PREFECT_HOME": str(command_home)} | variables
+        started = subprocess.Popen(
+            [sys.executable, "-c", COMMAND], cwd=ROOT, env=environment, start_new_session=True, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        address, name = started.stdout.readline().split()
+        return started, address, [] if name == "None" else of_pipeline("AVSS_SERVER", name)
+
+    return start
+
+
+def test_what_a_single_command_starts_ends_with_it(command):
+    started, _, known = command()
+    assert len(known) >= 2, "the server and the keeper"
+    started.kill()
+    _, alive = psutil.wait_procs(known, timeout=60)
+    assert alive == []
+    started.communicate()
+
+
+def test_ctrl_c_reaches_the_command_and_not_its_server(command):
+    started, _, known = command()
+    os.killpg(started.pid, signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, out) == (130, "the server answers\n")
+    assert err.splitlines()[-1] == "interrupted; run the same command again to go on from the finished units"
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(known, timeout=60)
+    assert alive == []
+
+
+def test_a_server_that_is_named_is_left_alone(command):
+    started, address, known = command(PREFECT_API_URL="http://127.0.0.1:1/api")
+    assert (address, known) == ("http://127.0.0.1:1/api", [])
+    started.kill()
+    started.communicate()
 
 
 def test_a_process_that_does_not_listen_is_killed(name):

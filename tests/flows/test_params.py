@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,9 @@ def refused(load):
     """The lines of the message with which changes are refused."""
 
     def call(*changes, path=PARAMS):
-        with pytest.raises(ValueError, match=r"problem\(s\)") as error:
+        with pytest.raises(ValueError, match=r"^--set|: ") as error:
             load(*changes, path=path)
-        head, *lines = str(error.value).splitlines()
-        assert head == f"{path}: {len(lines)} problem(s)"
-        return [line.strip() for line in lines]
+        return str(error.value).splitlines()
 
     return call
 
@@ -121,14 +121,14 @@ def test_the_last_of_two_overrides_counts(load):
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ("prune.ration=0.3", "prune.ration: unknown key; did you mean prune.ratio?"),
-        ("evaluate.limits=3", "evaluate.limits: unknown key; did you mean evaluate.limit?"),
-        ("prun.ratio=0.3", "prun: unknown key; did you mean prune?"),
-        ("zzzz=1", "zzzz: unknown key"),
+        ("prune.ration=0.3", "--set prune.ration: unknown key; did you mean prune.ratio?"),
+        ("evaluate.limits=3", "--set evaluate.limits: unknown key; did you mean evaluate.limit?"),
+        ("prun.ratio=0.3", "--set prun.ratio: unknown key; did you mean prune.ratio?"),
+        ("zzzz=1", "--set zzzz: unknown key"),
         ("ratio", "--set ratio: expected section.key=value"),
         ("=1", "--set =1: expected section.key=value"),
-        ("seed.x=1", "--set seed.x=1: seed.x is not section.key"),
-        ("model.name.x=1", "--set model.name.x=1: model.name.x is not section.key"),
+        ("seed.x=1", "--set seed.x: unknown key; did you mean seed?"),
+        ("model.name.x=1", "--set model.name.x: unknown key; did you mean model.name?"),
         ("data.sets=[nq", "--set data.sets=[nq: '[nq' is not valid YAML"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_set_is_the_name_of_a_folder_and_leads_nowhere_else(refused, name):
 def test_text_and_sentiment_lie_in_the_data_folder(refused, key, name):
     (problem,) = refused("data.source=path", f"{key}={name}")
     assert problem == (
-        f"{key}: it lies in the data folder: give a name without .. or leading / (got {name!r})"
+        f"--set {key}: it lies in the data folder: give a name without .. or leading / (got {name!r})"
     )
 
 
@@ -170,7 +170,7 @@ def test_a_revision_names_no_other_file(refused, name):
 )
 def test_a_secret_is_refused_and_not_shown(load, monkeypatch, change):
     monkeypatch.setenv("HF_TOKEN", "canary-7f3a")
-    with pytest.raises(ValueError, match=r"problem\(s\)") as error:
+    with pytest.raises(ValueError, match="--set ") as error:
         load("data.source=path", change)
     assert "canary-7f3a" not in str(error.value)
     assert "***" in str(error.value)
@@ -194,25 +194,25 @@ def test_a_folder_may_have_any_text_and_sentiment_set(load):
     [
         (
             ["data.source=hub", "data.text=hackernew"],
-            "data.text: unknown text of the Hub 'hackernew': did you mean hackernews? "
+            "--set data.text: unknown text of the Hub 'hackernew': did you mean hackernews? "
             "known: wikitext2, pile, hackernews (got 'hackernew')",
         ),
         (
             ["data.source=hub", "data.sentiment=imdb"],
-            "data.sentiment: unknown sentiment set of the Hub 'imdb': known: sst2 (got 'imdb')",
+            "--set data.sentiment: unknown sentiment set of the Hub 'imdb': known: sst2 (got 'imdb')",
         ),
         (
             ["data.text=pile"],
-            "data.text: the sample has one text: leave it null, or set data.source to path or hub "
+            "--set data.text: the sample has one text: leave it null, or set data.source to path or hub "
             "(got 'pile')",
         ),
         (
             ["evaluate.window=64", "evaluate.stride=65"],
-            "evaluate.stride: a stride beyond the window of 64 tokens would leave text out (got 65)",
+            "--set evaluate.stride: a stride beyond the window of 64 tokens would leave text out (got 65)",
         ),
         (
             ["evaluate.stride=0"],
-            "evaluate.stride: Input should be greater than or equal to 1 (got 0)",
+            "--set evaluate.stride: Input should be greater than or equal to 1 (got 0)",
         ),
         (
             ["data.source=hub", "data.text=pile", "heal.tokens=199000", "heal.validation_tokens=1000"],
@@ -220,11 +220,12 @@ def test_a_folder_may_have_any_text_and_sentiment_set(load):
         ),
         (
             ["heal.text=0", "heal.questions=0", "heal.reviews=0"],
-            "heal.reviews: the shares text, questions and reviews are all 0: raise one of them (got 0)",
+            "--set heal.reviews: the shares text, questions and reviews are all 0: raise one of them (got 0)",
         ),
         (
             ["mitigate.cross_entropy=0", "mitigate.alpha=0", "mitigate.gamma=0"],
-            "mitigate.gamma: the weights cross_entropy, alpha and gamma are all 0: raise one of them (got 0)",
+            "--set mitigate.gamma: the weights cross_entropy, alpha and gamma are all 0: raise one of them "
+            "(got 0)",
         ),
         (
             ["mitigate.base=healed", "heal.enabled=false"],
@@ -254,10 +255,10 @@ def test_only_a_streamed_text_must_be_asked_for_in_time(load):
 def test_all_problems_are_told_at_once(refused):
     lines = refused("prune.ratio=1.5", "score.name=avs", "mitigate.rnk=2", "seed", "evaluate.judge=exat")
     assert len(lines) == 5
-    assert lines[0] == "--set seed: expected section.key=value"
-    assert any(line.startswith("prune.ratio: ") and "(got 1.5)" in line for line in lines)
+    assert "--set seed: expected section.key=value" in lines
+    assert any(line.startswith("--set prune.ratio: ") and "(got 1.5)" in line for line in lines)
     assert any("unknown score 'avs': did you mean avss?" in line for line in lines)
-    assert "mitigate.rnk: unknown key; did you mean mitigate.rank?" in lines
+    assert "--set mitigate.rnk: unknown key; did you mean mitigate.rank?" in lines
     assert any("unknown judge 'exat': did you mean exact?" in line for line in lines)
 
 
@@ -324,7 +325,7 @@ def test_a_value_of_the_wrong_kind_is_refused(refused, change):
     key, _, _ = change.partition("=")
     lines = refused(change)
     assert lines
-    assert all(line.startswith(key) for line in lines)
+    assert all(line.startswith(f"--set {key}") for line in lines)
     assert all("(got " in line for line in lines)
 
 
@@ -372,10 +373,66 @@ def test_every_registered_name_is_accepted(load):
             assert load(f"{key}={name}").flat()[key] == name
 
 
+def test_what_stands_in_the_file_keeps_its_name_and_what_was_set_does_not(refused, changed):
+    path = changed("  ratio: 0.25 ", "  ratio: 1.5 ")
+    in_file = [f"{path}: 1 problem(s)", "  prune.ratio: Input should be less than 1 (got 1.5)"]
+    assert refused(path=path) == in_file
+    assert refused("model.nmae=x", "seed=-1", path=path) == [
+        "--set model.nmae: unknown key; did you mean model.name?",
+        "--set seed: Input should be greater than or equal to 0 (got -1)",
+        *in_file,
+    ]
+    assert refused("prune.ratio=1.5", path=path) == [f"--set{in_file[1][1:]}"]
+
+
+def test_an_option_is_blamed_neither_on_the_file_nor_on_set():
+    from flows.params import load_params
+
+    with pytest.raises(ValueError, match=r"^prune\.ratio: Input should be less than 1 \(got 1\.5\)$"):
+        load_params(PARAMS, ["seed=1"], {"prune.ratio": 1.5})
+    options = {"prune.ratio": 0.5, "model.name": "😀: x # y"}
+    params = load_params(PARAMS, ["prune.ratio=0.4"], options)
+    assert (params.prune.ratio, params.model.name) == (0.4, "😀: x # y")
+
+
+@pytest.mark.parametrize("value", ["faq", "faq,nq", "7"])
+def test_a_list_without_brackets_is_told_how_to_write_it(refused, changed, value):
+    (line,) = refused(f"data.sets={value}")
+    assert line.startswith("--set data.sets: Input should be a valid list (got ")
+    assert line.endswith(f"; write --set 'data.sets=[{value}]'")
+    _, line = refused(path=changed("  sets: [nq, sciq, triviaqa, truthfulqa, wikiqa]", f"  sets: {value}"))
+    assert line.endswith(f"; write [{value}]")
+
+
+def test_a_folder_that_would_not_be_read_is_refused(load, refused, changed):
+    for more in ([], ["data.source=hub"]):
+        source = "hub" if more else "sample"
+        assert refused("data.path=../my-data", *more) == [
+            f"--set data.path=../my-data is not read while data.source is {source}; "
+            "add --set data.source=path"
+        ]
+    assert load("data.path=../my-data", "data.source=path").data.path == "../my-data"
+    # The file may name a folder that is not read: it is then kept for another time.
+    assert load("data.path=data/sample").data.source == "sample"
+    assert load(path=changed("path: data/sample ", "path: ../mine ")).data.path == "../mine"
+
+
+def test_settings_are_checked_without_torch():
+    code = (
+        "import sys; from pathlib import Path; from flows.params import load_params; "
+        "load_params(Path('params.yaml')); print({'torch', 'transformers', 'prefect'} & set(sys.modules))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown == "set()\n"
+
+
 def test_a_missing_key_is_named(refused, changed):
     path = changed("  gamma: 0.1             # weight of InfoNCE\n", "")
-    (line,) = refused(path=path)
-    assert line.startswith("mitigate.gamma: missing; give it a value")
+    head, line = refused(path=path)
+    assert head == f"{path}: 1 problem(s)"
+    assert line.startswith("  mitigate.gamma: missing; give it a value")
 
 
 def test_a_missing_file_is_named(load, tmp_path):

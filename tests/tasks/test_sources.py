@@ -106,6 +106,21 @@ def test_all_missing_files_are_listed_with_what_is_there_and_the_layout(sample, 
     )
 
 
+def test_the_sets_that_a_folder_holds_are_offered_where_others_are_missing(sample, own):
+    write_set(own, "faq")
+    write_sentiment(own, "of the folder")
+    (own / "half").mkdir()
+    with pytest.raises(
+        FileNotFoundError, match=r"it holds faq, quiz: --set 'data\.sets=\[faq, quiz\]'\. The"
+    ):
+        load("path", own, ["nq", "faq"], sample)
+    (own / "sst2" / "train.jsonl").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"lacks sst2/train\.jsonl; it holds faq, .*, sst2\. The layout"
+    ):
+        load("path", own, ["faq"], sample)
+
+
 def test_an_empty_folder_has_its_own_message(sample, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
