@@ -28,6 +28,7 @@ def model_card(
     *,
     scores: Sequence[float] = (),
     kept: Sequence[Kept] = (),
+    timed: bool = True,
 ) -> str:
     """Return the README of a pruned checkpoint.
 
@@ -38,6 +39,7 @@ def model_card(
         quantised: file with quantised weights from which the source was read, where it was.
         scores: of each layer of the source by what the layers were chosen by, where they were scored.
         kept: what was measured of the source and of the checkpoint.
+        timed: False where the run that made the checkpoint was told not to measure its speed.
     """
     known = certificate["provenance"]
     return "\n".join(
@@ -67,6 +69,7 @@ def model_card(
             "- The checks say that the file is what it claims to be, not how good the model is. Removing "
             "layers costs quality: measure it on your own task before use.",
             *(() if kept else ("- What the removal cost was not measured.",)),
+            *(() if timed else ("- How fast it is was not measured.",)),
             "- No training has followed the removal.",
             *_quantised_limit(quantised),
             "- The source's licence, intended use and biases hold for what is left of it.",

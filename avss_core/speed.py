@@ -1,7 +1,8 @@
 """How fast and how large a model is: tokens a second, memory in use, parameters and bytes.
 
 Models are measured in turn, round by round, in one process, so that what slows the machine slows them all; a
-ratio is taken inside a round.
+ratio is taken inside a round. Rates and ratios are geometric means over the rounds: that of the rounds'
+ratios is the ratio of the two rates, so that a ratio never says another thing than the rates beside it.
 """
 
 import ctypes
@@ -99,15 +100,27 @@ def measure_speed(
     }
 
 
-def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, float]:
-    """Return the median of the rounds' ratios, and the lowest and the highest round.
+def rate(rounds: Sequence[float]) -> float:
+    """Return the geometric mean of the rounds' tokens a second.
 
     Example:
-        >>> ratio([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])
-        {'value': 3.0, 'low': 2.0, 'high': 4.0}
+        >>> round(rate([1.0, 4.0]), 9)
+        2.0
+    """
+    return statistics.geometric_mean(rounds)
+
+
+def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, float]:
+    """Return how many times as fast the first model is, and that in the lowest and the highest round.
+
+    The value is the geometric mean of the rounds' ratios, which is `rate(of) / rate(to)`.
+
+    Example:
+        >>> {name: round(value, 9) for name, value in ratio([2.0, 8.0], [1.0, 1.0]).items()}
+        {'value': 4.0, 'low': 2.0, 'high': 8.0}
     """
     ratios = [a / b for a, b in zip(of, to, strict=True)]
-    return {"value": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+    return {"value": rate(of) / rate(to), "low": min(ratios), "high": max(ratios)}
 
 
 def size_of(model: PreTrainedModel, folder: Path) -> dict[str, int]:

@@ -33,12 +33,12 @@ def main(arguments: list[str]) -> None:
         raise ValueError(f"usage: python -m flows STAGE, with STAGE one of {', '.join(STAGE_NAMES)}")
     quiet()
     name = arguments[0]
-    with stage_shown(name, STAGE_NAMES.index(name) + 1, len(STAGE_NAMES)):
-        _run(name)
+    with stage_shown(name, STAGE_NAMES.index(name) + 1, len(STAGE_NAMES)) as shown:
+        shown.switched_off = _run(name)
 
 
-def _run(name: str) -> None:
-    """Import a stage and run it."""
+def _run(name: str) -> str:
+    """Import a stage and run it; return the parameter that leaves it out, if one does."""
     # What is imported stays; looking through it for garbage would take a fifth of the time to start.
     gc.disable()
     from flows.params import load_params
@@ -51,7 +51,7 @@ def _run(name: str) -> None:
     from flows.server import kept_server
 
     with kept_server():
-        getattr(module, name)(params, ROOT)
+        return str(getattr(module, name)(params, ROOT))
 
 
 if __name__ == "__main__":

@@ -54,9 +54,10 @@ def collect_texts(params: Params, model: Path, sources: Mapping[str, tuple[Path,
         ]
         for name, (source, tokens) in sources.items()
     }
+    sizes = [float(tokens) for _, tokens in sources.values() for _ in range(options.parts)]
     found = {
         name: [part for part in parts if part["tokens"]]
-        for name, parts in run(params, jobs, "statistics").items()
+        for name, parts in run(params, jobs, "statistics", sizes=sizes).items()
     }
     for name, parts in found.items():
         if not parts:

@@ -55,7 +55,8 @@ def draw(rows: Sequence[Row], title: str) -> None:
         numbers = name == INTERVAL or all(_is_number(row.get(name)) for row in rows)
         head = head_of(name)
         # Heads break between words; numbers are never cut.
-        least = max(map(len, [*head.split(), *(cells if numbers else [])]))
+        lines = [line for cell in cells for line in cell.split("\n")]
+        least = max(map(len, [*head.split(), *(lines if numbers else [])]))
         table.add_column(Text(head), justify="right" if numbers else "left", overflow="fold", min_width=least)
     for row, shown in zip(rows, zip(*columns.values(), strict=True), strict=True):
         # Beside the word, for those who see it.
@@ -74,17 +75,24 @@ def drawn_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
             del found[name]
             ratios = [short_cell(row[name], digits=2) for row in rows]
             found[of] = [f"{cell} (x{ratio})" for cell, ratio in zip(found[of], ratios, strict=True)]
+            low, high = (name.replace("_ratio", f"_ratio_{end}") for end in ("low", "high"))
+            if low in found:
+                del found[low], found[high]
+                pairs = [_bracket(row[low], row[high], 2) for row in rows]
+                found[of] = ["\n".join(filter(None, both)) for both in zip(found[of], pairs, strict=True)]
     if "low" not in found or "high" not in found:
         return found
     ends = [value for row in rows for value in (row.get("low"), row.get("high"))]
     digits = _digits(ends)
-    pairs = [
-        f"[{short_cell(low, digits=digits)}, {short_cell(high, digits=digits)}]" if low is not None else ""
-        for low, high in zip(ends[::2], ends[1::2], strict=True)
-    ]
+    pairs = [_bracket(low, high, digits) for low, high in zip(ends[::2], ends[1::2], strict=True)]
     found["low"] = pairs
     del found["high"]
     return {INTERVAL if name == "low" else name: cells for name, cells in found.items()}
+
+
+def _bracket(low: Any, high: Any, digits: int | None) -> str:
+    """Return an interval, nothing where there is none."""
+    return f"[{short_cell(low, digits=digits)}, {short_cell(high, digits=digits)}]" if low is not None else ""
 
 
 def head_of(column: str) -> str:

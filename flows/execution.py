@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ _STARTED = ExitStack()
 """Ends what this process has started or is connected to."""
 
 
-def run(params: Params, jobs: Any, label: str, *, threads: bool = False) -> Any:
+def run(params: Params, jobs: Any, label: str, *, threads: bool = False, sizes: Sequence[float] = ()) -> Any:
     """Return what units return, in the shape in which they are given; as many run at a time as may.
 
     Args:
@@ -38,13 +38,14 @@ def run(params: Params, jobs: Any, label: str, *, threads: bool = False) -> Any:
         label: what the bar and the flow are called.
         threads: whether these units may run in several threads of one process. Most may not: they put hooks
             on the one model that the process holds, and torch has threads of its own.
+        sizes: how much work each unit is, in their order; alike where left out. The time left follows them.
 
     Raises:
         OSError: the cluster does not answer.
     """
     flat = list(_leaves(jobs))
     runner = task_runner(params, threads=threads) if len(flat) > 1 else None
-    with progress(label, len(flat), "units") as advance:
+    with progress(label, len(flat), "units", sizes) as advance:
         if runner is None:
             return _filled(jobs, iter([_told(advance, job()) for job in flat]))
 

@@ -24,4 +24,5 @@ def gate(params: Params, workspace: Workspace) -> StageLog:
     if lines:
         raise ValueError("\n".join(["the run kept too little; the report is written all the same", *lines]))
     write_json(workspace.gates, found)
-    return StageLog(tables={"gates.json": found})
+    off = params.gates.min_retention is None
+    return StageLog(tables={"gates.json": found}, left_out="gates.min_retention" if off else "")

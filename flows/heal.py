@@ -43,7 +43,7 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
             pass
         with folder_written_whole(workspace.healing, replace=True) as part:
             write_json(part / "figures.json", {"enabled": False})
-        return StageLog(tags={"healed": "no"}, left_out=True)
+        return StageLog(tags={"healed": "no"}, left_out="heal.enabled")
     resume = workspace.training / "heal"
     training, machine = heal_model(
         workspace.pruned,

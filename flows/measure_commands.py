@@ -9,7 +9,7 @@ from flows.arguments import params_of
 from flows.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose
 from flows.rows import figure_rows, speed_rows
 from flows.session import at_work, loading
-from flows.tables import show
+from flows.tables import say_unless, show
 
 app = typer.Typer()
 
@@ -59,8 +59,9 @@ def speed(
     """Measure tokens a second and peak memory of models, in turn in one process.
 
     Prefill reads a prompt at once, decode writes one token after another; the
-    sizes of both are in the section speed of params.yaml. Ratios are medians
-    over the rounds, to MODEL. Leave the machine alone meanwhile.
+    sizes of both are in the section speed of params.yaml. Rates are
+    geometric means over the rounds, ratios those of the rounds' ratios to MODEL,
+    with the lowest and the highest round. Leave the machine alone meanwhile.
 
     Prints one row a model, and writes nothing.
 
@@ -72,4 +73,7 @@ def speed(
             from flows.measure_work import speed_of
 
         found = speed_of(params, [params.model.name, *map(model_name, others or [])])
+        from tasks.speed_wording import speed_lines
     show(found, speed_rows(found), title=f"Speed on {params.model.device}", as_json=as_json)
+    for line in speed_lines(found):
+        say_unless(as_json, line)

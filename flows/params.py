@@ -224,6 +224,7 @@ class Prune(Section):
 class Speed(Section):
     """What is timed of the dense and the pruned model."""
 
+    enabled: bool
     prompt_tokens: Count
     new_tokens: Count
     batch_sizes: Annotated[list[Count], Field(min_length=1), Distinct]

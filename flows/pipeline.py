@@ -42,5 +42,5 @@ def pipeline(params: Params, root: Path = ROOT) -> None:
         write_text(Workspace(root).settings, params_text(params))
     with pipeline_run(ROOT):
         for number, (name, stage) in enumerate(STAGES.items(), 1):
-            with stage_shown(name, number, len(STAGES)):
-                stage(params, root)
+            with stage_shown(name, number, len(STAGES)) as shown:
+                shown.switched_off = stage(params, root)

@@ -92,7 +92,7 @@ def _clear(killed: str) -> None:
 def measured_speed(workspace: Workspace) -> list[str]:
     """Return what this machine's times say of the pruned checkpoint, nothing where they are of another."""
     from avss_core.digests import digest_path, read_json
-    from tasks.speed import speed_lines
+    from tasks.speed_wording import speed_lines
 
     certificate = workspace.pruned / "certificate.json"
     if not (workspace.times.is_file() and certificate.is_file()):

@@ -9,17 +9,28 @@ Row = Mapping[str, Any]
 
 
 def speed_rows(found: Mapping[str, Any]) -> list[Row]:
-    """Return one row a model: tokens a second, how many times those of the first, and memory."""
+    """Return one row a model: tokens a second, how many times those of the first, and memory.
+
+    Beside a ratio stand those of its lowest and its highest round.
+    """
     rows: list[Row] = []
     for name, times in found["models"].items():
         ratios = found["ratios"].get(name)
         row: dict[str, Any] = {"model": name, "prefill": round(times["prefill"], 1)}
-        row["prefill_ratio"] = round(ratios["prefill"]["value"], 3) if ratios else 1.0
+        row |= _ratio_cells("prefill_ratio{}", ratios and ratios["prefill"])
         for size, value in times["decode"].items():
             row[f"decode_batch_{size}"] = round(value, 1)
-            row[f"decode_ratio_batch_{size}"] = round(ratios["decode"][size]["value"], 3) if ratios else 1.0
+            row |= _ratio_cells(f"decode_ratio{{}}_batch_{size}", ratios and ratios["decode"][size])
         rows.append(row | {"peak_bytes": times["peak_bytes"], "cache_bytes_per_token": times["cache_bytes"]})
     return rows
+
+
+def _ratio_cells(name: str, ratio: Mapping[str, float] | None) -> Row:
+    """Return a ratio with its interval; that of the first model to itself has none."""
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    if ratio is None:
+        return {name.format(end): None if end else 1.0 for end in ends}
+    return {name.format(end): round(ratio[key], 3) for end, key in ends.items()}
 
 
 def figure_rows(found: Mapping[str, Any]) -> list[Row]:

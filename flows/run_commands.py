@@ -7,6 +7,7 @@ import typer
 
 from flows import ROOT
 from flows.arguments import refuse_absent, refuse_file
+from flows.errors import quiet
 from flows.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose
 from flows.session import at_work, loading
 
@@ -33,17 +34,18 @@ def run(
     Example: avss run --params runs/forty/params.yaml --set seed=1 --output runs/again
     """
     refuse_file(output, "--output")
-    with at_work(f"run into {output}", verbose):
-        with loading():
-            from flows.params import load_params
+    quiet(verbose)
+    with loading():
+        from flows.params import load_params
 
-            checked = load_params(params, changes)
-            refuse_absent(checked)
-            from flows.pipeline import pipeline
-            from flows.server import kept_server
+        checked = load_params(params, changes)
+        refuse_absent(checked)
+        from flows.pipeline import pipeline
+        from flows.server import kept_server
 
-        with kept_server():
-            pipeline(checked, output)
+    # Its stages say how far it is.
+    with kept_server():
+        pipeline(checked, output)
     print(f"The report is {output / 'reports' / 'index.html'}")
 
 

@@ -34,18 +34,22 @@ def score(params: Params, workspace: Workspace) -> StageLog:
     readings = result["readings"]
     chosen_by = {"dense": []} | {label: found["removed"] for label, found in readings.items()}
     # Readings that remove the same layers share a cost.
+    named: dict[tuple[int, ...], list[str]] = {}
+    for label, removed in chosen_by.items():
+        named.setdefault(tuple(removed), []).append(label)
     jobs = {
-        tuple(removed): partial(
+        removed: partial(
             removal_cost,
             workspace.dense,
             text,
-            removed,
+            list(removed),
             **params.machine,
             skip=params.collect.tokens,
             tokens=options.cost_tokens,
             window=params.evaluate.window,
+            said=f"cost of {', '.join(labels)}",
         )
-        for removed in chosen_by.values()
+        for removed, labels in named.items()
     }
     by_choice = run(params, jobs, "costs")
     costs = {label: by_choice[tuple(removed)] for label, removed in chosen_by.items()}

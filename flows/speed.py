@@ -11,7 +11,8 @@ from avss_core.digests import digest_path, write_json
 from flows.params import Params
 from flows.stage import stage
 from flows.workspace import Workspace
-from tasks.speed import model_size, speed_lines, speed_metrics, time_models
+from tasks.speed import model_size, speed_metrics, time_models
+from tasks.speed_wording import speed_lines
 from tasks.stage_log import StageLog
 
 
@@ -19,18 +20,22 @@ from tasks.stage_log import StageLog
 def speed(params: Params, workspace: Workspace) -> StageLog:
     """Measure how much faster and smaller the pruned model is."""
     folders = {"dense": workspace.dense, "pruned": workspace.pruned}
-    times = timed(params, {name: str(folder) for name, folder in folders.items()})
+    on = params.speed.enabled
+    times = timed(params, {name: str(folder) for name, folder in folders.items()}) if on else {}
     sizes = {
         name: model_size(folder, params.model.dtype)
-        | {"cache_bytes_per_token": times["models"][name]["cache_bytes"]}
+        | {"cache_bytes_per_token": times["models"][name]["cache_bytes"] if on else None}
         for name, folder in folders.items()
     }
-    write_json(workspace.times, {**times, "checkpoint": digest_path(workspace.pruned / "certificate.json")})
+    times |= {"enabled": on, "checkpoint": digest_path(workspace.pruned / "certificate.json")}
+    write_json(workspace.times, times)
     write_json(workspace.sizes, sizes)
-    print("\n".join(speed_lines(times)), flush=True)
+    if on:
+        print("\n".join(speed_lines(times)), flush=True)
     return StageLog(
-        metrics=speed_metrics(times),
+        metrics=speed_metrics(times) if on else {},
         tables={"speed.json": times, "sizes.json": sizes},
+        left_out="" if on else "speed.enabled",
     )
 
 

@@ -23,6 +23,8 @@ Body = Callable[[Params, Workspace], StageLog]
 def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Callable[[Body], Any]:
     """Return a decorator that makes a stage body the flow `name(params, root)`.
 
+    The flow returns the parameter that leaves the stage out, an empty text where it did its work.
+
     Args:
         name: of the flow, the DVC stage and the MLflow run.
         sections: the parameters that the stage reads, recorded with its run beside how it was carried out.
@@ -30,7 +32,7 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
     """
 
     def wrap(body: Body) -> Any:
-        def run(params: Params, root: Path = ROOT) -> None:
+        def run(params: Params, root: Path = ROOT) -> str:
             flat, recorded = params.flat(), {*sections, *UNTRACKED}
             chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in recorded}
             workspace = Workspace(root.resolve())
@@ -39,6 +41,7 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
                 found = body(params, workspace)
                 read = () if found.left_out else data_parts(workspace.prepared, reads)
                 log(replace(found, data=read))
+            return found.left_out
 
         functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())
         del run.__wrapped__  # type: ignore[attr-defined]  # the flow has its own signature

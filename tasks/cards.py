@@ -9,12 +9,18 @@ from avss_core.locations import base_model, gguf_file
 
 
 def card_of(
-    model: str, certificate: Mapping[str, Any], *, scores: Sequence[float] = (), kept: Sequence[Kept] = ()
+    model: str,
+    certificate: Mapping[str, Any],
+    *,
+    scores: Sequence[float] = (),
+    kept: Sequence[Kept] = (),
+    timed: bool = True,
 ) -> str:
     """Return the card of a checkpoint that was made of a model, which is a name, a Hub id or a folder."""
     base = base_model(model)
     name = model if base else Path(model).name  # a card names no place on this machine
-    return model_card(name, certificate, base, gguf_file(model), scores=scores, kept=kept)
+    quantised = gguf_file(model)
+    return model_card(name, certificate, base, quantised, scores=scores, kept=kept, timed=timed)
 
 
 def calibration_loss(scores: Mapping[str, Any]) -> Kept:

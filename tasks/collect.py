@@ -52,8 +52,9 @@ def text_statistics(
     )
     if not any(batch.counted.any() for batch in batches):
         return {"tokens": 0, "layers": []}
-    said = f"statistics of {source.parent.name}, part {part + 1} of {parts}"
-    with progress(said, len(batches), "batches") as advance:
+    # Who runs several parts counts them, and one counter is enough.
+    counted = len(batches) if parts == 1 else 0
+    with progress(f"statistics of {source.parent.name}", counted, "batches") as advance:
         layers = collect_statistics(
             network,
             batches,

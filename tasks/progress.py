@@ -3,15 +3,28 @@
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 Advance = Callable[[int], None]
 """Called with the number of units just finished."""
 
 
+@dataclass
+class Stage:
+    """What the last line of a stage says of it."""
+
+    switched_off: str = ""
+    """The parameter that left the stage out, if one did."""
+
+    def ending(self, took: str) -> str:
+        """Return how the stage ended, which took so long."""
+        return f"switched off ({self.switched_off})" if self.switched_off else took
+
+
 @contextmanager
-def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
+def progress(label: str, total: int, unit: str, sizes: Sequence[float] = ()) -> Iterator[Advance]:
     """Yield a function to call with the number of units just finished.
 
     A process that helps another one shows nothing: they would write over one another.
@@ -20,8 +33,10 @@ def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
         label: what is done, such as "questions of nq".
         total: units in all; of none nothing is shown, and one is not counted.
         unit: what is counted, in the plural.
+        sizes: how much work each unit is, in the order in which they finish; alike where left out.
     """
-    with _shown(label, total if total > 1 else None, unit) if total else nullcontext(_unseen) as advance:
+    counted = total if total > 1 else None
+    with _shown(label, counted, unit, sizes=sizes) if total else nullcontext(_unseen) as advance:
         yield _Here(advance)
 
 
@@ -33,10 +48,14 @@ def working(label: str) -> Iterator[None]:
 
 
 @contextmanager
-def stage_shown(name: str, number: int, count: int) -> Iterator[None]:
-    """Show which stage of how many is being done; when it is done its time stays as a line."""
-    with _shown(f"stage {number} of {count}: {name}", None, "", kept=True):
-        yield
+def stage_shown(name: str, number: int, count: int) -> Iterator[Stage]:
+    """Show which stage of how many is being done; when it is done its time stays as a line.
+
+    Yields what can be told that the stage was switched off.
+    """
+    stage = Stage()
+    with _shown(f"stage {number} of {count}: {name}", None, "", ending=stage.ending):
+        yield stage
 
 
 def at_terminal() -> bool:
@@ -45,19 +64,24 @@ def at_terminal() -> bool:
 
 
 def _shown(
-    label: str, total: int | None, unit: str, *, kept: bool = False
+    label: str,
+    total: int | None,
+    unit: str,
+    *,
+    sizes: Sequence[float] = (),
+    ending: Callable[[str], str] | None = None,
 ) -> AbstractContextManager[Advance]:
-    """Return what shows a step where it can be seen; `kept` ones leave a line behind."""
+    """Return what shows a step where it can be seen; one with an `ending` leaves a line behind."""
     if multiprocessing.parent_process() is not None:
         return nullcontext(_unseen)
     if at_terminal():
         # Not imported for those who look at no bar.
         from tasks.progress_bars import bar
 
-        return bar(label, total, unit, kept=kept)
+        return bar(label, total, unit, sizes=sizes, ending=ending)
     from tasks.progress_lines import lines
 
-    return lines(label, total, unit, at_once=kept)
+    return lines(label, total, unit, sizes=sizes, ending=ending)
 
 
 class _Here:

@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.table import Column
 from rich.text import Text
 
 from tasks.durations import duration_text
+from tasks.progress_left import Remaining
 
 _LOCK = threading.RLock()
 _OPEN: list[Progress] = []
@@ -44,29 +45,41 @@ class _Times(ProgressColumn):
     def render(self, task: Task) -> Text:
         """Return both times, one where nothing is known of the other."""
         passed = task.elapsed or 0.0
-        if not task.total or not task.completed or task.completed >= task.total:
-            return Text(duration_text(passed))
-        left = passed / task.completed * (task.total - task.completed)
-        return Text(f"{duration_text(passed)}, {duration_text(left)} left")
+        left = task.fields["left"].seconds(time.monotonic())
+        return Text(f"{duration_text(passed)}, {duration_text(left)} left" if left else duration_text(passed))
 
 
 @contextmanager
-def bar(label: str, total: int | None, unit: str, *, kept: bool) -> Iterator[Callable[[int], None]]:
+def bar(
+    label: str,
+    total: int | None,
+    unit: str,
+    *,
+    sizes: Sequence[float] = (),
+    ending: Callable[[str], str] | None = None,
+) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of units just finished.
 
     Args:
         label: what is done.
         total: units in all, None where nobody knows.
         unit: what is counted, in the plural.
-        kept: leave a line with the time behind.
+        sizes: how much work each unit is, in the order in which they finish; alike where left out.
+        ending: makes of the time what the line says that the step leaves behind; None leaves no line.
     """
     started = time.monotonic()
     display = _opened()
-    shown = display.add_task(label, total=total, unit=unit)
+    left = Remaining(total or 0, started, sizes)
+    shown = display.add_task(label, total=total, unit=unit, left=left)
+
+    def advance(done: int) -> None:
+        left.advance(done, time.monotonic())
+        display.advance(shown, done)
+
     try:
-        yield lambda done: display.advance(shown, done)
-        if kept:
-            print(f"{label}: {duration_text(time.monotonic() - started)}", file=sys.stderr)
+        yield advance
+        if ending is not None:
+            print(f"{label}: {ending(duration_text(time.monotonic() - started))}", file=sys.stderr)
     finally:
         _closed(display, shown)
 

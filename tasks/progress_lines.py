@@ -3,10 +3,11 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tasks.durations import duration_text
+from tasks.progress_left import Remaining
 
 QUIET = 2.0
 """Seconds before a step says its first word; one that takes less says none."""
@@ -30,6 +31,7 @@ class StepLines:
         unit: what is counted, in the plural.
         write: takes a line.
         clock: seconds, from anywhere.
+        sizes: how much work each unit is, in the order in which they finish; alike where left out.
     """
 
     latest = 0.0
@@ -42,9 +44,11 @@ class StepLines:
         unit: str,
         write: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        sizes: Sequence[float] = (),
     ) -> None:
         self.label, self.total, self.unit, self.write, self.clock = label, total, unit, write, clock
         self.started = self.last = clock()
+        self.left = Remaining(total or 0, self.started, sizes)
         self.done = self.told = 0
         self.spoken = False
         self._lock = threading.Lock()
@@ -53,6 +57,7 @@ class StepLines:
         """Count finished units, and say so where it is time."""
         with self._lock:
             self.done += done
+            self.left.advance(done, self.clock())
         self.tick()
 
     def tick(self) -> None:
@@ -65,11 +70,12 @@ class StepLines:
         """Say at once what is being done."""
         self._say(self.label)
 
-    def end(self) -> None:
-        """Say how long it took, if anything was said before."""
+    def end(self, ending: Callable[[str], str] = str) -> None:
+        """Say how long it took, if anything was said before, or what `ending` makes of that."""
         if self.spoken:
             counted = "done" if self.total is None else self._counted()
-            self._say(f"{self.label}: {counted} in {duration_text(self.clock() - self.started)}")
+            took = f"{counted} in {duration_text(self.clock() - self.started)}"
+            self._say(f"{self.label}: {ending(took)}")
 
     def _due(self) -> bool:
         now = self.clock()
@@ -91,39 +97,46 @@ class StepLines:
         if self.total is None:
             return f": {duration_text(passed)} so far" if self.spoken else ""
         text = f": {self._counted()}, {duration_text(passed)} so far"
-        return text + (f", about {duration_text(left)} left" if (left := self._left(passed)) else "")
-
-    def _left(self, passed: float) -> float:
-        return passed / self.done * ((self.total or 0) - self.done) if self.done else 0.0
+        left = self.left.seconds(self.started + passed)
+        return text + (f", about {duration_text(left)} left" if left else "")
 
     def _counted(self) -> str:
         return f"{self.done:,} of {self.total:,} {self.unit}"
 
 
 @contextmanager
-def lines(label: str, total: int | None, unit: str, *, at_once: bool) -> Iterator[Callable[[int], None]]:
+def lines(
+    label: str,
+    total: int | None,
+    unit: str,
+    *,
+    sizes: Sequence[float] = (),
+    ending: Callable[[str], str] | None = None,
+) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of units just finished; lines go to standard error.
 
     Args:
         label: what is done.
         total: units in all, None where nobody knows.
         unit: what is counted, in the plural.
-        at_once: say the label before anything else, however short the step.
+        sizes: how much work each unit is, in the order in which they finish; alike where left out.
+        ending: makes of the time what the last line says; a step that has one says its label before anything
+            else, however short it is.
     """
-    step, over = StepLines(label, total, unit, _write), threading.Event()
+    step, over = StepLines(label, total, unit, _write, sizes=sizes), threading.Event()
 
     def watch() -> None:
         while not over.wait(1.0):
             step.tick()
 
-    if at_once:
+    if ending is not None:
         step.start()
     # A step that counts nothing for a while speaks too.
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         yield step.advance
-        step.end()
+        step.end(ending or str)
     finally:
         over.set()
         watcher.join()

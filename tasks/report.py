@@ -128,7 +128,13 @@ def _card(found: Mapping[str, Any]) -> str:
     """Return the card of the pruned checkpoint with all that the run measured of it."""
     scores, known = found["scores"], found["pruned"]["provenance"]
     values = scores["readings"][scores["chosen"]]["scores"] if known["score"] == scores["chosen"] else ()
-    return card_of(known["model"], found["pruned"], scores=values, kept=evaluated(found["evaluation"]))
+    kept = evaluated(found["evaluation"])
+    return card_of(known["model"], found["pruned"], scores=values, kept=kept, timed=_timed(found))
+
+
+def _timed(found: Mapping[str, Any]) -> bool:
+    """Tell whether speed was measured; of times the records that the page is made of say this alone."""
+    return found["sizes"]["dense"]["cache_bytes_per_token"] is not None
 
 
 def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,6 +276,7 @@ def _derived(found: Mapping[str, Any]) -> dict[str, Any]:
         "base": trained_base(found),
         "unsaid": few_kept(found["evaluation"]["retention"]),
         "control_sides": control_sides,
+        "timed": _timed(found),
         "retentions": list(retentions(found["evaluation"]["retention"])),
         **shown_of(found["healing"]),
         "more_figures": tuple(MORE_FIGURES.items()),

@@ -184,6 +184,7 @@ def removal_cost(
     skip: int,
     tokens: int,
     window: int,
+    said: str = "cost of removed layers",
 ) -> dict[str, Any]:
     """Return the loss without some layers on calibration text behind the part that was scored."""
     network, tokenizer = model_at(model, dtype, device)
@@ -194,7 +195,7 @@ def removal_cost(
             "lower collect.tokens or give more text"
         )
     pruned = without_layers(network, removed) if removed else network
-    with progress(f"cost of removing {len(removed)} layers", len(ids) // window, "windows") as advance:
+    with progress(said, len(ids) // window, "windows") as advance:
         found = language_modelling(pruned, ids, str(tokenizer.decode(ids)), window=window, progress=advance)
     return {"nll": found.nll_per_token, "tokens": found.tokens, "window_means": list(found.window_means)}
 

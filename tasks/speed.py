@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from prefect import task
 
 from avss_core.models import load_model
-from avss_core.speed import Workload, measure_speed, ratio, size_of
+from avss_core.speed import Workload, measure_speed, rate, ratio, size_of
 from tasks.downloads import fetch_weights
 from tasks.progress import progress
 
@@ -29,7 +28,8 @@ def time_models(
 ) -> dict[str, Any]:
     """Return tokens a second and peak memory of each model, and the ratios of the later ones to the first.
 
-    `revision` is that of the first model.
+    A rate is the geometric mean over the rounds, a ratio that of the rounds' ratios, with the lowest and the
+    highest round. `revision` is that of the first model.
     """
     fetch_weights(next(iter(models.values())), revision)
     workload = Workload(prompt_tokens, new_tokens, tuple(batch_sizes), rounds)
@@ -52,8 +52,8 @@ def time_models(
         },
         "models": {
             name: {
-                "prefill": median(timing.prefill),
-                "decode": {str(size): median(values) for size, values in timing.decode.items()},
+                "prefill": rate(timing.prefill),
+                "decode": {str(size): rate(values) for size, values in timing.decode.items()},
                 "peak_bytes": timing.peak_bytes,
                 "cache_bytes": timing.cache_bytes,
             }
@@ -92,13 +92,3 @@ def speed_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
         for size, entry in ratios["decode"].items():
             metrics[f"speed.{name}.decode_ratio_batch_{size}"] = entry["value"]
     return metrics
-
-
-def speed_lines(record: Mapping[str, Any]) -> list[str]:
-    """Return the ratios in plain words, a line a model."""
-    lines = []
-    for name, ratios in record["ratios"].items():
-        parts = [f"prefill {ratios['prefill']['value']:.2f}"]
-        parts += [f"decode {found['value']:.2f} (batch {size})" for size, found in ratios["decode"].items()]
-        lines.append(f"Speed of {name} over {record['base']}: {', '.join(parts)}")
-    return lines

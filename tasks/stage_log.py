@@ -38,8 +38,8 @@ class StageLog:
     """Name of a model -> its folder, of which path, digest and size are recorded, never the weights."""
     data: Sequence[DataPart] = ()
     """The data that the numbers are of."""
-    left_out: bool = False
-    """The parameters leave the stage out: it read no data."""
+    left_out: str = ""
+    """The parameter that leaves the stage out, which then read no data; nothing where it did its work."""
 
 
 def write_log(client: MlflowClient, run: str, parent: str, log: StageLog) -> None:

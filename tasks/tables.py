@@ -9,6 +9,7 @@ from avss_core.markdown import plain
 from tasks.control_wording import control_sides, trainings
 from tasks.evidence import called, few_kept
 from tasks.first_lines import first_screen
+from tasks.speed_wording import NOT_MEASURED, measured, ratio_text
 from tasks.wording import NAMES, retentions
 
 FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")
@@ -48,7 +49,9 @@ def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: P
 
 
 def speed_table(times: Mapping[str, Any]) -> str:
-    """Return what was timed as a Markdown table, with the ratios to the first model."""
+    """Return what was timed as a Markdown table, with the ratios to the first model and their intervals."""
+    if not measured(times):
+        return NOT_MEASURED
     sizes = [str(size) for size in times["workload"]["batch_sizes"]]
     heads = ["prefill, tokens/s", *(f"decode, batch {size}" for size in sizes), "peak memory, MB"]
     lines = [f"| model | {' | '.join(heads)} |", "| --- " * (len(heads) + 1) + "|"]
@@ -64,7 +67,7 @@ def speed_table(times: Mapping[str, Any]) -> str:
 
 def _speed(value: float, ratio: Mapping[str, float] | None) -> str:
     """Return tokens a second, and how many times those of the first model."""
-    return f"{value:.1f}" + (f" ({ratio['value']:.2f} times)" if ratio else "")
+    return f"{value:.1f}" + (f" ({ratio_text(ratio, ' times')})" if ratio else "")
 
 
 def _retention(tables: Mapping[str, Mapping[str, Any]]) -> list[str]:

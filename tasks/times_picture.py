@@ -14,7 +14,10 @@ from matplotlib.figure import Figure
 
 from avss_core.digests import read_json, write_text
 from tasks.drawing import INK, ORANGE, STYLE
+from tasks.speed_wording import measured, ratio_text
 from tasks.svg import tell, with_titles
+
+TIMES = "\u00d7"
 
 
 def write_times(times: Path, checkpoint: str, folder: Path) -> None:
@@ -26,7 +29,7 @@ def write_times(times: Path, checkpoint: str, folder: Path) -> None:
         folder: of the pictures, one a checkpoint.
     """
     record = read_json(times) if times.is_file() else {}
-    if record.get("checkpoint") != checkpoint:
+    if record.get("checkpoint") != checkpoint or not measured(record):
         return
     text = io.StringIO()
     with style.context(["default", STYLE]):
@@ -55,8 +58,8 @@ def _drawn(record: Mapping[str, Any]) -> Figure:
     for row, (name, (entry, (before, after))) in enumerate(rows.items()):
         axes.plot([entry["low"], entry["high"]], [row, row], color=ORANGE, lw=1.4)
         point = axes.scatter([entry["value"]], [row], color=ORANGE, marker="s", s=24, zorder=3)
-        tell(point, [f"{name}\n{entry['value']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"])
-        said = f"{entry['value']:.2f}\u00d7, {before:,.0f} to {after:,.0f} tokens a second"
+        tell(point, [f"{name}\n{ratio_text(entry)}"])
+        said = f"{ratio_text(entry, TIMES)}\n{before:,.0f} to {after:,.0f} tokens a second"
         axes.annotate(said, (entry["high"], row), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)

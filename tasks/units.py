@@ -19,7 +19,8 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
     The unit's parameters are JSON values and paths, and it returns a small JSON value. The key holds, for
     each parameter, defaults included, its value or, for a path, the digest of what lies there; and the
     fingerprint of the function's module. Of a path itself a unit may look at the suffix of a file and at the
-    name of the folder around it, which is that of a question set, and these are in the key too.
+    name of the folder around it, which is that of a question set, and these are in the key too. What a unit
+    is `said` to do while it is shown changes no result, and is not in the key.
 
     Raises:
         TypeError: the function is made inside another one, whose variables would not be in the key.
@@ -46,7 +47,7 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
 def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     """Return the cache key of a task run from the content of its parameters and its code."""
     code = fingerprint(context.task.fn.__module__)
-    content = {name: _content(value) for name, value in parameters.items()}
+    content = {name: _content(value) for name, value in parameters.items() if name != "said"}
     key = entry_name(context.task.name, digest_json({"parameters": content, "code": code}), code)
     drop_broken(storage_folder() / key)
     return key

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avss_core import speed
 from avss_core.pruning import prune
-from avss_core.speed import Workload, measure_speed, peak_memory, ratio, size_of
+from avss_core.speed import Workload, measure_speed, peak_memory, rate, ratio, size_of
 
 WORK = Workload(prompt_tokens=20, new_tokens=6, batch_sizes=(1, 3), rounds=2)
 
@@ -63,7 +65,19 @@ def test_peak_memory_is_unknown_where_the_system_does_not_tell(monkeypatch):
 
 
 def test_a_ratio_is_taken_inside_each_round():
-    assert ratio([2.0, 30.0, 5.0], [1.0, 10.0, 2.0]) == {"value": 2.5, "low": 2.0, "high": 3.0}
+    found = ratio([2.0, 30.0], [1.0, 10.0])
+    assert found == {"value": pytest.approx(6**0.5), "low": 2.0, "high": 3.0}
+
+
+ROUNDS = st.lists(st.tuples(SPEEDS := st.floats(0.1, 1e5), SPEEDS), min_size=1, max_size=5)
+
+
+@given(ROUNDS)
+def test_a_ratio_never_says_another_thing_than_the_rates(rounds):
+    fast, slow = zip(*rounds, strict=True)
+    found = ratio(fast, slow)
+    assert (found["value"] > 1) == (rate(fast) > rate(slow)) or found["value"] == pytest.approx(1)
+    assert found["low"] * (1 - 1e-9) <= found["value"] <= found["high"] * (1 + 1e-9)
 
 
 def test_size_counts_a_tied_head_once(tiny_llama, checkpoint):

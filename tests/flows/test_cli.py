@@ -924,7 +924,7 @@ class TestRun:
         text = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("ratio: 0.25 ", "ratio: 0.1 ")
         (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
         told = []
-        monkeypatch.setattr("flows.session.quiet", told.append)
+        monkeypatch.setattr("flows.run_commands.quiet", told.append)
         assert avss("run", "--params", tmp_path / "mine.yaml", "--output", "out", "--verbose").code == 0
         assert told == [True]
         assert calls[0][0].prune.ratio == 0.1

@@ -240,9 +240,21 @@ def test_a_rate_that_leads_to_no_number_leaves_no_checkpoint(beside, changed):
 def test_a_stage_that_is_left_out_leaves_an_empty_checkpoint_and_says_so(beside, changed):
     from flows.heal import heal
 
-    heal(changed("heal.enabled=false"), beside.root)
+    assert heal(changed("heal.enabled=false"), beside.root) == "heal.enabled"
     assert _json(beside.healing / "figures.json") == {"enabled": False}
     assert not list(beside.healed.iterdir())
+
+
+def test_speed_that_is_switched_off_is_recorded_and_sizes_are_still_counted(beside, changed):
+    from flows.repro import measured_speed
+    from flows.speed import speed
+
+    assert speed(changed("speed.enabled=false"), beside.root) == "speed.enabled"
+    assert _json(beside.times)["enabled"] is False
+    sizes = _json(beside.sizes)
+    assert (sizes["dense"]["layers"], sizes["pruned"]["layers"]) == (6, 3)
+    assert sizes["dense"]["cache_bytes_per_token"] is None
+    assert measured_speed(beside) == ["Speed: not measured (speed.enabled)"]
 
 
 def test_layers_that_the_pruned_model_lacks_are_named(beside, changed):

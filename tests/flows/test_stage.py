@@ -44,7 +44,7 @@ def test_right_after_sigterm_the_run_of_a_flow_is_killed(prefect_harness, tmp_pa
     ) as process:
         assert process.stdout.readline() == "started\n", process.stderr.read()
         process.send_signal(signal.SIGTERM)
-        process.communicate()
+        assert " INFO mlflow" not in process.communicate()[1]
         assert process.returncode not in (0, -signal.SIGKILL)
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("avss").experiment_id])

@@ -99,12 +99,13 @@ def test_speeds_of_two_models_fit_in_80_columns(capsys, monkeypatch):
         "peak_bytes": 1_250_000_000,
         "cache_bytes": 46080,
     }
-    ratios = {"prefill": {"value": 1.25}, "decode": {"1": {"value": 1.25}, "8": {"value": 1.25}}}
+    ratio = {"value": 1.25, "low": 1.2, "high": 1.31}
+    ratios = {"prefill": ratio, "decode": {"1": ratio, "8": ratio}}
     found = {"models": {"/a/dense": times, "/a/pruned": times}, "ratios": {"/a/pruned": ratios}}
     show({}, speed_rows(found), title="speed", as_json=False)
     out = capsys.readouterr().out
     assert all(len(line) <= 80 for line in out.splitlines())
-    for shown in ("pruned", "12,346", "123.4", "456.7", "(x1.25)", "1,250", "46.08", "kB a"):
+    for shown in ("pruned", "12,346", "123.4", "456.7", "(x1.25)", "[1.20, 1.31]", "1,250", "46.08", "kB a"):
         assert shown in out
 
 

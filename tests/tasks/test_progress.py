@@ -78,6 +78,21 @@ def test_a_step_that_stands_still_speaks_all_the_same(step):
     ]
 
 
+def test_what_is_left_falls_while_nothing_finishes(step):
+    lines, clock, said = step(8, "turns")
+    clock.now += 10
+    lines.advance(1)
+    for _ in range(3):
+        clock.now += 30
+        lines.tick()
+    assert said == [
+        "loss: 1 of 8 turns, 10 s so far, about 1 min 10 s left",
+        "loss: 1 of 8 turns, 40 s so far, about 40 s left",
+        "loss: 1 of 8 turns, 1 min 10 s so far, about 10 s left",
+        "loss: 1 of 8 turns, 1 min 40 s so far",
+    ]
+
+
 def test_a_step_of_unknown_length_does_not_talk_between_others(step):
     outer, clock, said = step(None)
     inner, _, inner_said = step(2)
@@ -101,6 +116,15 @@ def test_in_a_pipe_a_stage_is_two_lines_and_quick_steps_are_none(capsys):
     found = capsys.readouterr()
     assert found.out == ""
     assert re.fullmatch(r"stage 3 of 11: score\nstage 3 of 11: score: done in 0\.\d s\n", found.err)
+
+
+def test_a_stage_that_is_switched_off_says_by_what(capsys):
+    with stage_shown("heal", 7, 11) as shown:
+        shown.switched_off = "heal.enabled"
+    assert capsys.readouterr().err.splitlines() == [
+        "stage 7 of 11: heal",
+        "stage 7 of 11: heal: switched off (heal.enabled)",
+    ]
 
 
 def test_a_step_that_failed_is_not_done(capsys):
@@ -141,6 +165,7 @@ class Handler(logging.Handler):  # as Prefect's
 logging.getLogger("prefect.training").addHandler(Handler())
 with stage_shown("score", 3, 11), working("loading of a model whose name is long " * 4):
     with progress("loss", 4000, "windows") as advance:
+        time.sleep(0.4)
         advance(1000)
         time.sleep(0.6)
         print("a result")

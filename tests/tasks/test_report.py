@@ -122,9 +122,27 @@ def test_times_are_a_picture_beside_the_page_of_its_own_checkpoint(
     (picture,) = (drawn[0].parent / "data" / "times").iterdir()
     assert f'src="../data/times/{picture.name}"' in (drawn[0] / "index.html").read_text(encoding="utf-8")
     text = "".join(ElementTree.parse(picture).getroot().itertext())
-    assert "1.25\u00d7, 100 to 125 tokens a second" in text
+    assert "100 to 125 tokens a second" in text
+    assert "1.25\u00d7 [" in text
     write_json(tmp_path / "speed.json", times("another checkpoint"))
     render()
+    assert not (tmp_path / "data" / "times").exists()
+
+
+def test_speed_that_was_not_measured_is_said_to_be(records: Records, render: Any, tmp_path: Path) -> None:
+    for size in records["sizes.json"].values():
+        size["cache_bytes_per_token"] = None
+    write_json(tmp_path / "pruned/certificate.json", records["pruned/certificate.json"])
+    checkpoint = digest_path(tmp_path / "pruned/certificate.json")
+    write_json(tmp_path / "speed.json", {"enabled": False, "checkpoint": checkpoint})
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    assert page.row("pruned", "3 75.0\u00a0%")[-1] == "not measured"
+    assert "Not measured: the run was told not to (speed.enabled)." in page.text
+    assert "Not measured: speed, answers longer than" in page.text
+    card = (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8")
+    assert "- How fast it is was not measured.\n" in card
+    assert "../data/times" not in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
     assert not (tmp_path / "data" / "times").exists()
 
 
@@ -135,6 +153,7 @@ def test_the_card_holds_what_the_evaluation_measured(render: Any, tmp_path: Path
     assert "| sentiment, accuracy (n = 40) | 0.500 | 0.250 | 50.0% |\n" in card
     assert "| test text, nats a token (128 tokens) | 3.000 | 3.750 | 80.0% |\n" in card
     assert "| 2 | 0.1 | removed |\n" in card
+    assert "How fast" not in card
 
 
 def test_page_is_whole_and_stands_alone(drawn: tuple[Path, list[Path]]) -> None:

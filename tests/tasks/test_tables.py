@@ -144,21 +144,26 @@ def test_a_run_without_healing_has_no_row_and_no_column_of_it(run):
 
 
 def test_speed_has_a_ratio_for_all_but_the_first():
-    ratio = {"value": 1.25, "low": 1.2, "high": 1.3}
+    ratio, unsure = {"value": 1.25, "low": 1.2, "high": 1.3}, {"value": 1.25, "low": 0.9, "high": 1.4}
     times = {
         "workload": {"batch_sizes": [1, 8]},
         "models": {
             "dense": {"prefill": 100.0, "decode": {"1": 10.0, "8": 40.0}, "peak_bytes": 2_000_000},
             "pruned": {"prefill": 125.0, "decode": {"1": 12.5, "8": 50.0}, "peak_bytes": None},
         },
-        "ratios": {"pruned": {"prefill": ratio, "decode": {"1": ratio, "8": ratio}}},
+        "ratios": {"pruned": {"prefill": ratio, "decode": {"1": ratio, "8": unsure}}},
     }
     assert speed_table(times).splitlines() == [
         "| model | prefill, tokens/s | decode, batch 1 | decode, batch 8 | peak memory, MB |",
         "| --- | --- | --- | --- | --- |",
         "| dense | 100.0 | 10.0 | 40.0 | 2 |",
-        "| pruned | 125.0 (1.25 times) | 12.5 (1.25 times) | 50.0 (1.25 times) | - |",
+        "| pruned | 125.0 (1.25 times [1.20, 1.30]) | 12.5 (1.25 times [1.20, 1.30]) "
+        "| 50.0 (1.25 times [0.90, 1.40], not certain: the machine was busy) | - |",
     ]
+
+
+def test_speed_that_was_not_measured_is_no_table():
+    assert speed_table({"enabled": False}) == "Speed: not measured (speed.enabled)"
 
 
 def test_a_set_named_like_markup_stays_in_its_cell(run):

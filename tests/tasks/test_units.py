@@ -40,6 +40,11 @@ def test_the_key_follows_every_parameter_and_the_unit(file):
     assert len(keys) == 5
 
 
+def test_what_a_unit_is_said_to_do_is_not_in_the_key(file):
+    asked = {"questions": file, "shots": 5}
+    assert content_key(_context(), asked | {"said": "cost of avss"}) == content_key(_context(), asked)
+
+
 def test_an_edit_under_the_same_path_changes_the_digest(file):
     before = content_digest(file)
     stamp = file.stat()
