@@ -30,7 +30,7 @@ def _ratio_cells(name: str, ratio: Mapping[str, float] | None) -> Row:
     ends = {"": "value", "_low": "low", "_high": "high"}
     if ratio is None:
         return {name.format(end): None if end else 1.0 for end in ends}
-    return {name.format(end): round(ratio[key], 3) for end, key in ends.items()}
+    return {name.format(end): round(ratio[key], 6) for end, key in ends.items()}
 
 
 def figure_rows(found: Mapping[str, Any]) -> list[Row]:

@@ -63,8 +63,11 @@ def _drawn(record: Mapping[str, Any]) -> Figure:
         axes.annotate(said, (entry["high"], row), (6, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(min(0.9, *(entry["low"] for entry, _ in rows.values())), None)
-    axes.margins(x=0.5)
+    left, right = (
+        min(0.9, *(e["low"] for e, _ in rows.values())),
+        max(1, *(e["high"] for e, _ in rows.values())),
+    )
+    axes.set_xlim(left, right + (right - left))  # the words stand to the right of the intervals
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     memory = " to ".join(f"{s['peak_bytes'] / 1e6:,.0f}" for s in speeds.values())
