@@ -23,7 +23,16 @@ def certain(ratio: Mapping[str, float]) -> bool:
 
 
 def ratio_text(ratio: Mapping[str, float], unit: str = "") -> str:
-    """Return a ratio with the lowest and the highest round, and whether that is certain."""
+    """Return a ratio with the lowest and the highest round, and whether that is certain: one round is not.
+
+    Example:
+        >>> ratio_text({"value": 1.35, "low": 1.30, "high": 1.43}, " times")
+        '1.35 times [1.30, 1.43]'
+        >>> ratio_text({"value": 1.35, "low": 1.35, "high": 1.35})
+        '1.35, not certain: of one round'
+    """
+    if ratio["low"] == ratio["high"]:
+        return f"{ratio['value']:.2f}{unit}, not certain: of one round"
     text = f"{ratio['value']:.2f}{unit} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
     return text if certain(ratio) else f"{text}, {NOT_CERTAIN}"
 

@@ -34,3 +34,7 @@ def test_a_line_has_every_ratio_with_its_interval():
 
 def test_what_was_switched_off_is_said():
     assert speed_lines({"enabled": False}) == ["Speed: not measured (speed.enabled)"]
+
+
+def test_one_round_is_not_called_certain():
+    assert ratio_text({"value": 1.35, "low": 1.35, "high": 1.35}) == "1.35, not certain: of one round"
