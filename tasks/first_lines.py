@@ -7,7 +7,7 @@ from typing import Any
 from avss_core.digests import read_json
 from avss_core.markdown import plain
 from tasks.compare_record import FILE
-from tasks.headline import headline
+from tasks.headline import WORDS, headline
 from tasks.wording import listed
 
 
@@ -29,7 +29,7 @@ def first_screen(found: Mapping[str, Any], data: Path) -> list[list[str]]:
         verb = "is" if len(missing) == 1 else "are"
         return [[f"What was run is not told here: {listed(missing)} {verb} missing."]]
     found = {**found, **{name: read_json(path) for name, path in others.items()}}
-    sentences = [f"- **{verdict.tone}**: {plain(verdict.text)}" for verdict in headline(found)]
+    sentences = [f"- {WORDS[verdict.tone]}: {plain(verdict.text)}" for verdict in headline(found)]
     return [[_heading(found, data.parent / "reports" / FILE)], sentences]
 
 

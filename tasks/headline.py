@@ -20,6 +20,10 @@ from tasks.wording import (
 CLAIM = 0.9
 """The share of performance that the paper says is left without a quarter of the layers."""
 
+_OPEN = "· unsure"
+WORDS = {"better": "▲ better", "worse": "▼ worse", "same": _OPEN, "unsure": _OPEN, "fact": "· found"}
+"""What stands before a sentence of the first screen, by its tone."""
+
 _SHORT = {
     "mean of the sets": "answers, mean",
     "sentiment, accuracy": "sentiment",

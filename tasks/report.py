@@ -20,7 +20,7 @@ from tasks.compare_record import FILE, parts_of, run_record, versions
 from tasks.control_wording import control_sides, control_verdicts, trainings
 from tasks.evidence import TOO_FEW, few_kept
 from tasks.figures import write_figures
-from tasks.headline import glance, headline
+from tasks.headline import WORDS, glance, headline
 from tasks.healing_page import shown_of, summary_of
 from tasks.pages import environment
 from tasks.result_tables import result_tables, write_tables
@@ -238,6 +238,7 @@ def render_page(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
         tables=[name for name, rows in result_tables(found).items() if rows],
         versions=_versions(),
         headline=headline(found),
+        headline_words=WORDS,
         glance=glance(found),
         probe_text=probe_text(found["localization"]),
         verdicts=[*verdicts(found), *control_verdicts(found["mitigation"])],

@@ -186,7 +186,7 @@ def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_pa
         "small n: nq 60, wikiqa 60"
     )
     assert len(sentences.splitlines()) == 5
-    assert sentences.startswith("- **worse**: Without 1 of 4 layers (2; by avss) it keeps answers 50.0")
+    assert sentences.startswith("- ▼ worse: Without 1 of 4 layers (2; by avss) it keeps answers 50.0")
 
 
 def test_a_share_of_few_questions_has_no_interval_and_none_is_less_than_nothing(run):
