@@ -31,8 +31,8 @@ with readable_errors():
     with kept_server():
         from prefect.settings import PREFECT_API_URL
         address = PREFECT_API_URL.value()
-        print(address, os.environ.get("AVSS_SERVER"), flush=True)
         try:
+            print(address, os.environ.get("AVSS_SERVER"), flush=True)
             sys.stdin.read()
         except KeyboardInterrupt:
             urllib.request.urlopen(address + "/health", timeout=20)
