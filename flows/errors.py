@@ -25,6 +25,9 @@ _BUGS = (KeyError, IndexError)
 
 _INTERRUPTED = "interrupted; run the same command again to go on from the finished units"
 
+_ENDED = ("Execution was aborted by an interrupt signal", "Execution was aborted by Python system exit call")
+"""What Prefect says of a flow that a person or the system has ended."""
+
 _ROOM = 100e6
 """Bytes, under which a disk passes for full: what could not be written whole is gone when that is said."""
 
@@ -45,10 +48,6 @@ VERBOSE = "AVSS_VERBOSE"
 
 class CheckFailedError(ValueError):
     """A check that failed, whose result has been printed."""
-
-
-_ENDED = ("Execution was aborted by an interrupt signal", "Execution was aborted by Python system exit call")
-"""What Prefect says of a flow that a person or the system has ended."""
 
 
 class _SaidOnce(logging.Filter):
