@@ -54,7 +54,7 @@ def project_files(module: str) -> dict[str, Path]:
     names = {module}
     if module in graph.modules:
         names |= {name for name in graph.find_upstream_modules(module) if not graph.is_module_squashed(name)}
-        names |= {name.partition(".")[0] for name in names}
+    names |= {package for name in names for package in _packages_around(name)}
     files = {}
     for name in sorted(names):
         source = _source_of(name)
@@ -81,11 +81,11 @@ def versions(packages: Iterable[str]) -> dict[str, str | None]:
     return {name: _version(name) for name in sorted(names | required)}
 
 
-def units() -> dict[str, str]:
-    """Return the module of each cached unit of the project by the unit's name."""
+def units(package: Path = Path(__file__).parent) -> dict[str, str]:
+    """Return the module of each cached unit below a package's folder, by the unit's name."""
     return {
-        name: f"tasks.{path.stem}"
-        for path in sorted(Path(__file__).parent.glob("*.py"))
+        name: ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for path in sorted(package.rglob("*.py"))
         for name in _UNIT.findall(path.read_text(encoding="utf-8"))
     }
 
@@ -112,6 +112,12 @@ def _version(package: str) -> str | None:
 def _import_graph() -> grimp.ImportGraph:
     """Return who imports whom in this project, and which packages."""
     return grimp.build_graph("avss_core", "tasks", include_external_packages=True, cache_dir=None)
+
+
+def _packages_around(module: str) -> list[str]:
+    """Return the packages that a module lies in; Python runs the `__init__` of each before the module."""
+    parts = module.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _source_of(module: str) -> Path:

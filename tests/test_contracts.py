@@ -78,9 +78,13 @@ def test_how_a_run_is_carried_out_is_read_in_one_place_and_makes_no_stage_stale(
 
     for name, stage in dvc_stages.items():
         assert not {key.partition(".")[0] for key in stage["params"]} & set(UNTRACKED), name
-    files = sorted((ROOT / "flows").glob("*.py"))
-    read = {path.name: {key.partition(".")[0] for key in _used_parameters(path)} for path in files}
-    assert [name for name, sections in read.items() if sections & set(UNTRACKED)] == ["execution.py"]
+    assert _readers(ROOT / "flows", set(UNTRACKED)) == ["execution.py"]
+
+
+def test_a_reader_of_parameters_in_a_folder_is_seen(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "planted.py").write_text("engine = params.execution.engine\n", encoding="utf-8")
+    assert _readers(tmp_path, {"execution"}) == ["planted.py"]
 
 
 def test_no_stage_persists_its_outputs(dvc_stages):
@@ -130,6 +134,12 @@ def test_the_tree_names_no_machine():
             text = path.read_text(encoding="utf-8")
             for bad in ("/root/", "/home/", "/work/", "pypi.org/simple", "file:///"):
                 assert bad not in text, f"{name} holds {bad}"
+
+
+def _readers(folder, sections):
+    """Return the names of the files below a folder that read a parameter of the sections."""
+    read = {path: {key.partition(".")[0] for key in _used_parameters(path)} for path in folder.rglob("*.py")}
+    return sorted(path.name for path, used in read.items() if used & sections)
 
 
 def _used_parameters(path):

@@ -11,12 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-MODULES = [
-    path.stem
-    for path in sorted((ROOT / "avss_core").glob("*.py"))
-    if ">>>" in path.read_text(encoding="utf-8") and path.stem != "__init__"
-]
 BLOCK = re.compile(r"(<!-- not run -->\n)?^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def modules_with_examples(package: Path) -> list[str]:
+    """Return the dotted names of the modules below a package's folder whose docstrings show examples."""
+    return [
+        ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for path in sorted(package.rglob("*.py"))
+        if ">>>" in path.read_text(encoding="utf-8") and path.stem != "__init__"
+    ]
+
+
+MODULES = modules_with_examples(ROOT / "avss_core")
 
 
 def blocks(page: str) -> list[str]:
@@ -57,10 +64,19 @@ def registries() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_docstring_run_as_shown(name: str) -> None:
-    module = importlib.import_module(f"avss_core.{name}")
+    module = importlib.import_module(name)
     found = [test for test in doctest.DocTestFinder().find(module) if test.examples]
     assert found, "its examples were not found"
     assert [said for said in map(failures, found) if said] == []
+
+
+def test_an_example_in_a_folder_is_found_and_a_wrong_one_fails(tmp_path: Path) -> None:
+    planted = tmp_path / "package" / "deep" / "planted.py"
+    planted.parent.mkdir(parents=True)
+    planted.write_text('"""An example.\n\n>>> 1 + 1\n3\n"""\n', encoding="utf-8")
+    assert modules_with_examples(tmp_path / "package") == ["package.deep.planted"]
+    (test,) = doctest.DocTestParser().get_examples(planted.read_text(encoding="utf-8"))
+    assert failures(doctest.DocTest([test], {}, "planted", None, 0, None)) != ""
 
 
 @pytest.mark.usefixtures("here")

@@ -178,8 +178,9 @@ def test_every_task_that_keeps_its_result_keeps_plain_json():
 
     kept = {}
     for package in ("tasks", "flows"):
-        for path in (ROOT / package).glob("[!_]*.py"):
-            for name, found in vars(importlib.import_module(f"{package}.{path.stem}")).items():
+        for path in (ROOT / package).rglob("[!_]*.py"):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for name, found in vars(importlib.import_module(module)).items():
                 if isinstance(found, Flow | Task) and found.persist_result:
                     kept[name] = resolve_serializer(found.result_serializer)
     assert len(kept) > 3

@@ -70,10 +70,17 @@ def test_every_message_of_the_page_of_errors_is_one_of_the_code(pages):
     assert strange == []
 
 
-def _templates():
+def test_a_message_in_a_folder_is_seen(tmp_path):
+    planted = tmp_path / "tasks" / "deep" / "planted.py"
+    planted.parent.mkdir(parents=True)
+    planted.write_text('raise ValueError(f"there is no {name} here")\n', encoding="utf-8")
+    assert "there is no  here" in list(_templates(tmp_path))
+
+
+def _templates(root=ROOT):
     """Yield the texts of the code; what is put in stands as nothing."""
     for folder in ("avss_core", "tasks", "flows"):
-        for file in (ROOT / folder).glob("*.py"):
+        for file in (root / folder).rglob("*.py"):
             tree = ast.parse(file.read_text(encoding="utf-8"))
             for node in ast.walk(tree):
                 if isinstance(node, ast.JoinedStr):

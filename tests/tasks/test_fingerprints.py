@@ -28,7 +28,8 @@ def afresh():
 def test_every_task_with_a_content_key_is_found_as_a_unit():
     from tasks.units import content_key
 
-    names = [f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py") if path.stem != "__init__"]
+    paths = [path.relative_to(ROOT) for path in (ROOT / "tasks").rglob("*.py") if path.stem != "__init__"]
+    names = [".".join(path.with_suffix("").parts) for path in paths]
     values = [value for name in names for value in vars(importlib.import_module(name)).values()]
     made = {v.name: v.fn.__module__ for v in values if getattr(v, "cache_key_fn", None) is content_key}
     assert made == units()
@@ -169,6 +170,31 @@ def test_an_edited_function_changes_the_units_whose_modules_import_it_and_no_oth
     edits = {file: edit[:2] for file, edit in EDITS.items()}
     changed = json.loads(_python(tree, "-c", CHANGED_UNITS, json.dumps(edits)))
     assert {file: set(names) for file, names in changed.items()} == {f: edit[2] for f, edit in EDITS.items()}
+
+
+PLANTED_UNIT = """
+import tasks.deep.planted
+from tasks.fingerprints import project_files, units
+
+assert units()["planted-unit"] == "tasks.deep.planted"
+files = project_files("tasks.deep.planted")
+assert {"tasks/deep/__init__.py", "tasks/deep/planted.py", "avss_core/deep/beside.json"} <= set(files), files
+assert {"avss_core/deep/__init__.py", "avss_core/deep/beside.py", "avss_core/__init__.py"} <= set(files), files
+"""
+
+
+def test_a_unit_in_a_folder_is_found_with_the_packages_and_the_data_around_it(tree):
+    for name, text in {
+        "avss_core/deep/__init__.py": "",
+        "avss_core/deep/beside.py": "NUMBER = 1",
+        "avss_core/deep/beside.json": "{}",
+        "tasks/deep/__init__.py": "",
+        "tasks/deep/planted.py": "from avss_core.deep.beside import NUMBER\nfrom tasks.units import unit\n\n"
+        '@unit("planted-unit")\ndef planted(number: int = NUMBER) -> int:\n    return number\n',
+    }.items():
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text(text, encoding="utf-8")
+    _python(tree, "-c", PLANTED_UNIT)
 
 
 def test_the_stages_whose_flows_import_an_edited_function_depend_on_its_file_and_no_other():
