@@ -29,7 +29,7 @@ install: $(INSTALLED) ## make .venv (3 GB, some minutes) and run nothing; the ot
 	@echo "Installed: try $(VENV)/bin/avss --help"
 
 repro: $(INSTALLED) ## run what has changed of the whole pipeline (ARGS= go to `dvc repro`, such as ARGS=-f)
-	@$(VENV)/bin/python -m flows.repro $(ARGS)
+	@$(VENV)/bin/python -m flows.running.repro $(ARGS)
 
 test: export HF_HUB_OFFLINE := 1
 test: $(INSTALLED) ## linters, import contracts, types and tests (JOBS=2 processes; ARGS= go to pytest, such as ARGS="-k moments")

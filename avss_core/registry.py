@@ -41,7 +41,7 @@ def names_in(module: str, table: str) -> list[str]:
         LookupError: there is no such module or table.
 
     Example:
-        >>> names_in("avss_core.localization", "READINGS")
+        >>> names_in("avss_core.hallucination.localization", "READINGS")
         ['eavss', 'eavss_contrast', 'eavss_paired']
     """
     return list(_written(module, table))
@@ -61,7 +61,7 @@ def fields_in(module: str, table: str, field: str) -> dict[str, Any]:
         LookupError: there is no such module or table.
 
     Example:
-        >>> fields_in("avss_core.scores", "SCORES", "site")["avss_output"]
+        >>> fields_in("avss_core.scores.scores", "SCORES", "site")["avss_output"]
         'output'
     """
     given = {

@@ -17,9 +17,9 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from avss_core.generation import answer_questions
-from avss_core.models import load_model, load_tokenizer
-from avss_core.prompts import encode, few_shot_prompt
+from avss_core.evaluation.generation import answer_questions
+from avss_core.evaluation.prompts import encode, few_shot_prompt
+from avss_core.models.loading import load_model, load_tokenizer
 
 SHOTS = 5
 NEW_TOKENS = 16

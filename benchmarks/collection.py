@@ -16,10 +16,10 @@ from pydoc_data.topics import topics
 import numpy as np
 import torch
 
-from avss_core.activations import SITES, run_blocks
-from avss_core.batches import Batch, token_stream, windows
-from avss_core.collection import collect_statistics
-from avss_core.models import load_model, load_tokenizer
+from avss_core.models.activations import SITES, run_blocks
+from avss_core.models.batches import Batch, token_stream, windows
+from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.statistics.collection import collect_statistics
 
 TWO = ("output", "update")
 

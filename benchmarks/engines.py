@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from flows import ROOT  # first: it sets what prefect reads when it is imported
-from flows.evaluation import evaluation_jobs
-from flows.execution import run, stop
-from flows.params import Params, load_params
+from flows.evaluate import evaluation_jobs
 from flows.prepare import prepare
-from flows.server import prefect_server
-from flows.workspace import Workspace
+from flows.running.execution import run, stop
+from flows.running.server import prefect_server
+from flows.running.workspace import Workspace
+from flows.settings.params import Params, load_params
 
 WORKERS = (1, 2)
 

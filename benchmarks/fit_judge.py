@@ -24,10 +24,10 @@ from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from avss_core.answers import exact_match
-from avss_core.fitted_judge import FILE, Fit, feature_table, is_open, long_golds
-from avss_core.judge_features import features
-from avss_core.judge_similarity import SIMILARITIES
+from avss_core.judges.features import features
+from avss_core.judges.fitted_judge import FILE, Fit, feature_table, is_open, long_golds
+from avss_core.judges.normalisation import exact_match
+from avss_core.judges.similarity import SIMILARITIES
 
 SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 MODELS = ("gpt2-xl", "gpt-j-6b", "llama-7b-hf")

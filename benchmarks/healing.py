@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from flows import SAMPLE
-from flows.errors import quiet
-from flows.evaluation import evaluate_checkpoint
+from flows.commands.layer_work import prune_by_score
+from flows.evaluate import evaluate_checkpoint
 from flows.heal import healing_settings
-from flows.layer_work import prune_by_score
-from flows.params import Params, load_params
 from flows.prepare import wanted
-from flows.workspace import Workspace
+from flows.running.errors import quiet
+from flows.running.workspace import Workspace
+from flows.settings.params import Params, load_params
 from tasks.evaluate import retained
 from tasks.heal import heal_model
 from tasks.prepare import prepare_data, prepare_model
-from tasks.training import forget
-from tasks.wording import retentions
+from tasks.report.words.wording import retentions
+from tasks.training.watched_training import forget
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 

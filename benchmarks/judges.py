@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from avss_core.answers import f1, rouge_l
-from avss_core.judges import DEFAULT_JUDGE, JUDGES
+from avss_core.judges.judges import DEFAULT_JUDGE, JUDGES
+from avss_core.judges.normalisation import f1, rouge_l
 
 CHOSEN_ON = ("gpt2-xl", "gpt-j-6b")
 HELD_OUT = ("llama-7b-hf",)

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from avss_core.answers import DEFAULT_JUDGE, default_judge, judge
-from avss_core.architectures import depth
-from avss_core.generation import answer_questions
-from avss_core.models import load_model, load_tokenizer
-from avss_core.prompts import few_shot_prompt
-from avss_core.readout import answers_by_layer
-from avss_core.summary import summarise
+from avss_core.evaluation.generation import answer_questions
+from avss_core.evaluation.prompts import few_shot_prompt
+from avss_core.evaluation.readout import answers_by_layer
+from avss_core.judges.normalisation import DEFAULT_JUDGE, default_judge, judge
+from avss_core.metrics.summary import summarise
+from avss_core.models.architectures import depth
+from avss_core.models.loading import load_model, load_tokenizer
 
 FIGURES = ("accuracy", "accuracy_at_50", "coverage_at_50", "ece", "brier")
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from transformers import LlamaConfig, PreTrainedModel
 
-from avss_core.architectures import blocks, depth
-from avss_core.lora import adapter_size
-from avss_core.models import empty_model
-from avss_core.pruning import parameter_bytes, parameter_count
-from avss_core.statistics import BLOCK_FIGURES, TOKEN_FIGURES
+from avss_core.models.architectures import blocks, depth
+from avss_core.models.loading import empty_model
+from avss_core.models.sizes import parameter_bytes, parameter_count
+from avss_core.statistics.statistics import BLOCK_FIGURES, TOKEN_FIGURES
+from avss_core.training.lora import adapter_size
 
 BYTES_A_NUMBER = 20
 """Of a float64 in JSON, with its comma."""

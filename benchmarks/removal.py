@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from pydoc_data.topics import topics
 
-from avss_core.activations import SITES
-from avss_core.architectures import depth
-from avss_core.batches import token_stream, windows
-from avss_core.collection import collect_statistics
-from avss_core.comparison import mean_with_interval, paired_means
-from avss_core.models import load_model, load_tokenizer
-from avss_core.perplexity import language_modelling
-from avss_core.pruning import choose_layers, count_to_remove
-from avss_core.scores import SCORES, Evidence, Thresholds
-from avss_core.traversal import greedy_order, traverse
-from avss_core.views import without_layers
+from avss_core.evaluation.perplexity import language_modelling
+from avss_core.metrics.comparison import mean_with_interval, paired_means
+from avss_core.models.activations import SITES
+from avss_core.models.architectures import depth
+from avss_core.models.batches import token_stream, windows
+from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.models.views import without_layers
+from avss_core.scores.choice import choose_layers, count_to_remove
+from avss_core.scores.scores import SCORES, Evidence, Thresholds
+from avss_core.scores.traversal import greedy_order, traverse
+from avss_core.statistics.collection import collect_statistics
 
 RATIOS = (0.1, 0.25, 0.4)
 THRESHOLDS = Thresholds(absolute=1e-5, relative=0.1)

@@ -14,13 +14,13 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
-from avss_core.architectures import depth
-from avss_core.batches import token_stream
-from avss_core.models import load_model, load_tokenizer
-from avss_core.perplexity import language_modelling, window_batches
-from avss_core.pruning import prune
-from avss_core.traversal import layer_inputs, loss_without
-from avss_core.views import without_layers
+from avss_core.evaluation.perplexity import language_modelling, window_batches
+from avss_core.models.architectures import depth
+from avss_core.models.batches import token_stream
+from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.models.views import without_layers
+from avss_core.scores.traversal import layer_inputs, loss_without
+from avss_core.surgery.pruning import prune
 
 
 @torch.inference_mode()

@@ -42,7 +42,7 @@ for _name, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray would hide the GPUs from units, since it counts CPUs alone here.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Bars of loading would be drawn over those of `tasks.progress`.
+    # Bars of loading would be drawn over those of `tasks.progress.steps`.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }.items():
     os.environ.setdefault(_name, _value)

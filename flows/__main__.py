@@ -5,8 +5,8 @@ import importlib
 import sys
 
 from flows import ROOT
-from flows.errors import quiet, readable_errors
-from tasks.progress import stage_shown
+from flows.running.errors import quiet, readable_errors
+from tasks.progress.steps import stage_shown
 
 STAGE_NAMES = (
     "prepare",
@@ -41,14 +41,14 @@ def _run(name: str) -> str:
     """Import a stage and run it; return the parameter that leaves it out, if one does."""
     # What is imported stays; looking through it for garbage would take a fifth of the time to start.
     gc.disable()
-    from flows.params import load_params
+    from flows.settings.params import load_params
 
     params = load_params(ROOT / "params.yaml")
     # Only the stage's own module: importing all of them would take longer.
     module = importlib.import_module(f"flows.{name}")
     gc.freeze()
     gc.enable()
-    from flows.server import kept_server
+    from flows.running.server import kept_server
 
     with kept_server():
         return str(getattr(module, name)(params, ROOT))

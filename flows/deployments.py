@@ -18,16 +18,16 @@ from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from flows import ROOT
-from flows.workspace import Workspace
-from tasks.command import run_command
+from flows.running.command import run_command
+from flows.running.workspace import Workspace
 
 if TYPE_CHECKING:
-    from flows.params import Params
+    from flows.settings.params import Params
 
 Retries = Annotated[int, Field(ge=0, le=20)]
 Seconds = Annotated[float, Field(gt=0)]
 
-REPRO = (sys.executable, "-m", "flows.repro")
+REPRO = (sys.executable, "-m", "flows.running.repro")
 
 
 @flow(name="nightly", persist_result=False)
@@ -38,7 +38,7 @@ def nightly(retries: Retries, backoff_seconds: Seconds) -> None:
         retries: how often it is tried again; DVC goes on at the stage that failed.
         backoff_seconds: before the first time; doubled each time.
     """
-    from tasks.tables import markdown_tables
+    from tasks.report.tables import markdown_tables
 
     _persistent(retries, backoff_seconds)(REPRO, folder=ROOT)
     place = Workspace(ROOT)
@@ -60,7 +60,7 @@ def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
         retries: how often measuring is tried again.
         backoff_seconds: before the first time; doubled each time.
     """
-    from flows.params import load_params
+    from flows.settings.params import load_params
     from tasks.drift import compare_scores, publish_drift
 
     with tempfile.TemporaryDirectory(prefix="avss-drift-") as scratch:
@@ -88,7 +88,7 @@ def scoring(params: "Params") -> list[str]:
         for key, value in params.flat().items()
         for part in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}")
     ]
-    return [sys.executable, "-m", "flows.cli", "score", params.model.name, "--json", *settings]
+    return [sys.executable, "-m", "flows.commands.cli", "score", params.model.name, "--json", *settings]
 
 
 def _persistent(retries: int, backoff_seconds: float) -> Any:

@@ -1,16 +1,28 @@
 """Stage evaluate: the dense and the pruned model on the same questions, text and reviews."""
 
-from avss_core.digests import folder_written_whole, read_json, write_json
-from flows.evaluation import evaluation_jobs, figures_by_name, figures_of, layer_jobs
-from flows.execution import run
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
-from tasks.answer_rows import write_answers
-from tasks.evaluate import compare_variants, retained, summarise_layers
-from tasks.harness import harness_results
-from tasks.lineage import EVALUATED
-from tasks.stage_log import StageLog
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from avss_core.files.digests import folder_written_whole, read_json, write_json
+from flows.running.execution import run
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.answers.answer_rows import write_answers
+from tasks.answers.harness import harness_results
+from tasks.answers.questions import answer_set, join_answers, layer_answers
+from tasks.data.lineage import EVALUATED
+from tasks.data.rows import row_shards
+from tasks.evaluate import (
+    compare_variants,
+    retained,
+    sentiment,
+    summarise_layers,
+    summarise_variant,
+    text_loss,
+)
+from tasks.history.stage_log import StageLog
 
 
 @stage("evaluate", ("seed", "model", "data", "evaluate"), reads=EVALUATED)
@@ -52,3 +64,111 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
         metrics=figures_by_name("dense", dense) | figures_by_name("pruned", pruned),
         tables={"evaluation.json": figures},
     )
+
+
+def evaluate_checkpoint(
+    params: Params, prepared: Path, model: Path, *, score_given: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of a checkpoint, and what they are of: see `evaluation_jobs` and `figures_of`."""
+    jobs = evaluation_jobs(params, prepared, model, score_given=score_given)
+    return figures_of(params, run(params, jobs, f"evaluation of {model.name}"))
+
+
+def evaluation_jobs(
+    params: Params, prepared: Path, model: Path, *, score_given: bool = True
+) -> dict[str, Any]:
+    """Return the units that evaluate a checkpoint: `sets` by name and `sentiment` in shards, and `text`.
+
+    Without `score_given` the likelihood of accepted and wrong answers is left out, which takes as long as
+    answering.
+    """
+    options, machine = params.evaluate, params.machine
+    scored = options.scored_answers if score_given else 0
+    questions = {name: _questions(params, prepared, name) for name in params.data.sets}
+    reviews = prepared / "sst2" / "validation.jsonl"
+    return {
+        "sets": {
+            name: [
+                partial(answer_set, model, **asked, **shard, scored_answers=scored)
+                for shard in row_shards(asked["questions"], options.limit, options.shard)
+            ]
+            for name, asked in questions.items()
+        },
+        "text": partial(
+            text_loss,
+            model,
+            prepared / "text" / "test.json",
+            **machine,
+            tokens=options.tokens,
+            window=options.window,
+            stride=options.stride,
+        ),
+        "sentiment": [
+            partial(
+                sentiment,
+                model,
+                prepared / "sst2" / "train.jsonl",
+                reviews,
+                **machine,
+                **shard,
+                shots=options.sentiment_shots,
+                batch_size=options.batch_size,
+            )
+            for shard in row_shards(reviews, options.limit, options.shard)
+        ],
+    }
+
+
+def figures_of(params: Params, found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of what the units of an evaluation found, and the same with shards joined."""
+    record = {
+        "sets": {name: join_answers(shards) for name, shards in found["sets"].items()},
+        "text": found["text"],
+        "sentiment": {"answers": [row for shard in found["sentiment"] for row in shard["answers"]]},
+    }
+    return summarise_variant(record, seed=params.seed), record
+
+
+def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
+    """Return the units that read answers out at each layer, by set; none where none shall be."""
+    count = min(params.evaluate.layer_questions, params.evaluate.limit or params.evaluate.layer_questions)
+    return {
+        name: partial(
+            layer_answers,
+            model,
+            **_questions(params, prepared, name),
+            limit=count,
+            step=params.evaluate.layer_step,
+        )
+        for name in params.data.sets
+        if count
+    }
+
+
+def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | None]:
+    """Return a model's figures as metrics named variant.set.figure."""
+    metrics: dict[str, float | None] = {}
+    for name, found in figures["sets"].items():
+        for figure, entry in found.items():
+            if isinstance(entry, dict) and "value" in entry:
+                metrics[f"{variant}.{name}.{figure}"] = entry["value"]
+    for figure, value in figures["language_modelling"].items():
+        if figure == "nll" or figure.endswith("_perplexity"):
+            metrics[f"{variant}.text.{figure}"] = value
+    metrics[f"{variant}.sentiment.accuracy"] = figures["sentiment"]["accuracy"]["value"]
+    return metrics
+
+
+def _questions(params: Params, prepared: Path, name: str) -> dict[str, Any]:
+    """Return how the test questions of a set are asked."""
+    options = params.evaluate
+    return {
+        **params.machine,
+        "questions": prepared / name / "test.jsonl",
+        "demonstrations": [prepared / name / "calibration.jsonl", prepared / name / "train.jsonl"],
+        "shots": options.shots,
+        "max_new_tokens": options.max_new_tokens,
+        "batch_size": options.batch_size,
+        "judge_name": options.judge,
+        "chat": options.chat,
+    }

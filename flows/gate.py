@@ -1,11 +1,11 @@
 """Stage gate: fail the run where a model kept less than `gates.min_retention`, after all else is written."""
 
-from avss_core.digests import read_json, write_json
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
+from avss_core.files.digests import read_json, write_json
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
 from tasks.gate import check_retention, fallen_lines
-from tasks.stage_log import StageLog
+from tasks.history.stage_log import StageLog
 
 
 @stage("gate", ("gates",))

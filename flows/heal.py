@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from avss_core.digests import folder_written_whole, read_json, write_json
-from avss_core.healing_text import Shares
-from flows.evaluation import evaluate_checkpoint, figures_by_name
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
-from tasks.answer_rows import read_answers, write_answers
+from avss_core.files.digests import folder_written_whole, read_json, write_json
+from avss_core.training.healing_text import Shares
+from flows.evaluate import evaluate_checkpoint, figures_by_name
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.answers.answer_rows import read_answers, write_answers
+from tasks.data.lineage import EVALUATED
 from tasks.evaluate import compare_variants, retained
 from tasks.heal import Mixture, heal_model
-from tasks.lineage import EVALUATED
-from tasks.stage_log import StageLog
-from tasks.training import forget, machine_metrics
+from tasks.history.stage_log import StageLog
+from tasks.training.watched_training import forget, machine_metrics
 
 _TRAINING = (
     "epochs",

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from avss_core.digests import write_json
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
+from avss_core.files.digests import write_json
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.history.stage_log import StageLog
 from tasks.localize import localize_layers
-from tasks.stage_log import StageLog
 
 
 @stage("localize", ("seed", "collect", "localize"))

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from avss_core.digests import folder_written_whole, read_json, write_json
-from flows.evaluation import evaluate_checkpoint, figures_by_name
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
-from tasks.answer_rows import read_answers, write_answers
-from tasks.controls import compare_trainings, discarded, plan_trainings
-from tasks.evaluate import divergence
-from tasks.lineage import EVALUATED
+from avss_core.files.digests import folder_written_whole, read_json, write_json
+from flows.evaluate import evaluate_checkpoint, figures_by_name
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.answers.answer_rows import read_answers, write_answers
+from tasks.data.lineage import EVALUATED
+from tasks.history.stage_log import StageLog
 from tasks.mitigate import train_layers
-from tasks.stage_log import StageLog
-from tasks.training import forget, machine_metrics
+from tasks.training.controls import compare_trainings, discarded, plan_trainings
+from tasks.training.divergence import divergence
+from tasks.training.watched_training import forget, machine_metrics
 
 _TRAINING = (
     "epochs",
@@ -77,7 +77,7 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
 
 
 def training_settings(params: Params) -> dict[str, Any]:
-    """Return the fields of `avss_core.mitigation.ContrastiveSettings`."""
+    """Return the fields of `avss_core.training.mitigation.ContrastiveSettings`."""
     return {name: getattr(params.mitigate, name) for name in _TRAINING} | {"seed": params.seed}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from avss_core.digests import write_text
+from avss_core.files.digests import write_text
 from flows import ROOT
 from flows.collect import collect
 from flows.evaluate import evaluate
@@ -14,15 +14,15 @@ from flows.gate import gate
 from flows.heal import heal
 from flows.localize import localize
 from flows.mitigate import mitigate
-from flows.params import Params, params_text
 from flows.prepare import prepare
 from flows.prune import prune
 from flows.report import report
+from flows.running.workspace import Workspace
 from flows.score import score
+from flows.settings.params import Params, params_text
 from flows.speed import speed
-from flows.workspace import Workspace
-from tasks.progress import stage_shown
-from tasks.tracking import pipeline_run
+from tasks.history.tracking import pipeline_run
+from tasks.progress.steps import stage_shown
 
 STAGES: Mapping[str, Any] = {
     stage.name: stage

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from avss_core.locations import model_name
+from avss_core.models.locations import model_name
 from flows import ROOT, SAMPLE
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
-from tasks.lineage import ALL
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.data.lineage import ALL
+from tasks.data.sources import Wanted
+from tasks.history.stage_log import StageLog
 from tasks.prepare import prepare_data, prepare_model
-from tasks.sources import Wanted
-from tasks.stage_log import StageLog
 
 
 @stage("prepare", ("seed", "model", "data"), reads=ALL)

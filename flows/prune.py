@@ -1,12 +1,12 @@
 """Stage prune: write the model without the chosen layers, with a certificate."""
 
-from avss_core.digests import read_json
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
-from tasks.cards import calibration_loss
+from avss_core.files.digests import read_json
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.history.stage_log import StageLog
 from tasks.prune import prune_model
-from tasks.stage_log import StageLog
+from tasks.report.cards import calibration_loss
 
 
 @stage("prune", ("model", "prune"))

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
-from tasks.lineage import ALL
-from tasks.report import write_report
-from tasks.stage_log import StageLog
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.data.lineage import ALL
+from tasks.history.stage_log import StageLog
+from tasks.render import write_report
 
 
 @stage(

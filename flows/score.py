@@ -1,17 +1,23 @@
 """Stage score: every reading's scores, what each would remove, what that costs, and how sure it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from avss_core.digests import read_json, write_json
-from flows.execution import run
-from flows.params import Params
-from flows.removal import measure_removals
-from flows.stage import stage
-from flows.workspace import Workspace
+from avss_core.files.digests import read_json, write_json
+from avss_core.models.architectures import depth
+from avss_core.models.loading import load_config
+from avss_core.scores.choice import count_to_remove
+from avss_core.scores.scores import SCORES
+from avss_core.scores.traversal import greedy_order
+from flows.running.execution import run
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.history.stage_log import StageLog
+from tasks.removal import removal_loss
 from tasks.score import Choice, choice_stability, compare_costs, removal_cost, score_layers
-from tasks.stage_log import StageLog
 
 
 @stage("score", ("seed", "model", "collect", "score", "prune", "evaluate"), reads=("text/calibration",))
@@ -98,3 +104,55 @@ def readings_of(names: Sequence[str], seed: int, random_draws: int) -> list[tupl
         for name in dict.fromkeys(names)
         for draw in range(random_draws if name == "random" else 1)
     ]
+
+
+def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[str]) -> dict[str, Any]:
+    """Return what scores need of removed layers: nothing where none of them needs it.
+
+    Returns:
+        losses: one record a layer with its number, the loss without it and the mean loss of each window, None
+        where no score needs it; order: the layers in the order in which greedy removal takes them, or None.
+    """
+    needs = {SCORES[name].needs for name in scores}
+    if not needs & {"losses", "order"}:
+        return {"losses": None, "order": None}
+    layers = depth(load_config(str(model)))
+    everything = range(layers)
+
+    def losses(removed: Sequence[int], candidates: Sequence[int]) -> list[dict[str, Any]]:
+        jobs = [
+            partial(
+                removal_loss,
+                model,
+                text,
+                layer,
+                list(removed),
+                **params.machine,
+                tokens=removal_tokens(params),
+                window=params.score.traversal_window,
+                context=params.score.traversal_context,
+            )
+            for layer in candidates
+            if layer not in removed
+        ]
+        label = f"loss without each layer, {len(removed)} removed before"
+        found: list[dict[str, Any]] = run(params, jobs, label, threads=True)
+        return found
+
+    result: dict[str, Any] = {"losses": None, "order": None}
+    if "losses" in needs:
+        result["losses"] = losses([], everything)
+    if "order" in needs:
+        options = params.prune
+        free = everything[options.protect_first : layers - options.protect_last]
+        result["order"] = greedy_order(
+            lambda removed: {found["layer"]: found["nll"] for found in losses(removed, free)},
+            min(count_to_remove(layers, options.ratio), len(free)),
+            free,
+        )
+    return result
+
+
+def removal_tokens(params: Params) -> int:
+    """Return how much calibration text removals are measured on: none of that on which costs are."""
+    return min(params.score.traversal_tokens, params.collect.tokens)

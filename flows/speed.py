@@ -7,13 +7,13 @@ leave the same digests.
 from collections.abc import Mapping
 from typing import Any
 
-from avss_core.digests import digest_path, write_json
-from flows.params import Params
-from flows.stage import stage
-from flows.workspace import Workspace
+from avss_core.files.digests import digest_path, write_json
+from flows.running.stage import stage
+from flows.running.workspace import Workspace
+from flows.settings.params import Params
+from tasks.history.stage_log import StageLog
+from tasks.report.words.speed_wording import speed_lines
 from tasks.speed import model_size, speed_metrics, time_models
-from tasks.speed_wording import speed_lines
-from tasks.stage_log import StageLog
 
 
 @stage("speed", ("model", "speed"))

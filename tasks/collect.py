@@ -6,15 +6,15 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.batches import text_batches
-from avss_core.collection import collect_statistics
-from avss_core.digests import folder_written_whole, write_json
-from avss_core.samples import observe_answers, save_samples
-from tasks.answer_samples import samples_of
-from tasks.loaded import model_at
-from tasks.progress import progress
-from tasks.rows import read_documents, read_prepared, write_rows
-from tasks.units import unit
+from avss_core.files.digests import folder_written_whole, write_json
+from avss_core.hallucination.samples import observe_answers, save_samples
+from avss_core.models.batches import text_batches
+from avss_core.statistics.collection import collect_statistics
+from tasks.answers.answer_samples import samples_of
+from tasks.cache.loaded_model import model_at
+from tasks.cache.units import unit
+from tasks.data.rows import read_documents, read_prepared, write_rows
+from tasks.progress.steps import progress
 
 
 @unit("text-statistics")

@@ -7,8 +7,8 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from avss_core.digests import read_json
-from avss_core.drift import Drift, Scored, drift
+from avss_core.files.digests import read_json
+from avss_core.scores.drift import Drift, Scored, drift
 
 
 @task(name="compare-scores")

@@ -7,17 +7,16 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.batches import token_stream
-from avss_core.comparison import differences_by_set, mean_with_interval
-from avss_core.divergence import text_divergence
-from avss_core.perplexity import language_modelling
-from avss_core.retention import retention_table
-from avss_core.sentiment import balanced_demonstrations, sentiment_probabilities
-from avss_core.summary import summarise
-from tasks.loaded import model_at
-from tasks.progress import progress
-from tasks.rows import read_documents, read_prepared
-from tasks.units import unit
+from avss_core.evaluation.perplexity import language_modelling
+from avss_core.evaluation.sentiment import balanced_demonstrations, sentiment_probabilities
+from avss_core.metrics.comparison import differences_by_set, mean_with_interval
+from avss_core.metrics.retention import retention_table
+from avss_core.metrics.summary import summarise
+from avss_core.models.batches import token_stream
+from tasks.cache.loaded_model import model_at
+from tasks.cache.units import unit
+from tasks.data.rows import read_documents, read_prepared
+from tasks.progress.steps import progress
 
 LAYER_FIGURES = ("accuracy_at_50", "coverage_at_50", "ece", "brier")
 """What is told of the answers read out at each layer, as in figure 3 of the paper."""
@@ -48,20 +47,6 @@ def text_loss(
         "window_means": list(found.window_means),
         **found.perplexities(),
     }
-
-
-@unit("divergence")
-def divergence(
-    base: Path, model: Path, text: Path, *, dtype: str, device: str, tokens: int, window: int
-) -> dict[str, Any]:
-    """Return the KL divergence of a model from the one that it was trained from, on the test text."""
-    # The base comes first, so that the model stays in memory for what else is measured of it.
-    network, tokenizer = model_at(base, dtype, device)
-    trained, _ = model_at(model, dtype, device)
-    ids = token_stream(tokenizer, read_documents(text), tokens + 1)
-    with progress("divergence from the base", max(1, len(ids) - 1) // window, "windows") as advance:
-        means = text_divergence(network, trained, ids, window=window, progress=advance)
-    return {"tokens": len(ids) - 1, "window": window, "window_means": list(means)}
 
 
 @unit("sentiment")

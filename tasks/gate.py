@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.retention import fallen, without_retention
+from avss_core.metrics.retention import fallen, without_retention
 
 
 @task(name="check-retention")
@@ -13,7 +13,7 @@ def check_retention(tables: Mapping[str, Mapping[str, Any]], minimum: float | No
     """Return what was checked, by variant.
 
     Args:
-        tables: variant -> what it kept, as `avss_core.retention.retention_table` returns it.
+        tables: variant -> what it kept, as `avss_core.metrics.retention.retention_table` returns it.
         minimum: the smallest retention that passes; None checks nothing.
 
     Returns:

@@ -9,21 +9,21 @@ from prefect import task
 from prefect.logging import get_logger
 from transformers import PreTrainedTokenizerBase
 
-from avss_core.architectures import context_length, depth
-from avss_core.batches import token_stream
-from avss_core.certificate import write_certified
-from avss_core.digests import digest_json, digest_tensors, folder_written_whole
-from avss_core.healing import HealingSettings, distillation
-from avss_core.healing_text import Shares, Sources, Windows, healing_windows
-from avss_core.lora import tensors_outside
-from avss_core.numbering import layer_map
-from avss_core.placement import refuse_spread
-from avss_core.prompts import Demonstration
-from avss_core.pruning import known_layers
-from tasks.loaded import model_at
-from tasks.progress import working
-from tasks.rows import Row, read_documents, read_prepared
-from tasks.training import Say, run_training
+from avss_core.evaluation.prompts import Demonstration
+from avss_core.files.digests import digest_json, digest_tensors, folder_written_whole
+from avss_core.models.architectures import context_length, depth
+from avss_core.models.batches import token_stream
+from avss_core.models.layers import known_layers
+from avss_core.models.placement import refuse_spread
+from avss_core.surgery.certificate import write_certified
+from avss_core.surgery.numbering import layer_map
+from avss_core.training.healing import HealingSettings, distillation
+from avss_core.training.healing_text import Shares, Sources, Windows, healing_windows
+from avss_core.training.lora import tensors_outside
+from tasks.cache.loaded_model import model_at
+from tasks.data.rows import Row, read_documents, read_prepared
+from tasks.progress.steps import working
+from tasks.training.watched_training import Say, run_training
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def heal_model(
         dtype: of both models.
         device: of both models.
         layers: to train, numbered as in the student; None for all.
-        settings: fields of `avss_core.healing.HealingSettings`.
+        settings: fields of `avss_core.training.healing.HealingSettings`.
         folder: where the checkpoint goes.
         resume: where a stopped training goes on; the caller removes it.
         provenance: recorded in the certificate.

@@ -9,8 +9,8 @@ import torch
 from prefect import task
 from torch import Tensor
 
-from avss_core.digests import read_json
-from avss_core.localization import (
+from avss_core.files.digests import read_json
+from avss_core.hallucination.localization import (
     READINGS,
     Localisation,
     find_reading,
@@ -18,10 +18,10 @@ from avss_core.localization import (
     mean_over_sets,
     probe_auroc,
 )
-from avss_core.ranking import rank_agreement
-from avss_core.samples import SampleActivations, load_samples
-from tasks.progress import working
-from tasks.rows import Row, read_prepared
+from avss_core.hallucination.samples import SampleActivations, load_samples
+from avss_core.scores.ranking import rank_agreement
+from tasks.data.rows import Row, read_prepared
+from tasks.progress.steps import working
 
 Readings = dict[str, dict[str, list[float]]]
 """Each reading by name: its values by layer, and the low and high ends of their intervals."""

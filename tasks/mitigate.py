@@ -7,20 +7,20 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.architectures import depth
-from avss_core.certificate import write_certified
-from avss_core.digests import digest_json, digest_tensors, folder_written_whole
-from avss_core.lora import adapter_size, equal_rank, tensors_outside
-from avss_core.mitigation import ContrastiveSettings, answer_loss, contrastive
-from avss_core.models import save_checkpoint
-from avss_core.numbering import layer_map
-from avss_core.pairs import Pair
-from avss_core.placement import refuse_spread
-from avss_core.splits import refuse_test_questions
-from tasks.loaded import model_at
-from tasks.progress import working
-from tasks.rows import read_prepared
-from tasks.training import Say, run_training
+from avss_core.evaluation.splits import refuse_test_questions
+from avss_core.files.digests import digest_json, digest_tensors, folder_written_whole
+from avss_core.models.architectures import depth
+from avss_core.models.loading import save_checkpoint
+from avss_core.models.placement import refuse_spread
+from avss_core.surgery.certificate import write_certified
+from avss_core.surgery.numbering import layer_map
+from avss_core.training.lora import adapter_size, equal_rank, tensors_outside
+from avss_core.training.mitigation import ContrastiveSettings, answer_loss, contrastive
+from avss_core.training.pairs import Pair
+from tasks.cache.loaded_model import model_at
+from tasks.data.rows import read_prepared
+from tasks.progress.steps import working
+from tasks.training.watched_training import Say, run_training
 
 
 @task(name="train-layers")
@@ -52,7 +52,7 @@ def train_layers(
         dtype: of the model.
         device: of the model.
         pairs: training questions a set, at most.
-        settings: fields of `avss_core.mitigation.ContrastiveSettings`.
+        settings: fields of `avss_core.training.mitigation.ContrastiveSettings`.
         like: layers whose number of trained parameters at that rank is the budget; the rank follows from it.
         folder: where the checkpoint goes.
         provenance: recorded in the certificate; None writes no certificate, for a checkpoint that is measured

@@ -6,15 +6,16 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.architectures import depth
-from avss_core.digests import digest_json, digest_path, folder_written_whole, write_json
-from avss_core.models import load_model, load_tokenizer, save_checkpoint
-from avss_core.pruning import count_to_remove, parameter_bytes, parameter_count
-from avss_core.splits import check_disjoint, split_sets
-from tasks.downloads import fetch_weights
-from tasks.progress import working
-from tasks.rows import write_rows
-from tasks.sources import Wanted, load, load_text
+from avss_core.evaluation.splits import check_disjoint, split_sets
+from avss_core.files.digests import digest_json, digest_path, folder_written_whole, write_json
+from avss_core.models.architectures import depth
+from avss_core.models.loading import load_model, load_tokenizer, save_checkpoint
+from avss_core.models.sizes import parameter_bytes, parameter_count
+from avss_core.scores.choice import count_to_remove
+from tasks.data.downloads import fetch_weights
+from tasks.data.rows import write_rows
+from tasks.data.sources import Wanted, load, load_text
+from tasks.progress.steps import working
 
 
 @task(name="prepare-data")

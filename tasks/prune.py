@@ -8,21 +8,21 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.architectures import depth
-from avss_core.cards import Kept
-from avss_core.certificate import write_certified_copy
-from avss_core.checkpoints import plan_copy
-from avss_core.configuration import kept_layers
-from avss_core.digests import folder_written_whole, write_text
-from avss_core.exports import mergekit_yaml, quantize_argument
-from avss_core.locations import base_model, gguf_file, local_folder
-from avss_core.models import has_tokenizer, load_config, load_model, load_tokenizer
-from avss_core.numbering import check_own_layers, layer_map
-from avss_core.pruned_checkpoints import write_pruned
-from avss_core.pruning import parameter_count
-from tasks.cards import card_of
-from tasks.downloads import fetch_weights
-from tasks.progress import working
+from avss_core.files.digests import folder_written_whole, write_text
+from avss_core.models.architectures import depth
+from avss_core.models.configuration import kept_layers
+from avss_core.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
+from avss_core.models.locations import base_model, gguf_file, local_folder
+from avss_core.models.sizes import parameter_count
+from avss_core.surgery.cards import Kept
+from avss_core.surgery.certificate import write_certified_copy
+from avss_core.surgery.checkpoints import plan_copy
+from avss_core.surgery.exports import mergekit_yaml, quantize_argument
+from avss_core.surgery.numbering import check_own_layers, layer_map
+from avss_core.surgery.pruned_checkpoints import write_pruned
+from tasks.data.downloads import fetch_weights
+from tasks.progress.steps import working
+from tasks.report.cards import card_of
 
 
 @dataclass(frozen=True)

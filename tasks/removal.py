@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avss_core.batches import token_stream
-from avss_core.traversal import LayerInputs, layer_inputs, loss_without
-from tasks.loaded import model_at
-from tasks.progress import progress
-from tasks.rows import read_documents
-from tasks.units import content_digest, unit
+from avss_core.models.batches import token_stream
+from avss_core.scores.traversal import LayerInputs, layer_inputs, loss_without
+from tasks.cache.loaded_model import model_at
+from tasks.cache.units import content_digest, unit
+from tasks.data.rows import read_documents
+from tasks.progress.steps import progress
 
 _ONE_AT_A_TIME = threading.Lock()
 

@@ -7,19 +7,19 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.batches import token_stream
-from avss_core.comparison import mean_with_interval, paired_means
-from avss_core.perplexity import language_modelling
-from avss_core.pruning import choose_layers
-from avss_core.ranking import authors_choice, cumulate, normalise, rank_agreement
-from avss_core.scores import Evidence, Thresholds, find_score, shot_noise
-from avss_core.stability import draws, score_interval, stability
-from avss_core.statistics import Statistics, merge_statistics, restore_parts
-from avss_core.views import without_layers
-from tasks.loaded import model_at
-from tasks.progress import progress, working
-from tasks.rows import read_documents
-from tasks.units import unit
+from avss_core.evaluation.perplexity import language_modelling
+from avss_core.metrics.comparison import mean_with_interval, paired_means
+from avss_core.models.batches import token_stream
+from avss_core.models.views import without_layers
+from avss_core.scores.choice import choose_layers
+from avss_core.scores.ranking import authors_choice, cumulate, normalise, rank_agreement
+from avss_core.scores.scores import Evidence, Thresholds, find_score, shot_noise
+from avss_core.scores.stability import draws, score_interval, stability
+from avss_core.statistics.statistics import Statistics, merge_statistics, restore_parts
+from tasks.cache.loaded_model import model_at
+from tasks.cache.units import unit
+from tasks.data.rows import read_documents
+from tasks.progress.steps import progress, working
 
 Reading = tuple[str, str, int]
 """Label, score and seed."""

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from prefect import task
 
-from avss_core.models import load_model
-from avss_core.speed import Workload, measure_speed, rate, ratio, size_of
-from tasks.downloads import fetch_weights
-from tasks.progress import progress
+from avss_core.evaluation.speed import Workload, measure_speed, rate, ratio, size_of
+from avss_core.models.loading import load_model
+from tasks.data.downloads import fetch_weights
+from tasks.progress.steps import progress
 
 
 @task(name="measure-speed")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.fingerprints import units
+from tasks.cache.fingerprints import units
 
 PAGE = (Path(__file__).parents[1] / "docs" / "cache.md").read_text(encoding="utf-8")
 
@@ -41,7 +41,7 @@ def test_the_page_has_every_argument_of_a_unit_as_file_or_as_value(table, name):
 def test_the_page_names_no_command_or_option_that_is_not_there():
     from typer.main import get_command
 
-    from flows.cache_commands import cache
+    from flows.commands.cache_command import cache
 
     commands = get_command(cache).commands
     for line in re.findall(r"^avss cache (.+?)(?: +#.*)?$", PAGE, re.MULTILINE):

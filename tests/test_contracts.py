@@ -1,8 +1,11 @@
 """What no single module can promise: dvc.yaml, the schema, the flows and the tree agree."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import grimp
@@ -28,7 +31,8 @@ def stages():
 def imports():
     graph = grimp.build_graph("avss_core", "tasks", "flows", cache_dir=None)
     # Its values are tracked key by key under `params`; its registries would tie every stage to every module.
-    graph.remove_module("flows.params")
+    for module in [name for name in graph.modules if name.startswith("flows.settings")]:
+        graph.remove_module(module)
     return graph
 
 
@@ -40,29 +44,36 @@ def test_dvc_has_the_stages_of_the_pipeline_in_order(dvc_stages, stages):
 
 def test_every_module_that_a_stage_imports_is_a_dependency(dvc_stages, imports):
     for name, stage in dvc_stages.items():
-        modules = {f"flows.{name}", *imports.find_upstream_modules(f"flows.{name}")}
-        # The packages' own __init__ files hold settings and docstrings.
-        needed = {module.replace(".", "/") + ".py" for module in modules if "." in module}
-        listed = {str(path) for path in stage["deps"] if str(path).endswith(".py")}
-        assert listed == needed, name
+        needed = _files_of(f"flows.{name}", imports)
+        code = {dep for dep in stage["deps"] if dep.partition("/")[0] in {"avss_core", "tasks", "flows"}}
+        covered = {dep: {file for file in needed if _under(file, dep)} for dep in code}
+        assert set().union(*covered.values()) == needed, name
+        # Templates stand in a folder of their own.
+        assert {dep for dep, files in covered.items() if not files} <= {"tasks/report/templates"}, name
+
+
+def test_a_module_that_no_dependency_holds_is_seen(imports):
+    assert "avss_core/scores/ranking.py" in _files_of("flows.score", imports)
+    assert not _under("avss_core/scores/ranking.py", "avss_core/scoresheet")
+    assert _under("avss_core/scores/ranking.py", "avss_core/scores")
+    assert _under("tasks/score.py", "tasks/score.py")
 
 
 def test_every_parameter_of_dvc_is_in_the_schema(dvc_stages):
-    from flows.params import known_keys
+    from flows.settings.params import known_keys
 
     for name, stage in dvc_stages.items():
         assert set(stage["params"]) <= set(known_keys()), name
 
 
 def test_every_parameter_that_a_stage_reads_is_tracked_by_dvc(dvc_stages, stages, imports):
-    from flows.params import UNTRACKED
+    from flows.settings.params import UNTRACKED
 
     for name, stage in dvc_stages.items():
-        modules = {f"flows.{name}", *imports.find_upstream_modules(f"flows.{name}")}
         used = set()
-        for module in modules:
-            if module.startswith("flows.") and module != "flows.stage":  # which records the parameters
-                used |= _used_parameters(ROOT / (module.replace(".", "/") + ".py"))
+        for file in _files_of(f"flows.{name}", imports):
+            if file.startswith("flows/") and file != "flows/running/stage.py":  # which records the parameters
+                used |= _used_parameters(ROOT / file)
         assert used, name
         for key in used:
             section = key.partition(".")[0]
@@ -73,8 +84,8 @@ def test_every_parameter_that_a_stage_reads_is_tracked_by_dvc(dvc_stages, stages
 
 
 def test_how_a_run_is_carried_out_is_read_in_one_place_and_makes_no_stage_stale(dvc_stages):
-    """That it changes no number is tested in tests/flows/test_execution.py."""
-    from flows.params import UNTRACKED
+    """That it changes no number is tested in tests/flows/running/test_execution.py."""
+    from flows.settings.params import UNTRACKED
 
     for name, stage in dvc_stages.items():
         assert not {key.partition(".")[0] for key in stage["params"]} & set(UNTRACKED), name
@@ -92,7 +103,7 @@ def test_no_stage_persists_its_outputs(dvc_stages):
 
 
 def test_the_plots_of_dvc_are_of_columns_and_templates_that_are_there():
-    from tasks.result_tables import TABLES
+    from tasks.report.result_tables import TABLES
 
     declared = YAML(typ="safe").load(ROOT / "dvc.yaml")["plots"]
     plots = {name: plot for entry in declared for name, plot in entry.items()}
@@ -111,7 +122,7 @@ def test_the_plots_of_dvc_are_of_columns_and_templates_that_are_there():
 
 
 def test_params_yaml_is_complete():
-    from flows.params import known_keys, load_params
+    from flows.settings.params import known_keys, load_params
 
     flat = load_params(ROOT / "params.yaml").flat()
     assert {key for key in known_keys() if "." in key} | {"seed"} == set(flat)
@@ -120,7 +131,7 @@ def test_params_yaml_is_complete():
 def test_one_number_for_dvc_and_for_the_code():
     from dvc.utils.serialize import load_yaml
 
-    from flows.params import load_params
+    from flows.settings.params import load_params
 
     threshold = load_yaml(ROOT / "params.yaml")["collect"]["threshold"]
     assert threshold == load_params(ROOT / "params.yaml").collect.threshold == 1e-5
@@ -134,6 +145,21 @@ def test_the_tree_names_no_machine():
             text = path.read_text(encoding="utf-8")
             for bad in ("/root/", "/home/", "/work/", "pypi.org/simple", "file:///"):
                 assert bad not in text, f"{name} holds {bad}"
+
+
+def _files_of(module, imports):
+    """Return the files of a module and of all that it imports, but for the `__init__` of packages.
+
+    Those hold a docstring, and of `flows` the settings of libraries.
+    """
+    modules = {module, *imports.find_upstream_modules(module)}
+    files = {name.replace(".", "/") + ".py" for name in modules}
+    return {file for file in files if (ROOT / file).is_file()}
+
+
+def _under(file, dep):
+    """Tell whether a file is a dependency or lies in a folder that is one."""
+    return file == dep or file.startswith(f"{dep}/")
 
 
 def _readers(folder, sections):
@@ -175,3 +201,35 @@ def _aliases(tree):
 
 def _is_section(node):
     return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
+
+
+WRONG_IMPORTS = {
+    "avss_core/models/planted_model.py": "from avss_core.surgery.pruning import prune",
+    "avss_core/judges/planted_judge.py": "from avss_core.metrics.calibration import ece",
+    "tasks/progress/planted_bar.py": "from tasks.report.pages import environment",
+    "tasks/collect.py": "from tasks.score import score_layers",
+    "flows/running/planted_run.py": "from flows.score import score",
+    "tasks/planted_stage.py": "",  # a file that no contract places
+}
+
+
+def test_wrong_imports_are_refused(tmp_path):
+    for name in ("avss_core", "tasks", "flows"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for file, line in WRONG_IMPORTS.items():
+        with (tmp_path / file).open("a", encoding="utf-8") as planted:
+            planted.write(f"{line}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import importlinter.cli as cli; cli.lint_imports_command()"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    broken = [line.partition(" ")[2] for line in done.stdout.splitlines() if line.endswith("BROKEN")]
+    assert len(broken) == 3, "the folders of each package"
+    for file in WRONG_IMPORTS:
+        assert Path(file).stem in done.stdout, file

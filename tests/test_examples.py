@@ -42,7 +42,7 @@ def failures(test: doctest.DocTest) -> str:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     """Stand in an empty folder that holds `model`, and make checks in this process, which is quicker."""
-    from avss_core import certificate
+    from avss_core.surgery import certificate
 
     monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
     checkpoint.rename(checkpoint.with_name("model"))
@@ -52,7 +52,8 @@ def here(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
 @pytest.fixture
 def registries() -> Iterator[None]:
     """Take out afterwards what a page put into a registry."""
-    from avss_core import architectures, scores
+    from avss_core.models import architectures
+    from avss_core.scores import scores
 
     tables: list[dict[str, Any]] = [scores.SCORES, architectures.ARCHITECTURES]
     before = [dict(table) for table in tables]

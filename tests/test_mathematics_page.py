@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from avss_core import activations, controls, judges, localization, scores, statistics, summary
+from avss_core.hallucination import localization
+from avss_core.judges import judges
+from avss_core.metrics import summary
+from avss_core.models import activations
+from avss_core.scores import scores
+from avss_core.statistics import statistics
+from avss_core.training import controls
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")
@@ -49,7 +55,7 @@ def test_readings_and_sources_are_those_of_the_docstrings(section: str) -> None:
 
 
 def test_the_tables_have_the_names_of_the_code() -> None:
-    from tasks.report import SITE_FIGURES
+    from tasks.render import SITE_FIGURES
 
     tokens, sites = SECTIONS["Figures of tokens and layers"].split("The report shows")
     assert rows(SECTIONS["Sites"]) == list(activations.SITES)
@@ -63,16 +69,16 @@ def test_the_tables_have_the_names_of_the_code() -> None:
 
 def test_the_page_has_every_figure_of_the_report() -> None:
     from tasks.evaluate import LAYER_FIGURES
-    from tasks.tables import FIGURES
-    from tasks.wording import MORE_FIGURES, NAMES
+    from tasks.report.tables import FIGURES
+    from tasks.report.words.wording import MORE_FIGURES, NAMES
 
     known = {*entries("Figures of answers"), *rows(SECTIONS["Answers and judges"])}
     assert {*NAMES, *MORE_FIGURES, *FIGURES, *LAYER_FIGURES} <= known
 
 
 def test_the_figures_of_text_and_retention_are_those_of_the_code() -> None:
-    from avss_core import retention
-    from avss_core.perplexity import LanguageModelling
+    from avss_core.evaluation.perplexity import LanguageModelling
+    from avss_core.metrics import retention
 
     perplexities = LanguageModelling(1.0, 1, 1, 1, (1.0,)).perplexities()
     assert rows(SECTIONS["Losses of text"]) == ["nll", *perplexities]
@@ -82,7 +88,8 @@ def test_the_figures_of_text_and_retention_are_those_of_the_code() -> None:
 
 def test_the_checks_are_those_of_the_certificate() -> None:
     code = "".join(
-        (ROOT / "avss_core" / name).read_text(encoding="utf-8") for name in ("checks.py", "file_checks.py")
+        (ROOT / "avss_core" / "surgery" / name).read_text(encoding="utf-8")
+        for name in ("checks.py", "file_checks.py")
     )
     made = re.findall(r'(?:Check|_tensor_check)\(\s*"([a-z ]+)"', code)
     made.append("loads with transformers")  # made of a name and what was found
@@ -90,16 +97,16 @@ def test_the_checks_are_those_of_the_certificate() -> None:
 
 
 def test_names_from_scores_to_layers_are_functions() -> None:
-    from avss_core import pruning, ranking, stability
+    from avss_core.scores import choice, ranking, stability
 
     for name in rows(SECTIONS["From scores to layers"]):
-        assert hasattr(ranking, name) or hasattr(pruning, name), name
+        assert hasattr(ranking, name) or hasattr(choice, name), name
     fields = {*stability.Stability.__dataclass_fields__, "score_interval"}
     assert set(rows(SECTIONS["How sure a choice is"])) == fields
 
 
 def test_modules_and_parameters_of_the_page_are_there() -> None:
-    from flows.params import known_keys
+    from flows.settings.params import known_keys
 
     for module in set(re.findall(r"`((?:avss_core|tasks|flows)/[\w/]+\.py)`", PAGE)):
         assert (ROOT / module).is_file(), module

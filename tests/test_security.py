@@ -141,7 +141,7 @@ def entry_stays(tmp_path):
     """A function that tells whether a cached result is still there once its unit has looked for it."""
     from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
-    from tasks.units import content_key
+    from tasks.cache.units import content_key
 
     task = SimpleNamespace(name="answer-set", fn=SimpleNamespace(__module__="tasks.evaluate"))
 

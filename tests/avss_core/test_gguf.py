@@ -11,12 +11,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core import certificate
-from avss_core.architectures import block_path
-from avss_core.certificate import inspect, kept_source, write_certified
-from avss_core.digests import digest_path, read_json
-from avss_core.models import load_config, load_model, load_tokenizer
-from avss_core.pruning import prune
+from avss_core.files.digests import digest_path, read_json
+from avss_core.models.architectures import block_path
+from avss_core.models.loading import load_config, load_model, load_tokenizer
+from avss_core.surgery import certificate
+from avss_core.surgery.certificate import inspect, kept_source, write_certified
+from avss_core.surgery.pruning import prune
 
 KEPT = [0, 2, 3, 5]
 ROTATED = {"q_proj": 4, "k_proj": 2}  # llama.cpp pairs the halves of a head as neighbours

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import faults
-from benchmarks.fault_checks import problems
-from benchmarks.fault_rows import KILLS, RedError, Row, SkipError
-from benchmarks.fault_runs import INJECTION, Ran
-from benchmarks.faults import ROWS, Result, main, print_table, run_rows, try_row, undisturbed
+from benchmarks.faults import __main__ as faults
+from benchmarks.faults.__main__ import ROWS, Result, main, print_table, run_rows, try_row, undisturbed
+from benchmarks.faults.checks import problems
+from benchmarks.faults.rows import KILLS, RedError, Row, SkipError
+from benchmarks.faults.runs import INJECTION, Ran
 from flows.__main__ import STAGE_NAMES
 
 WELL = Ran(0, "The report is reports/index.html")
@@ -97,7 +97,7 @@ def test_a_run_that_counts_as_running_is_found(clone: Path, template: Path) -> N
 def test_a_process_that_is_left_is_found(
     clone: Path, template: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.fault_checks.process_problems.__defaults__", (0.0,))
+    monkeypatch.setattr("benchmarks.faults.checks.process_problems.__defaults__", (0.0,))
     command = [sys.executable, "-S", "-c", "input()"]
     with subprocess.Popen(command, cwd=clone, stdin=subprocess.PIPE) as process:
         (found,) = problems(clone, template, WELL)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from avss_core.judge_features import features
+from avss_core.judges.features import features
 from benchmarks import fit_judge
 from benchmarks.fit_judge import Table, agreement, fit, judged, left_out, read_table
 

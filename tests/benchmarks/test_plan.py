@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from avss_core.architectures import depth
-from avss_core.batches import windows
-from avss_core.collection import collect_statistics
-from avss_core.traversal import layer_inputs
+from avss_core.models.architectures import depth
+from avss_core.models.batches import windows
+from avss_core.scores.traversal import layer_inputs
+from avss_core.statistics.collection import collect_statistics
 from benchmarks import plan
 
 IDS = list(range(200))

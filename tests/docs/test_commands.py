@@ -21,22 +21,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 RUN_BY = {
-    "avss cache ls": "tests/flows/test_cache_commands.py::test_ls_in_json_is_exact",
-    "avss cache rm": "tests/flows/test_cache_commands.py::test_rm_removes_what_is_asked_for",
-    "avss cache verify": "tests/flows/test_cache_commands.py::test_verify_names_what_is_broken_and_fails",
+    "avss cache ls": "tests/flows/commands/test_cache_command.py::test_ls_in_json_is_exact",
+    "avss cache rm": "tests/flows/commands/test_cache_command.py::test_rm_removes_what_is_asked_for",
+    "avss cache verify": (
+        "tests/flows/commands/test_cache_command.py::test_verify_names_what_is_broken_and_fails"
+    ),
     "avss deploy": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
-    "avss evaluate": "tests/flows/test_cli.py::test_evaluate_has_every_set_that_is_asked_for",
-    "avss heal": "tests/flows/test_cli.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
-    "avss localize": "tests/flows/test_cli.py::test_localize_ranks_the_layers",
-    "avss mitigate": "tests/flows/test_cli.py::test_mitigate_trains_the_most_prone_layers",
-    "avss prune": "tests/flows/test_cli.py::test_prune_by_ratio_removes_what_score_names",
-    "avss report": "tests/flows/test_cli.py::test_it_renders_a_workspace_again",
-    "avss run": "tests/flows/test_cli.py::test_settings_and_folder_reach_the_pipeline",
-    "avss score": "tests/flows/test_cli.py::test_json_has_a_row_for_each_layer_in_depth_order",
-    "avss speed": "tests/flows/test_cli.py::test_speed_compares_the_others_with_the_first",
-    "avss verify": "tests/flows/test_cli.py::test_verify_passes_what_was_written",
+    "avss evaluate": "tests/flows/commands/test_cli.py::test_evaluate_has_every_set_that_is_asked_for",
+    "avss heal": "tests/flows/commands/test_cli.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
+    "avss localize": "tests/flows/commands/test_cli.py::test_localize_ranks_the_layers",
+    "avss mitigate": "tests/flows/commands/test_cli.py::test_mitigate_trains_the_most_prone_layers",
+    "avss prune": "tests/flows/commands/test_cli.py::test_prune_by_ratio_removes_what_score_names",
+    "avss report": "tests/flows/commands/test_cli.py::test_it_renders_a_workspace_again",
+    "avss run": "tests/flows/commands/test_cli.py::test_settings_and_folder_reach_the_pipeline",
+    "avss score": "tests/flows/commands/test_cli.py::test_json_has_a_row_for_each_layer_in_depth_order",
+    "avss speed": "tests/flows/commands/test_cli.py::test_speed_compares_the_others_with_the_first",
+    "avss verify": "tests/flows/commands/test_cli.py::test_verify_passes_what_was_written",
     "avss worker": "tests/flows/test_deployments.py::test_triggered_runs_take_turns_and_leave_their_verdict",
-    "dask": "tests/flows/test_execution.py::test_an_address_where_nobody_answers_is_named",
+    "dask": "tests/flows/running/test_execution.py::test_an_address_where_nobody_answers_is_named",
     "dvc metrics diff": "tests/flows/test_remotes.py::test_metrics_tell_what_changed_between_two_commits",
     "dvc plots diff": "tests/flows/test_remotes.py::test_a_plot_compares_two_commits",
     "dvc plots show": "tests/flows/test_remotes.py::test_every_plot_is_drawn",
@@ -46,7 +48,7 @@ RUN_BY = {
     "make repro": "tests/benchmarks/test_faults.py::test_two_rows_on_a_pipeline_of_one_stage",
     "make test": ".ci/run",
     "make": "tests/docs/test_commands.py::test_a_session_prints_what_the_page_shows",
-    "mlflow server": "tests/tasks/test_run_store.py::test_the_ui_listens_on_loopback_alone",
+    "mlflow server": "tests/tasks/history/test_run_store.py::test_the_ui_listens_on_loopback_alone",
     "prefect": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
     # Minutes to hours: the script is what measures, and prints the table that stands on the page.
     "python benchmarks/": "by hand",
@@ -58,7 +60,7 @@ RUN_BY = {
 
 @cache
 def _settings(changes: tuple[str, ...]) -> None:
-    from flows.params import load_params
+    from flows.settings.params import load_params
 
     load_params(ROOT / "params.yaml", list(changes))
 
@@ -66,7 +68,7 @@ def _settings(changes: tuple[str, ...]) -> None:
 def _avss(arguments: list[str], whole: bool) -> None:
     from typer.main import get_command
 
-    from flows.cli import app
+    from flows.commands.cli import app
 
     _clicked(get_command(app), arguments, whole)
     _settings(tuple(word for option, word in pairwise(arguments) if option == "--set"))
@@ -237,9 +239,9 @@ def avss(monkeypatch, capsys, tmp_path):
     """Run a command in this process; return what a terminal shows."""
     from transformers.utils.logging import disable_progress_bar
 
-    from avss_core import certificate
-    from flows.cli import main
-    from tasks import progress_lines
+    from avss_core.surgery import certificate
+    from flows.commands.cli import main
+    from tasks.progress import lines as progress_lines
 
     monkeypatch.setattr(progress_lines, "QUIET", math.inf)
     monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)

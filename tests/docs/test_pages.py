@@ -36,7 +36,7 @@ def test_every_page_is_on_the_map_and_in_the_readme(pages):
 
 
 def test_every_path_is_in_the_tree_or_is_what_a_run_leaves(pages):
-    from flows.workspace import Workspace
+    from flows.running.workspace import Workspace
 
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     outputs = [
@@ -64,7 +64,7 @@ def test_every_path_is_in_the_tree_or_is_what_a_run_leaves(pages):
 
 
 def test_every_setting_is_in_the_schema_and_takes_the_value_that_is_named(pages):
-    from flows.params import Params, known_keys, load_params
+    from flows.settings.params import Params, known_keys, load_params
 
     wrong = {}
     for page in pages.values():
@@ -92,9 +92,9 @@ def test_the_results_of_the_readme_are_rows_of_the_page_of_results(pages):
 
 
 def test_the_page_on_the_report_has_its_sections_in_order(pages):
-    from tasks.report import SECTIONS
+    from tasks.render import SECTIONS
 
-    templates = [ROOT / f"tasks/templates/section_{name}.html.j2" for name in SECTIONS]
+    templates = [ROOT / f"tasks/report/templates/section_{name}.html.j2" for name in SECTIONS]
     titles = [
         re.findall(r"<h2[^>]*>(?:\d+\. )?(.+?)(?:{{.*)?</h2>", path.read_text("utf-8")) for path in templates
     ]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import flows  # noqa: F401 - sets Prefect's environment, which prefect reads when it is imported
-from tasks.stored_results import problem_of
-from tasks.units import unit
+from tasks.cache.stored_results import problem_of
+from tasks.cache.units import unit
 
 CALLS = []
 
@@ -111,7 +111,7 @@ def test_a_result_that_says_that_it_is_plain_json_is_not_trusted(file, storage):
 
 def test_a_broken_result_in_a_folder_that_is_not_looked_at_is_not_used_either(file, storage, monkeypatch):
     """Where results lie elsewhere than on this disk, Prefect alone finds the checksum wrong."""
-    from tasks import units
+    from tasks.cache import units
 
     fresh = tripled(file)
     _flip(_only(storage))

@@ -31,7 +31,7 @@ RETRIES = {"retries": 1, "backoff_seconds": 0.1}
 @pytest.fixture(scope="module")
 def server():
     """The address of a server that schedules nothing by itself, so that no run is due by the clock."""
-    from flows.server import prefect_server
+    from flows.running.server import prefect_server
 
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREFECT_API_URL", raising=False)
@@ -54,9 +54,9 @@ def client(server):
 def home(client, tiny, tokenizer, tmp_path_factory):
     """A place with parameters, a tiny model, and the scores that the stages found for it."""
     from flows.collect import collect
-    from flows.params import load_params
     from flows.prepare import prepare
     from flows.score import score
+    from flows.settings.params import load_params
 
     home = tmp_path_factory.mktemp("home")
     model = home / "model"
@@ -84,7 +84,7 @@ def avss(server, home):
         # Each process of a run finds its own home, as a worker's does.
         for name in ("PREFECT_HOME", "PREFECT_LOCAL_STORAGE_PATH"):
             environment.pop(name, None)
-        command = [sys.executable, "-m", "flows.cli", *arguments]
+        command = [sys.executable, "-m", "flows.commands.cli", *arguments]
         return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
 
     return run
@@ -184,7 +184,7 @@ def test_a_run_that_is_due_while_one_runs_is_cancelled(deployed, client):
 @pytest.fixture
 def main(monkeypatch, capsys):
     """A function that runs the command line here, and returns exit code and errors."""
-    from flows.cli import main
+    from flows.commands.cli import main
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["avss", *arguments])
@@ -224,7 +224,7 @@ def test_an_unknown_deployment_is_named_with_the_known_ones(main):
 
 
 def test_a_dry_run_needs_no_server(capsys):
-    from flows.cli import app
+    from flows.commands.cli import app
 
     with pytest.raises(SystemExit) as stop:
         app(["deploy", "--dry-run", "--json"])

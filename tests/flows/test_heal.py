@@ -31,7 +31,7 @@ REMOVED, KEPT = [1, 3, 4], [0, 2, 5]
 @pytest.fixture(scope="module")
 def changed(tiny, tokenizer, tmp_path_factory, prefect_harness):
     """A function that returns the parameters with changes."""
-    from flows.params import load_params
+    from flows.settings.params import load_params
 
     model = tmp_path_factory.mktemp("model")
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)
@@ -41,7 +41,7 @@ def changed(tiny, tokenizer, tmp_path_factory, prefect_harness):
 
 
 def _pruned(root, removed):
-    from flows.workspace import Workspace
+    from flows.running.workspace import Workspace
     from tasks.prune import prune_model
 
     place = Workspace(root)
@@ -87,7 +87,7 @@ def _files(place):
 
 
 def test_the_healed_checkpoint_keeps_the_layer_map_and_all_that_was_not_trained(workspace):
-    from avss_core.numbering import layer_map
+    from avss_core.surgery.numbering import layer_map
 
     certificate = _json(workspace.healed / "certificate.json")
     assert certificate["layer_map"] == layer_map(workspace.healed, 3) == KEPT
@@ -125,10 +125,10 @@ def test_no_time_and_no_memory_is_in_the_files(workspace):
 
 def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed):
     """By the hash of each question that stands in a window, of each review, and by the text's documents."""
-    from avss_core.splits import question_key
+    from avss_core.evaluation.splits import question_key
     from flows.heal import healing_settings
+    from tasks.data.rows import read_documents, read_prepared
     from tasks.heal import mixed
-    from tasks.rows import read_documents, read_prepared
 
     params = changed("heal.tokens=40000", "heal.validation_tokens=8000", "heal.text=0.2", "heal.reviews=0.3")
     mixture = healing_settings(params)["mixture"]
@@ -166,10 +166,10 @@ def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed
 
 
 def test_text_begins_behind_what_was_scored(workspace, tokenizer, changed):
-    from avss_core.batches import token_stream
+    from avss_core.models.batches import token_stream
     from flows.heal import healing_settings
+    from tasks.data.rows import read_documents
     from tasks.heal import mixed
-    from tasks.rows import read_documents
 
     params = changed("heal.questions=0", "heal.reviews=0")
     mixture = healing_settings(params)["mixture"]
@@ -184,7 +184,7 @@ def test_text_begins_behind_what_was_scored(workspace, tokenizer, changed):
 
 def test_a_stage_that_was_stopped_goes_on_to_the_same_bytes(workspace, beside, changed, monkeypatch):
     from flows.heal import heal
-    from tasks import training
+    from tasks.training import watched_training as training
 
     class StoppedError(Exception):
         pass
@@ -246,7 +246,7 @@ def test_a_stage_that_is_left_out_leaves_an_empty_checkpoint_and_says_so(beside,
 
 
 def test_speed_that_is_switched_off_is_recorded_and_sizes_are_still_counted(beside, changed):
-    from flows.repro import measured_speed
+    from flows.running.repro import measured_speed
     from flows.speed import speed
 
     assert speed(changed("speed.enabled=false"), beside.root) == "speed.enabled"
@@ -280,7 +280,7 @@ def test_a_student_of_one_layer_heals(beside, changed):
 
 
 def test_mitigation_can_start_from_the_healed_model(workspace, beside, changed):
-    from avss_core.digests import write_json
+    from avss_core.files.digests import write_json
     from flows.mitigate import mitigate
 
     for name in ("healed", "healing"):

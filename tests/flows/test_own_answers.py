@@ -52,7 +52,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def load(model, data):
     def build(**changes):
-        from flows.params import load_params
+        from flows.settings.params import load_params
 
         values = {"model.name": model, "data.path": data, **QUICK, **changes}
         return load_params(ROOT / "params.yaml", [f"{key}={value}" for key, value in values.items()])
@@ -75,7 +75,7 @@ def run(prefect_harness):
 @pytest.fixture
 def asked(monkeypatch):
     """The prompts that the engine gets; it fails on a set that `asked.fail_on` names."""
-    from tasks import own_answers
+    from tasks.answers import own_answers
 
     class Asked(list):
         fail_on = None

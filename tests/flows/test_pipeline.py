@@ -62,8 +62,8 @@ def model(tiny, tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def workspace(model, prefect_harness, tmp_path_factory):
-    from flows.params import load_params
     from flows.pipeline import pipeline
+    from flows.settings.params import load_params
 
     root = tmp_path_factory.mktemp("workspace")
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
@@ -76,7 +76,7 @@ def _json(path):
 
 
 def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
-    from flows.workspace import Workspace
+    from flows.running.workspace import Workspace
 
     paths = Workspace(workspace)
     names = "prepared dense statistics activations scores pruned evaluation healed healing localization"
@@ -86,7 +86,7 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
 
 
 def test_the_settings_of_the_run_stay_beside_its_results(workspace, model):
-    from flows.params import load_params
+    from flows.settings.params import load_params
 
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     assert load_params(workspace / "params.yaml") == load_params(ROOT / "params.yaml", changes)
@@ -135,9 +135,9 @@ def test_the_loss_without_a_layer_is_that_of_the_pruned_model(workspace):
     """Every layer's removal, as traversal measured it, against a model loaded and pruned here."""
     import torch
 
-    from avss_core.batches import token_stream
-    from avss_core.models import load_model, load_tokenizer
-    from avss_core.pruning import prune
+    from avss_core.models.batches import token_stream
+    from avss_core.models.loading import load_model, load_tokenizer
+    from avss_core.surgery.pruning import prune
 
     losses = _json(workspace / "data/scores.json")["readings"]["traversal"]["scores"]
     folder = str(workspace / "data/dense")
@@ -173,8 +173,8 @@ def test_the_card_and_the_choice_for_other_tools_stand_beside_the_checkpoint(wor
 
 
 def test_times_are_told_apart_from_what_must_repeat(workspace, monkeypatch):
-    from flows.repro import measured_speed
-    from flows.workspace import Workspace
+    from flows.running.repro import measured_speed
+    from flows.running.workspace import Workspace
 
     sizes, times = (_json(workspace / f"data/{name}.json") for name in ("sizes", "speed"))
     assert (sizes["dense"]["layers"], sizes["pruned"]["layers"]) == (6, 5)
@@ -187,7 +187,7 @@ def test_times_are_told_apart_from_what_must_repeat(workspace, monkeypatch):
     assert line.startswith("Speed of pruned over dense: prefill ")
     # The times of another checkpoint are not passed off as this one's.
     changed = times | {"checkpoint": "another"}
-    monkeypatch.setattr("avss_core.digests.read_json", lambda _path: changed)
+    monkeypatch.setattr("avss_core.files.digests.read_json", lambda _path: changed)
     assert measured_speed(Workspace(workspace)) == []
 
 
@@ -315,8 +315,8 @@ def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspa
     import shutil
 
     from flows import ROOT as HOME
-    from tasks.compare_runs import compare_runs
-    from tasks.compare_sources import find_run
+    from tasks.compare.finding import find_run
+    from tasks.compare.runs import compare_runs
 
     client = MlflowClient(f"sqlite:///{HOME / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("avss").experiment_id])
@@ -349,9 +349,10 @@ def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspa
 def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cache(
     workspace, model, prefect_harness, tmp_path, monkeypatch
 ):
-    from flows.params import load_params
     from flows.pipeline import pipeline
-    from tasks import collect, questions, removal
+    from flows.settings.params import load_params
+    from tasks import collect, removal
+    from tasks.answers import questions
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
@@ -376,9 +377,9 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 
 
 def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harness, tmp_path):
-    from avss_core.digests import write_json
+    from avss_core.files.digests import write_json
     from flows.gate import gate
-    from flows.params import load_params
+    from flows.settings.params import load_params
 
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     params = load_params(ROOT / "params.yaml", [*changes, "gates.min_retention=0.9"])

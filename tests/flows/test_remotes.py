@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from ruamel.yaml import YAML
 from transformers import AutoModelForCausalLM
 
-from avss_core.digests import digest_path
+from avss_core.files.digests import digest_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "not-a-real-secret"
@@ -124,10 +124,10 @@ def reads():
 def project(tiny, tokenizer, prefect_harness, reads, tmp_path_factory):
     """Two commits of a run; the second measured the choices of layers on less text."""
     from flows import ROOT as HOME
-    from flows import stage as stages
-    from flows.params import load_params
     from flows.pipeline import STAGES
-    from tasks.tracking import pipeline_run
+    from flows.running import stage as stages
+    from flows.settings.params import load_params
+    from tasks.history.tracking import pipeline_run
 
     model = tmp_path_factory.mktemp("model")
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)

@@ -21,10 +21,10 @@ SECRETS = {
 STAGE = """
 import sys
 from pathlib import Path
-from flows.errors import readable_errors
+from flows.running.errors import readable_errors
 
 with readable_errors():
-    from flows.params import load_params
+    from flows.settings.params import load_params
     from flows.prepare import prepare
 
     prepare(load_params(Path("params.yaml"), sys.argv[2:]), Path(sys.argv[1]))

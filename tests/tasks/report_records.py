@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from avss_core.digests import write_json
-from avss_core.moments import Moments
-from avss_core.statistics import BLOCK_FIGURES, TOKEN_FIGURES, LayerStatistics, SiteStatistics
-from tasks.report import write_report
-from tasks.wording import MORE_FIGURES
+from avss_core.files.digests import write_json
+from avss_core.statistics.moments import Moments
+from avss_core.statistics.statistics import BLOCK_FIGURES, TOKEN_FIGURES, LayerStatistics, SiteStatistics
+from tasks.render import write_report
+from tasks.report.words.wording import MORE_FIGURES
 
 LAYERS, SETS, REMOVED = 4, ("nq", "wikiqa"), [2]
 FIGURES = ("accuracy", "accuracy_at_50", "coverage_at_50", "ece", "brier")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.figures import DRAWINGS
+from tasks.report.figures.figures import DRAWINGS
 from tests.tasks.report_records import LAYERS, SETS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -8,16 +8,16 @@ from itertools import cycle
 import pandas as pd
 import pytest
 
-from avss_core.digests import write_json
-from tasks.compare_page import write_page
-from tasks.compare_record import FILE, run_record
-from tasks.compare_runs import compare_runs
-from tasks.compare_sources import STAGES, find_run
-from tasks.compare_tables import figures, markdown, plain_rows
-from tasks.compare_verdicts import verdicts
-from tasks.evidence import NOT_SURE
-from tasks.rows import write_rows
-from tasks.wording import NAMES
+from avss_core.files.digests import write_json
+from tasks.compare.finding import STAGES, find_run
+from tasks.compare.listing import figures, markdown, plain_rows
+from tasks.compare.page import write_page
+from tasks.compare.runs import compare_runs
+from tasks.compare.verdicts import verdicts
+from tasks.data.rows import write_rows
+from tasks.report.run_record import FILE, run_record
+from tasks.report.words.evidence import NOT_SURE
+from tasks.report.words.wording import NAMES
 
 LAYERS, ORIGINS = 4, ("questions", "sentiment", "text")
 

@@ -1,4 +1,4 @@
-from avss_core.retention import retention_table
+from avss_core.metrics.retention import retention_table
 from tasks.gate import check_retention, fallen_lines
 
 

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM
 @pytest.fixture
 def prune(monkeypatch, checkpoint, tmp_path):
     """Prune the tiny Llama, with the checks made in this process; return the certificate and the folder."""
-    from avss_core import certificate
+    from avss_core.surgery import certificate
     from tasks.prune import prune_model
 
     monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)

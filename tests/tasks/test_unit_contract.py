@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.fingerprints import project_files, units
-from tasks.stored_results import CheckedJSON
+from tasks.cache.fingerprints import project_files, units
+from tasks.cache.stored_results import CheckedJSON
 
 ROOT = Path(__file__).parents[2]
 MACHINE = {"dtype": "float32", "device": "cpu"}
@@ -115,7 +115,7 @@ def test_every_unit_has_its_arguments_here(given):
 def test_a_unit_reads_no_file_of_the_project_but_those_in_its_key_and_returns_plain_json(
     name, given, checkpoint, prepared, opened
 ):
-    from avss_core.fitted_judge import read_fits
+    from avss_core.judges.fitted_judge import read_fits
 
     read_fits.cache_clear()
     result = _unit(name).fn(**given[name])
@@ -124,7 +124,7 @@ def test_a_unit_reads_no_file_of_the_project_but_those_in_its_key_and_returns_pl
     read = {Path(path).absolute() for path in opened}
     sources = {path for path in read if path.is_relative_to(ROOT) and path.suffix not in {".py", ".pyc"}}
     assert sources <= set(project_files(units()[name]).values())
-    assert (ROOT / "avss_core" / "fitted_judge.json" in sources) == ("judge_name" in given[name])
+    assert (ROOT / "avss_core/judges/fitted_judge.json" in sources) == ("judge_name" in given[name])
     inputs = {path for path in read if path.is_relative_to(prepared) and not path.is_relative_to(checkpoint)}
     assert inputs <= set(_paths(given[name]))
 

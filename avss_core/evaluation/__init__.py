@@ -1,0 +1,1 @@
+"""Ask a model: prompts, generation, likelihood, layer read-out, perplexity, sentiment, speed."""

@@ -1,0 +1,61 @@
+"""Which demonstrations stand before a question: the same for every model, as many as its context holds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from transformers import PreTrainedTokenizerBase
+
+from avss_core.evaluation.prompts import Demonstration, chat_prompt, encode, few_shot_prompt
+from avss_core.judges.normalisation import normalise
+
+
+@dataclass(frozen=True)
+class FewShot:
+    """The prompt of one question, and how many demonstrations there was no room for."""
+
+    text: str
+    dropped: int
+
+
+def demonstrations_for(question: str, candidates: Iterable[Demonstration], shots: int) -> list[Demonstration]:
+    """Return the first `shots` candidates that do not ask the question itself, in normalised form."""
+    asked = normalise(question)
+    return list(islice((shown for shown in candidates if normalise(shown[0]) != asked), shots))
+
+
+def fitted_prompt(
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrations: Sequence[Demonstration],
+    question: str,
+    *,
+    room: int | None,
+    chat: bool = False,
+    name: str = "",
+) -> FewShot:
+    """Return the prompt with as many whole demonstrations as fit into `room` tokens; the question stays.
+
+    Our reading: the last demonstrations go first, so that a shortened prompt still starts as the others do
+    and what they share still runs once.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        demonstrations: questions and answers in the order in which they are shown.
+        question: what is asked.
+        room: tokens that the prompt may have, None for any number.
+        chat: write the prompt with the tokenizer's chat template.
+        name: the question's id, for the message.
+
+    Raises:
+        ValueError: the question alone does not fit, or a chat was asked for and there is no template.
+    """
+    for dropped in range(len(demonstrations) + 1):
+        shown = demonstrations[: len(demonstrations) - dropped]
+        text = chat_prompt(tokenizer, shown, question) if chat else few_shot_prompt(shown, question)
+        length = 0 if room is None else len(encode(tokenizer, text))
+        if room is None or length <= room:
+            return FewShot(text, dropped)
+    raise ValueError(
+        f"the question {name or question[:40]!r} alone has {length} tokens, but the model's context leaves "
+        f"room for {room}: shorten it, or lower evaluate.max_new_tokens"
+    )

@@ -1,0 +1,58 @@
+"""Sentiment by likelihood: which label word does the model find more likely after a review."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.special import expit
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from avss_core.evaluation.likelihood import continuation_log_likelihoods
+from avss_core.progress import Progress, no_progress
+
+LABEL_WORDS = (" negative", " positive")
+"""The continuation of each label, 0 and 1."""
+
+
+def sentiment_prompt(text: str) -> str:
+    """Return the prompt of one review; the label word follows."""
+    return f"Review: {text}\nSentiment:"
+
+
+def sentiment_probabilities(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    demonstrations: Sequence[tuple[str, int]],
+    texts: Sequence[str],
+    *,
+    batch_size: int = 32,
+    progress: Progress = no_progress,
+) -> list[float]:
+    """Return the probability (0 to 1) that each text is positive, of the two labels alone.
+
+    p = exp(l+) / (exp(l+) + exp(l-)), with l the mean log-probability of a label word's tokens. The
+    confidence of a predicted label is max(p, 1 - p).
+
+    Our reading: the mean, not the sum, so that a label word of more tokens is at no disadvantage.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        demonstrations: (text, label), put in front of each review.
+        texts: what to classify.
+        batch_size: prompts a batch, two for each text.
+        progress: told of each finished batch's prompts.
+    """
+    shots = "".join(f"{sentiment_prompt(text)}{LABEL_WORDS[label]}\n\n" for text, label in demonstrations)
+    pairs = [(shots + sentiment_prompt(text), word) for text in texts for word in LABEL_WORDS]
+    scores = continuation_log_likelihoods(model, tokenizer, pairs, batch_size=batch_size, progress=progress)
+    means = [total / tokens for total, tokens in scores]
+    return [
+        float(expit(positive - negative)) for negative, positive in zip(means[::2], means[1::2], strict=True)
+    ]
+
+
+def balanced_demonstrations(rows: Sequence[dict[str, Any]], shots: int) -> list[tuple[str, int]]:
+    """Return up to `shots` rows as (text, label), labels in turn, in the order of the rows."""
+    by_label = [[row for row in rows if row["label"] == label] for label in (0, 1)]
+    turns = [row for pair in zip(*by_label, strict=False) for row in pair]
+    return [(row["text"], row["label"]) for row in turns[:shots]]

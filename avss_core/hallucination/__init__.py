@@ -1,0 +1,1 @@
+"""Which layers behave differently on hallucinated answers: the activation dump and EAVSS."""

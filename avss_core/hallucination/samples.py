@@ -1,0 +1,188 @@
+"""The activation dump: what every layer did on an answer's tokens, small enough to keep for each answer."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from avss_core.evaluation.prompts import question_prompt
+from avss_core.evaluation.shared_prompt import shared_prefix
+from avss_core.models.activations import Seen, at_site, observed, run_blocks
+from avss_core.models.architectures import blocks
+from avss_core.models.batches import Batch, pad
+from avss_core.progress import Progress, no_progress
+
+
+@dataclass(frozen=True)
+class AnswerSample:
+    """One answer to a question, truthful or hallucinated."""
+
+    id: str
+    set: str
+    split: str
+    question: str
+    answer: str
+    hallucinated: bool
+    source: str = "supplied"
+    """Whose answer it is: `supplied` with the question, or `generated` by the model itself."""
+
+
+def sample_pair(
+    question: str, truthful: str, wrong: str, *, id: str, set: str, split: str, source: str = "supplied"
+) -> tuple[AnswerSample, AnswerSample]:
+    """Return the two samples of a question, the truthful one first; their ids begin with a common one."""
+    return (
+        AnswerSample(f"{id}:true", set, split, question, truthful, False, source),
+        AnswerSample(f"{id}:wrong", set, split, question, wrong, True, source),
+    )
+
+
+@dataclass(frozen=True)
+class SampleActivations:
+    """Activations of each answer's tokens at one site; rows follow `ids`.
+
+    `pooled` is the mean vector over the answer's tokens, float16. `count`, `mean` and `centred` are the
+    moments over all values of those tokens (their number, mean and centred sum of squares), `below` the
+    number of values with |a| under the threshold; these are float64, so that they merge exactly.
+    """
+
+    ids: tuple[str, ...]
+    hallucinated: Bool[Tensor, " samples"]
+    pooled: Float[Tensor, "samples layers hidden"]
+    count: Float[Tensor, " samples"]
+    mean: Float[Tensor, "samples layers"]
+    centred: Float[Tensor, "samples layers"]
+    below: Float[Tensor, "samples layers"]
+
+    def select(self, rows: Int[Tensor, " chosen"]) -> "SampleActivations":
+        """Return the samples at some rows."""
+        chosen = rows.tolist()
+        return SampleActivations(
+            tuple(self.ids[row] for row in chosen),
+            *(tensor[rows] for tensor in (self.hallucinated, self.pooled, self.count)),
+            *(tensor[rows] for tensor in (self.mean, self.centred, self.below)),
+        )
+
+
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, question: str, answer: str) -> tuple[list[int], int]:
+    """Return the token ids of question and answer, and where the answer starts.
+
+    Raises:
+        ValueError: the answer adds no token.
+    """
+    prompt = question_prompt(question)
+    whole = tokenizer(f"{prompt} {answer}", verbose=False).input_ids
+    start = shared_prefix([tokenizer(prompt, verbose=False).input_ids, whole], keep=0)
+    if not answer.strip() or start >= len(whole):
+        raise ValueError(f"the answer {answer!r} to {question!r} adds no token")
+    return whole, start
+
+
+def observe_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Sequence[AnswerSample],
+    *,
+    site: str,
+    relative: float,
+    batch_size: int = 16,
+    progress: Progress = no_progress,
+) -> SampleActivations:
+    """Return the activations of every sample's answer tokens at one site.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        samples: question and answer pairs; at least one.
+        site: one of `avss_core.models.activations.SITES`.
+        relative: threshold of `below`, as a share of the RMS of the token's block input.
+        batch_size: samples a batch; the result does not depend on it but for rounding.
+        progress: told of each finished batch.
+
+    Raises:
+        ValueError: there is no sample, or an activation is not a finite number (names the sample).
+    """
+    if not samples:
+        raise ValueError("there is no question with an answer to observe")
+    encoded = [answer_tokens(tokenizer, sample.question, sample.answer) for sample in samples]
+    order = sorted(range(len(samples)), key=lambda index: len(encoded[index][0]))
+    layers = len(blocks(model))
+    pooled = torch.zeros(len(samples), layers, 0, dtype=torch.float16)
+    figures = torch.zeros(4, len(samples), layers, dtype=torch.float64)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch = _answer_batch([encoded[index] for index in chosen])
+        vectors, numbers = _observe(model, batch, site, relative)
+        finite = vectors.isfinite().all((1, 2)) & numbers.isfinite().all((0, 2))
+        if not finite.all():
+            bad = samples[chosen[int(finite.long().argmin())]].id
+            raise ValueError(
+                f"site {site}: an activation of sample {bad} is not a finite number (or past float16 on "
+                "average); load the model in float32 or check its weights"
+            )
+        if not pooled.shape[2]:  # how wide a site is shows when it is seen
+            pooled = vectors.new_zeros(len(samples), layers, vectors.shape[2])
+        pooled[chosen], figures[:, chosen] = vectors, numbers
+        progress(len(chosen))
+    return SampleActivations(
+        tuple(sample.id for sample in samples),
+        torch.tensor([sample.hallucinated for sample in samples]),
+        pooled,
+        figures[0, :, 0],
+        *figures[1:],
+    )
+
+
+def _answer_batch(encoded: Sequence[tuple[list[int], int]]) -> Batch:
+    """Return right-padded sequences in which only the answers' tokens count."""
+    batch = pad([ids for ids, _ in encoded])
+    starts = torch.tensor([start for _, start in encoded]).unsqueeze(1)
+    counted = batch.attention & (torch.arange(batch.ids.shape[1]) >= starts)
+    return Batch(batch.ids, batch.attention, counted)
+
+
+def _observe(
+    model: PreTrainedModel, batch: Batch, site: str, relative: float
+) -> tuple[Float[Tensor, "batch layers hidden"], Float[Tensor, "4 batch layers"]]:
+    """Return pooled vectors and (count, mean, centred, below) of each sample and layer of a batch."""
+    vectors: list[Tensor] = []
+    numbers: list[Tensor] = []
+
+    def visit(_index: int, seen: Seen) -> None:
+        found = at_site(site, seen)
+        mask = batch.counted.to(found.device).unsqueeze(-1)
+        values = found.double()
+        tokens, width = mask.sum(1).double(), values.shape[-1]
+        vector = values.masked_fill(~mask, 0).sum(1) / tokens
+        mean = vector.mean(1)
+        centred = (values - mean[:, None, None]).square().masked_fill(~mask, 0).sum((1, 2))
+        scale = seen["input"].double().square().mean(-1, keepdim=True).sqrt()
+        below = ((values.abs() < relative * scale) & mask).sum((1, 2)).double()
+        vectors.append(vector.to(torch.float16).cpu())
+        numbers.append(torch.stack([tokens[:, 0] * width, mean, centred, below]).cpu())
+
+    with observed(model, visit, [site]), torch.inference_mode():
+        run_blocks(model, batch)
+    return torch.stack(vectors, 1), torch.stack(numbers, 2)
+
+
+def save_samples(activations: SampleActivations, path: Path) -> None:
+    """Write the dump as a safetensors file; the ids stand in its metadata, as a JSON list."""
+    names = ("hallucinated", "pooled", "count", "mean", "centred", "below")
+    tensors = {name: getattr(activations, name).contiguous() for name in names}
+    save_file(tensors, path, metadata={"ids": json.dumps(activations.ids)})
+
+
+def load_samples(path: Path) -> SampleActivations:
+    """Return the dump of a file that `save_samples` wrote."""
+    with safe_open(path, framework="pt") as handle:
+        ids = tuple(json.loads(handle.metadata()["ids"]))
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping
+    return SampleActivations(ids, **tensors)

@@ -1,0 +1,128 @@
+"""Offline judges of short answers: one table, one record a judge. Add a judge by adding a function and a row.
+
+Agreement with GPT-4's verdicts (Cohen's kappa) on the answers of llama-7b, which no fit here saw. The
+first four by `benchmarks/judges.py`, the others by `benchmarks/fit_judge.py`:
+
+| judge          |   nq | sciq | triviaqa | truthfulqa | wikiqa |
+| -------------- | ---- | ---- | -------- | ---------- | ------ |
+| exact          | .550 | .503 |     .310 |       .102 |   .000 |
+| contains       | .562 | .566 |     .390 |       .196 |  -.008 |
+| f1             | .752 | .611 |     .462 |       .323 |   .328 |
+| rouge_l        | .737 | .594 |     .450 |       .269 |   .268 |
+| fitted_lexical | .771 | .728 |     .521 |       .468 |   .485 |
+| fitted         | .780 | .717 |     .565 |       .569 |   .565 |
+
+Each of the three models left out in turn, the verdicts on all three taken together (not the mean of three):
+
+| judge          |   nq | sciq | triviaqa | truthfulqa | wikiqa |
+| -------------- | ---- | ---- | -------- | ---------- | ------ |
+| fitted_lexical | .729 | .724 |     .591 |       .495 |   .434 |
+| fitted         | .744 | .734 |     .615 |       .545 |   .505 |
+
+So the encoders help most where answers are sentences (TruthfulQA, WikiQA), and there every judge stays weak;
+another seed of the trees changes about .01, on WikiQA .02. Where GPT-4 knew that an answer is right although
+it shares no word with the gold answer, the judges mostly call it wrong.
+`fitted_judge.json` has each model's kappas, and those of fits that did not see the questions either.
+
+The thresholds of f1 and rouge_l were chosen on the answers of gpt2-xl and gpt-j-6b: there the mean kappa of
+the five sets moves by less than .02 from 0.45 to 0.65 and falls above, so each has the round value, one half.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from avss_core.judges.fitted_judge import FILE, fitted_verdicts, read_fits
+from avss_core.judges.normalisation import contains, exact_match, f1, rouge_l
+from avss_core.registry import lookup
+
+F1_CORRECT = 0.5
+"""Token F1 from which an answer counts as correct."""
+
+ROUGE_L_CORRECT = 0.5
+"""ROUGE-L F-measure from which an answer counts as correct."""
+
+DEFAULT_JUDGE: Mapping[str, str] = dict.fromkeys(("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"), "fitted")
+"""The judge of each set that agrees best with GPT-4 on models left out of the fit, by the second table above.
+
+It never depends on what is installed: without its encoders `fitted` is refused, not replaced.
+"""
+
+Judged = tuple[str, str, Sequence[str]]
+"""A question, an answer to it, and the gold answers, any of which may match."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """One way to tell whether answers are correct, without the network."""
+
+    name: str
+    verdicts: Callable[[Sequence[Judged]], list[bool]]
+    """Whether each answer is correct."""
+    reference: str
+    """Definition and source."""
+
+
+def judge(name: str) -> Judge:
+    """Return the record of a judge.
+
+    Raises:
+        LookupError: no judge has that name; near matches are given.
+    """
+    return lookup(JUDGES, name, "judge")
+
+
+def default_judge(set_name: str) -> str:
+    """Return the name of the judge of a question set, `fitted` for a set without measured verdicts."""
+    return DEFAULT_JUDGE.get(set_name, "fitted")
+
+
+def kappa(name: str, set_name: str) -> float | None:
+    """Return a judge's agreement with GPT-4 on a set (Cohen's kappa), None where it was not measured.
+
+    For the fitted judges, on the answers of the three models, each left out of the fit in turn.
+    """
+    fit = read_fits(FILE).get(name)
+    found = None if fit is None else fit.kappa["model left out"].get(set_name)
+    return None if found is None else float(found["together"])
+
+
+def _f1_verdict(answer: str, golds: Sequence[str]) -> bool:
+    """Return whether the token F1 reaches its threshold."""
+    return f1(answer, golds) >= F1_CORRECT
+
+
+def _rouge_l_verdict(answer: str, golds: Sequence[str]) -> bool:
+    """Return whether ROUGE-L reaches its threshold."""
+    # The package rounds precision and recall before their mean, so that a true half can come out just below.
+    return round(rouge_l(answer, golds), 9) >= ROUGE_L_CORRECT
+
+
+def _each(verdict: Callable[[str, Sequence[str]], bool]) -> Callable[[Sequence[Judged]], list[bool]]:
+    """Return a judge of many answers from one that looks at an answer and its gold answers alone."""
+    return lambda rows: [verdict(answer, golds) for _, answer, golds in rows]
+
+
+JUDGES: Mapping[str, Judge] = {
+    record.name: record
+    for record in (
+        Judge("exact", _each(exact_match), "normalised answer = a normalised gold answer; 1606.05250"),
+        Judge(
+            "contains",
+            _each(contains),
+            "a normalised gold answer is in the normalised answer, as whole tokens",
+        ),
+        Judge("f1", _each(_f1_verdict), f"token F1 >= {F1_CORRECT}; 1606.05250"),
+        Judge("rouge_l", _each(_rouge_l_verdict), f"ROUGE-L F-measure >= {ROUGE_L_CORRECT}; Lin 2004"),
+        Judge(
+            "fitted",
+            partial(fitted_verdicts, "fitted"),
+            "a line and randomised trees on words, numbers and embeddings, fitted to GPT-4's verdicts",
+        ),
+        Judge(
+            "fitted_lexical",
+            partial(fitted_verdicts, "fitted_lexical"),
+            "a line and randomised trees on words and numbers, fitted to GPT-4's verdicts",
+        ),
+    )
+}

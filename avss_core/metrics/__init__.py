@@ -1,0 +1,1 @@
+"""What answers add up to: calibration, intervals, comparison of two models, retention, agreement."""

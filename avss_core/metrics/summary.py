@@ -1,0 +1,139 @@
+"""The figures of a model's answers and of two models on the same questions, each with its interval."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from avss_core.metrics.bootstrap import as_record, draws
+from avss_core.metrics.calibration import (
+    accuracy_at_rows,
+    accuracy_coverage_curve,
+    auroc_rows,
+    brier_rows,
+    brier_skill_rows,
+    coverage_at_rows,
+    ece_rows,
+    reliability,
+)
+from avss_core.metrics.columns import Column, Values, answer_columns, figure
+from avss_core.metrics.litcab import acc_at_litcab_rows, cov_at_litcab_rows, ece_litcab_rows
+
+SMALL_N = 100
+"""Under this many answers the figures are mostly noise: a perfectly calibrated model's ECE is far from 0."""
+
+CURVE_POINTS = 50
+"""A longer accuracy-coverage curve is thinned to so many of its points."""
+
+FIGURES: Mapping[str, Callable[[Values, Values], Values]] = {
+    "accuracy": partial(accuracy_at_rows, share=1.0),
+    "accuracy_at_50": partial(accuracy_at_rows, share=0.5),
+    "coverage_at_50": partial(coverage_at_rows, accuracy=0.5),
+    "ece": partial(ece_rows, bins=10),
+    "brier": brier_rows,
+    "brier_skill": brier_skill_rows,
+    "auroc": auroc_rows,
+    "accuracy_at_50_litcab": partial(acc_at_litcab_rows, share=0.5),
+    "coverage_at_50_litcab": partial(cov_at_litcab_rows, accuracy=0.5),
+    "ece_litcab": ece_litcab_rows,
+}
+"""The figures of answers; each takes checked columns, a row a resample, and returns one value a row."""
+
+
+def summarise(confidence: Column, correct: Column, seed: int) -> dict[str, Any]:
+    """Return the figures of answers with their 95 % bootstrap intervals, ready for JSON.
+
+    Returns:
+        n; small_n (n is under `SMALL_N`); value, low and high of each of `FIGURES`, None where it has no
+        value; reliability, the ten bins of the diagram; curve, at most `CURVE_POINTS` points of coverage and
+        accuracy, rising in coverage.
+    """
+    sure, right = answer_columns(confidence, correct)
+    resampled = _resampled(
+        sure.size, seed, lambda rows: [f(sure[rows], right[rows]) for f in FIGURES.values()]
+    )
+    return {
+        "n": sure.size,
+        "small_n": sure.size < SMALL_N,
+        **{
+            name: as_record(figure(rows, sure, right), values)
+            for (name, rows), values in zip(FIGURES.items(), resampled, strict=True)
+        },
+        "reliability": [
+            {key: None if math.isnan(value) else value for key, value in asdict(each).items()}
+            for each in reliability(sure, right)
+        ],
+        "curve": _curve(sure, right),
+    }
+
+
+def changes(
+    before: tuple[Column, Column], after: tuple[Column, Column], seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Return after minus before for each of `FIGURES`, with paired 95 % bootstrap intervals.
+
+    Args:
+        before: confidence and correctness of the first model's answers.
+        after: the same of the second model's answers to the same questions, in the same order.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: there are not as many answers after as before.
+    """
+    sizes = [answer_columns(*side)[0].size for side in (before, after)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"there are {sizes[0]} answers before and {sizes[1]} after")
+    return contrast([(1.0, after), (-1.0, before)], seed)
+
+
+def contrast(
+    sides: Sequence[tuple[float, tuple[Column, Column]]], seed: int
+) -> dict[str, dict[str, float | None]]:
+    """Return a weighted sum of models' figures for each of `FIGURES`, with paired 95 % bootstrap intervals.
+
+    With the weights 1, -1/2 and -1/2: how far the first model is above the mean of the other two. Resamples
+    take the same questions of every model.
+
+    Args:
+        sides: for each model its weight, and confidence and correctness of its answers to the same questions
+            in the same order; at least one.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: the models have not equally many answers.
+    """
+    columns = [(weight, answer_columns(*side)) for weight, side in sides]
+    sizes = {sure.size for _, (sure, _) in columns}
+    if len(sizes) != 1:
+        raise ValueError(f"the models have {sorted(sizes)} answers; expected one number for all")
+    size = sizes.pop()
+
+    def combined(rows: Any) -> list[Values]:
+        drawn = [(weight, (sure[rows], right[rows])) for weight, (sure, right) in columns]
+        return [
+            np.sum([weight * function(*side) for weight, side in drawn], axis=0)
+            for function in FIGURES.values()
+        ]
+
+    resampled = _resampled(size, seed, combined)
+    return {
+        name: as_record(float(sum(weight * figure(rows, *side) for weight, side in columns)), values)
+        for (name, rows), values in zip(FIGURES.items(), resampled, strict=True)
+    }
+
+
+def _resampled(size: int, seed: int, figures: Callable[[Any], list[Values]]) -> list[Values]:
+    """Return the values that each of `FIGURES` has on seeded resamples."""
+    blocks = [figures(rows) for rows in draws(size, seed)]
+    return [np.concatenate([[], *(block[index] for block in blocks)]) for index in range(len(FIGURES))]
+
+
+def _curve(sure: Values, right: Values) -> list[dict[str, float]]:
+    """Return the accuracy-coverage curve as JSON holds it, its ends among the points."""
+    coverage, accuracy = accuracy_coverage_curve(sure, right)
+    last = coverage.size - 1
+    shown = np.unique(np.linspace(0, last, min(CURVE_POINTS, last + 1)).round().astype(int))
+    return [{"coverage": float(coverage[i]), "accuracy": float(accuracy[i])} for i in shown]

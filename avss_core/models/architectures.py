@@ -1,0 +1,162 @@
+"""Find a model's blocks: by the record of its family, or by what the model itself shows."""
+
+import difflib
+import warnings
+from typing import Any
+
+from torch import nn
+from transformers import PretrainedConfig
+
+from avss_core.models.families import DECODERS, ENCODERS, LLAMA, Architecture
+
+ARCHITECTURES: dict[str, Architecture] = {**DECODERS, **ENCODERS}
+
+DEPTH_FIELDS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Names that configurations give to the number of blocks."""
+
+
+def architecture(config: PretrainedConfig) -> Architecture:
+    """Return the record of a known family.
+
+    Raises:
+        LookupError: the family is not in the table.
+    """
+    known = ARCHITECTURES.get(config.model_type)
+    if known is None:
+        raise LookupError(_unknown(config))
+    return known
+
+
+def architecture_of(model: nn.Module) -> Architecture:
+    """Return the record of a model's family; one that is not in the table is read from the model.
+
+    Warns of what was assumed: that the one outermost list of modules as long as the configuration says holds
+    the blocks, and that their parts are called as in Llama where such parts are there.
+
+    Raises:
+        LookupError: the family is not in the table, and no list or more than one can be that of the blocks.
+    """
+    config: Any = model.config
+    if config.model_type in ARCHITECTURES:
+        return ARCHITECTURES[config.model_type]
+    field, base = depth_field(config), _base(model)
+    lists = _lists(model, int(getattr(config, field)))
+    if len(lists) != 1 or not next(iter(lists)).startswith(base):
+        found = ", ".join(lists) or "none"
+        raise LookupError(_unknown(config, f" (lists of {field} modules: {found})"))
+    ((path, found_blocks),) = lists.items()
+    parts = set.intersection(*({name for name, _ in block.named_modules()} for block in found_blocks))
+    assumed = {
+        name: getattr(LLAMA, name) for name in ("attention", "mlp", "down") if getattr(LLAMA, name) in parts
+    }
+    linear = {
+        name.rpartition(".")[2]
+        for block in found_blocks
+        for name, module in block.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    warnings.warn(
+        f"model type {config.model_type!r} is not in avss_core/models/families.py; assumed that {path} holds "
+        f"its blocks, {field} counts them, and their parts are {assumed or 'not known'}",
+        stacklevel=2,
+    )
+    return Architecture(
+        path.removeprefix(base),
+        field,
+        tuple(sorted(linear)),
+        **({"attention": "", "mlp": "", "down": ""} | assumed),
+    )
+
+
+def depth_field(config: PretrainedConfig) -> str:
+    """Return the name of the configuration field that counts the blocks.
+
+    Raises:
+        LookupError: the family is not in the table, and no field has a name of `DEPTH_FIELDS` or there are
+            several models in one, each with a depth of its own.
+    """
+    if config.model_type in ARCHITECTURES:
+        return ARCHITECTURES[config.model_type].depth
+    values = {} if _parts(config) else config.to_dict()
+    for field in DEPTH_FIELDS:
+        if isinstance(values.get(field), int):
+            return field
+    raise LookupError(_unknown(config))
+
+
+def context_length(config: PretrainedConfig) -> int | None:
+    """Return how many tokens a model can read at a time, None where its configuration sets no limit."""
+    return getattr(config, "max_position_embeddings", None)
+
+
+def depth(config: PretrainedConfig) -> int:
+    """Return the number of blocks."""
+    return int(getattr(config, depth_field(config)))
+
+
+def block_path(model: nn.Module) -> str:
+    """Return the dotted path of a model's list of blocks."""
+    return _base(model) + architecture_of(model).blocks
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """Return the list of blocks, in depth order."""
+    config: Any = model.config
+    path = block_path(model)
+    found = model.get_submodule(path)
+    if not isinstance(found, nn.ModuleList) or len(found) != depth(config):
+        raise ValueError(
+            f"{path} of a {config.model_type} model holds {type(found).__name__}, "
+            f"expected a list of {depth(config)} blocks, as its configuration says"
+        )
+    return found
+
+
+def window(config: PretrainedConfig) -> int:
+    """Return the length of the attention window that some layers may have; 0 where the family has none."""
+    known = ARCHITECTURES.get(config.model_type, LLAMA)
+    return int(getattr(config, known.window, None) or 0)
+
+
+def _base(model: nn.Module) -> str:
+    """Return the path of the base model with a dot behind it; empty for a base model itself."""
+    prefix = str(getattr(model, "base_model_prefix", "model"))
+    return f"{prefix}." if prefix and hasattr(model, prefix) else ""
+
+
+def _lists(model: nn.Module, length: int) -> dict[str, nn.ModuleList]:
+    """Return the lists of so many modules by path, but those that are inside one of them."""
+    found: dict[str, nn.ModuleList] = {}
+    for path, module in model.named_modules():  # from the outside in
+        inner = any(path.startswith(f"{outer}.") for outer in found)
+        if isinstance(module, nn.ModuleList) and len(module) == length and not inner:
+            found[path] = module
+    return found
+
+
+def _parts(config: PretrainedConfig) -> dict[str, PretrainedConfig]:
+    """Return the configurations with a depth of their own inside a configuration, by field."""
+    inside = {name: part for name, part in vars(config).items() if isinstance(part, PretrainedConfig)}
+    return {
+        name: part
+        for name, part in inside.items()
+        if _parts(part) or any(isinstance(part.to_dict().get(field), int) for field in DEPTH_FIELDS)
+    }
+
+
+def _unknown(config: PretrainedConfig, detail: str = "") -> str:
+    """Return the message for a family that is not in the table."""
+    model_type, parts = config.model_type, _parts(config)
+    if parts:
+        text = parts.get("text_config")
+        hint = f"; save its language model alone, as {text.model_type}, and give that" if text else ""
+        return (
+            f"model type {model_type!r} is not supported: it is several models in one, each with layers of "
+            f"its own (fields {', '.join(sorted(parts))}){hint}"
+        )
+    near = difflib.get_close_matches(model_type, ARCHITECTURES, n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    return (
+        f"model type {model_type!r} is not supported{hint}{detail}; known types: "
+        f"{', '.join(sorted(ARCHITECTURES))}. Add a record to avss_core/models/families.py."
+    )

@@ -1,0 +1,191 @@
+"""Load models and tokenizers: the embedded default, a folder, a GGUF file, or any Hub id; no pickles."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from avss_core.files.shards import disk_errors, stored_tensors
+from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth_field
+from avss_core.models.locations import gguf_file, local_folder, source
+from avss_core.models.placement import AUTO
+from avss_core.models.refusals import UNREACHABLE, damage, not_found, refuse_adapter, refuse_code
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(
+    name: str,
+    revision: str | None = None,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    memory: Mapping[str | int, str | int] | None = None,
+) -> PreTrainedModel:
+    """Return a causal language model, or an encoder as what it was saved as, in evaluation mode.
+
+    Warns where the family is not known, of what was assumed about it.
+
+    Args:
+        name: an entry of `EMBEDDED`, a checkpoint folder, a GGUF file, or a Hub id.
+        revision: Hub commit, tag or branch; None for a folder or the default branch.
+        dtype: one of `DTYPES`.
+        device: a torch device, or `auto`: accelerate spreads the layers over the GPUs, then memory, then
+            disk, where they are read from the checkpoint's own files whenever they run.
+        memory: with `auto`, the most to take of each GPU (by its number) and of `cpu`; None for what is free.
+
+    Raises:
+        FileNotFoundError: there is no such model, or it cannot be reached.
+        ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
+        LookupError: the model family is not supported.
+    """
+    where, options = source(name, revision)
+    config = load_config(name, revision)
+    folder = local_folder(name)
+    if folder is not None:
+        stored_tensors(folder)  # its errors name the file, the library's do not
+    try:
+        with damage(name):
+            loaded: Any = _loader(config).from_pretrained(
+                where,
+                dtype=DTYPES[dtype],
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                # Left to us to refuse: the library's own error names no tensor.
+                ignore_mismatched_sizes=True,
+                **({"device_map": AUTO, "max_memory": memory and dict(memory)} if device == AUTO else {}),
+                **options,
+            )
+    except UNREACHABLE as error:
+        raise FileNotFoundError(not_found(name, revision, error)) from error
+    model, loading = loaded
+    problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
+    if problems:
+        raise ValueError(f"{name} does not hold exactly the tensors of its architecture: {problems}")
+    blocks(model)  # of an unknown family they are looked for, which can fail
+    try:
+        ready: PreTrainedModel = (model if device == AUTO else model.to(device)).eval()
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error
+    return ready
+
+
+def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
+    """Return the configuration of a model that can be loaded.
+
+    Raises:
+        FileNotFoundError: there is no such model, or it cannot be reached.
+        ValueError: the configuration is damaged, or names code that would have to be run or files elsewhere.
+        LookupError: the model family is not supported.
+    """
+    where, options = source(name, revision)
+    try:
+        with damage(name):
+            if gguf_file(name) is None:
+                refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
+            refuse_adapter(name, where, revision)
+            config: PretrainedConfig = AutoConfig.from_pretrained(
+                where, trust_remote_code=False, **_plain(options)
+            )
+    except UNREACHABLE as error:
+        raise FileNotFoundError(not_found(name, revision, error)) from error
+    _loader(config)
+    return config
+
+
+def empty_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
+    """Return the model of a configuration in names and shapes alone: its tensors take no memory."""
+    loader = _loader(config)
+    build: Any = getattr(loader, "from_config", None) or loader._from_config  # of an Auto class, of a model
+    with torch.device("meta"):
+        model: PreTrainedModel = build(copy.deepcopy(config), dtype=DTYPES[dtype]).eval()
+    return model
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model.
+
+    Raises:
+        FileNotFoundError: there is none, it cannot be reached, or it needs code of its own.
+        ValueError: a link in a folder leads out of it.
+    """
+    where, options = source(name, revision)
+    try:
+        with damage(name):
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                where, trust_remote_code=False, **_plain(options)
+            )
+    except (*UNREACHABLE, ValueError) as error:
+        raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, error)) from error
+    # Without files some families come up with an empty vocabulary, which turns every text into nothing or
+    # into unknown tokens.
+    if set(tokenizer("a", add_special_tokens=False).input_ids) <= {tokenizer.unk_token_id}:
+        raise FileNotFoundError(not_found(f"a tokenizer of {name}", revision, "it has no vocabulary"))
+    return tokenizer
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tell whether a checkpoint folder carries a tokenizer."""
+    return any(
+        (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+    )
+
+
+def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
+    """Write a plain safetensors checkpoint with generation settings, tokenizer and chat template.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    with disk_errors():
+        model.save_pretrained(folder, safe_serialization=True)
+    save_tokenizer(tokenizer, folder)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
+    """Write a tokenizer with its chat template, where there is one.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    if tokenizer is not None:
+        with disk_errors():
+            tokenizer.save_pretrained(folder)
+
+
+def _loader(config: PretrainedConfig) -> Any:
+    """Return the class that loads a model.
+
+    Raises:
+        LookupError: the family is not known and is no causal language model with a depth.
+    """
+    if config.model_type not in ARCHITECTURES:
+        if type(config) not in AutoModelForCausalLM._model_mapping:
+            architecture(config)  # raises
+        depth_field(config)
+        return AutoModelForCausalLM
+    if architecture(config).causal:
+        return AutoModelForCausalLM
+    # An encoder has a head for its task; loaded with another one, that would be random.
+    names = config.architectures or []
+    classes = [getattr(transformers, name, None) for name in names]
+    suitable = [found for found in classes if getattr(found, "config_class", None) is type(config)]
+    return suitable[0] if suitable else transformers.AutoModel
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a tokenizer or configuration takes."""
+    return {key: value for key, value in options.items() if key != "quantization_config"}

@@ -1,0 +1,1 @@
+"""Score layers, rank them, choose which to remove, and tell how sure the choice is."""

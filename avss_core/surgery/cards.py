@@ -1,0 +1,158 @@
+"""The card of a pruned checkpoint: what went, what that cost, how it was checked, and the limits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from avss_core.surgery.exports import quoted
+from avss_core.surgery.markdown import plain
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One figure of the source and of the checkpoint, on the same data."""
+
+    task: str
+    """What was measured, on what, with its n and judge."""
+    before: float | None
+    after: float | None
+    retention: float | None
+    """Share of the source's figure that is left; None where the source has nothing to lose."""
+
+
+def model_card(
+    name: str,
+    certificate: Mapping[str, Any],
+    base_model: str | None = None,
+    quantised: str | None = None,
+    *,
+    scores: Sequence[float] = (),
+    kept: Sequence[Kept] = (),
+    timed: bool = True,
+) -> str:
+    """Return the README of a pruned checkpoint.
+
+    Args:
+        name: what the source is called.
+        certificate: of the checkpoint.
+        base_model: Hub id of the source, where it has one.
+        quantised: file with quantised weights from which the source was read, where it was.
+        scores: of each layer of the source by what the layers were chosen by, where they were scored.
+        kept: what was measured of the source and of the checkpoint.
+        timed: False where the run that made the checkpoint was told not to measure its speed.
+    """
+    known = certificate["provenance"]
+    return "\n".join(
+        [
+            *_front_matter(base_model),
+            "",
+            f"# {plain(name)} without {_layers(known['removed'])}",
+            "",
+            *_table(certificate),
+            "",
+            "Layers are numbered from 0, as in the source. The checkpoint loads with `transformers` alone.",
+            "",
+            *_kept(kept),
+            *_scores(scores, known["removed"], known.get("score", "")),
+            "## How it was checked",
+            "",
+            f"The checkpoint was {certificate['way']}; then a process that had seen nothing of it made these "
+            "checks. `avss verify DIR` repeats them from `certificate.json`.",
+            "",
+            *(
+                f"- {check['name']}: {'passed' if check['passed'] else 'failed'} ({plain(check['detail'])})"
+                for check in certificate["checks"]
+            ),
+            "",
+            "## Limits",
+            "",
+            "- The checks say that the file is what it claims to be, not how good the model is. Removing "
+            "layers costs quality: measure it on your own task before use.",
+            *(() if kept else ("- What the removal cost was not measured.",)),
+            *(() if timed else ("- How fast it is was not measured.",)),
+            "- No training has followed the removal.",
+            *_quantised_limit(quantised),
+            "- The source's licence, intended use and biases hold for what is left of it.",
+            "",
+            "`mergekit.yaml` and `llama-quantize.txt` hold the same choice of layers for those tools.",
+            "",
+        ]
+    )
+
+
+def _front_matter(base_model: str | None) -> list[str]:
+    """Return the lines that the Hub reads."""
+    base = [f"base_model: {quoted(base_model)}"] if base_model else []
+    return [
+        "---",
+        *base,
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        "tags:",
+        "  - avss",
+        "  - layer-pruning",
+        "  - pruned",
+        "---",
+    ]
+
+
+def _quantised_limit(file: str | None) -> list[str]:
+    """Return the line that says what quantised weights mean for the result."""
+    if file is None:
+        return []
+    return [
+        f"- The weights were read from {plain(file)}, so they are rounded; a merge by mergekit starts from "
+        "those of the base model and differs."
+    ]
+
+
+def _table(certificate: Mapping[str, Any]) -> list[str]:
+    """Return the rows that say what was removed and what that made of the size."""
+    known = certificate["provenance"]
+    before, after = known["dense_parameters"], certificate["parameters"]
+    rows = {
+        "layers removed": ", ".join(map(str, known["removed"])),
+        "layers left": str(len(certificate["layer_map"])),
+        "chosen by": known.get("score", "unknown"),
+        "parameters before": f"{before:,}",
+        "parameters after": f"{after:,} ({after / before:.1%})",
+        "dtype": certificate["dtype"],
+    }
+    if "removed_dense" in known:
+        rows["their numbers in the dense model"] = ", ".join(map(str, known["removed_dense"]))
+    return ["| | |", "| --- | --- |", *(f"| {key} | {plain(value)} |" for key, value in rows.items())]
+
+
+def _layers(removed: Sequence[int]) -> str:
+    """Return a count of layers in words."""
+    return f"{len(removed)} layer{'s' if len(removed) > 1 else ''}"
+
+
+def _kept(kept: Sequence[Kept]) -> list[str]:
+    """Return the table of what was measured before and after."""
+    if not kept:
+        return []
+    rows = [
+        f"| {plain(row.task)} | {_figure(row.before)} | {_figure(row.after)} | "
+        f"{'-' if row.retention is None else f'{row.retention:.1%}'} |"
+        for row in kept
+    ]
+    head = ["| measured on | unpruned | pruned | kept |", "| --- | --- | --- | --- |"]
+    return ["## What was kept", "", *head, *rows, ""]
+
+
+def _scores(scores: Sequence[float], removed: Sequence[int], name: str) -> list[str]:
+    """Return the table of every layer's score, the removed ones marked."""
+    if not scores:
+        return []
+    rows = [
+        f"| {layer} | {score:.4g} | {'removed' if layer in removed else ''} |"
+        for layer, score in enumerate(scores)
+    ]
+    explained = f"By `{name}`; the layer with the lowest score goes first."
+    return ["## Scores", "", explained, "", "| layer | score | |", "| --- | --- | --- |", *rows, ""]
+
+
+def _figure(value: float | None) -> str:
+    """Return a figure with three digits, a dash where there is none."""
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""One training engine, and what is trained with it: healing, mitigation and its controls."""

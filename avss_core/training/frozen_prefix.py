@@ -1,0 +1,169 @@
+"""A model in training whose blocks below the first trained one run once for each sequence."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from avss_core.files.tensor_store import TensorStore
+from avss_core.models.activations import Visitor, observed
+from avss_core.models.architectures import ARCHITECTURES, blocks
+from avss_core.models.batches import Batch, by_length, pad
+from avss_core.models.placement import input_device
+from avss_core.models.views import shallow_copy, with_blocks
+from avss_core.progress import Progress, no_progress
+
+Ids = tuple[int, ...]
+"""The token ids of one sequence."""
+
+
+class FrozenPrefix:
+    """Runs sequences through a model from its first trained block on.
+
+    What enters that block never changes, so it is kept for each distinct sequence, in the dtype of the
+    model's hidden states: tokens x hidden numbers. A sequence that was not prepared runs through the whole
+    model.
+    """
+
+    def __init__(self, model: PreTrainedModel, first: int = 0, store: TensorStore | None = None) -> None:
+        """Take the model as it is; without a store, or with 0 blocks to save, all of it runs at each step."""
+        self.model, self.first = model, first
+        self.store = store if first else None
+        self._tuples = False
+
+    @torch.no_grad()
+    def prepare(self, sequences: Iterable[Ids], batch_size: int, progress: Progress = no_progress) -> None:
+        """Run the frozen blocks on each distinct sequence once.
+
+        The order and the batches depend on the sequences alone, so that a later run finds the same bits.
+
+        Args:
+            sequences: token ids of each.
+            batch_size: sequences a batch.
+            progress: told of each finished batch.
+
+        Raises:
+            ValueError: the model does not run its blocks one after another.
+        """
+        if self.store is None:
+            return
+        distinct = list(dict.fromkeys(ids for ids in sequences if ids not in self.store))
+        for chosen in by_length(distinct, batch_size):
+            part = [distinct[index] for index in chosen]
+            hidden = self._enter(pad(part, left=True))
+            self.store.put({ids: {"hidden": hidden[row, -len(ids) :]} for row, ids in enumerate(part)})
+            progress(len(part))
+
+    def __call__(
+        self, sequences: Sequence[Ids], visit: Visitor | None = None
+    ) -> tuple[Batch, Float[Tensor, "batch seq hidden"]]:
+        """Return the left-padded batch and the hidden states behind the final norm.
+
+        Args:
+            sequences: token ids of each row.
+            visit: told of each block from the first trained one on, when it has run.
+        """
+        batch = pad(sequences, left=True)
+        model = self.model
+        if self.store is not None and all(ids in self.store for ids in sequences):
+            found = [self.store.get(ids)["hidden"] for ids in sequences]
+            feed = _Feed(_left_padded(found).to(input_device(model)), self._tuples)
+            model = _view(model, lambda layer, block: feed if layer < self.first else block)
+        watched = nullcontext() if visit is None else observed(model, self._above(visit))
+        with watched:
+            hidden: Tensor = model.base_model(**batch.inputs(input_device(self.model))).last_hidden_state
+        return batch, hidden
+
+    def logits(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows vocab"]:
+        """Return the logits of hidden states behind the final norm."""
+        whole: Any = self.model
+        logits: Tensor = whole.get_output_embeddings()(hidden)
+        cap = getattr(whole.config, "final_logit_softcapping", None)
+        return logits if cap is None else (logits / cap).tanh() * cap
+
+    @torch.no_grad()
+    def check_head(self, sequence: Ids) -> None:
+        """Compare `logits` with the model's own on one sequence, where the family is not known.
+
+        Raises:
+            ValueError: they differ: the family does more to its logits.
+        """
+        if self.model.config.model_type in ARCHITECTURES:
+            return
+        whole: Any = self.model
+        batch, hidden = self([sequence])
+        own = whole(**batch.inputs(input_device(self.model))).logits
+        if not torch.allclose(self.logits(hidden), own, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"model type {self.model.config.model_type!r} is not supported: its logits are not what its "
+                "head puts out. Add a record to avss_core/models/families.py."
+            )
+
+    def _above(self, visit: Visitor) -> Visitor:
+        """Return a visitor that leaves out the frozen blocks."""
+        return lambda index, seen: visit(index, seen) if index >= self.first else None
+
+    def _enter(self, batch: Batch) -> Float[Tensor, "batch seq hidden"]:
+        """Return what enters the first trained block."""
+        kinds: list[bool] = []
+
+        def block_at(layer: int, block: nn.Module) -> nn.Module:
+            if layer == self.first - 1:
+                block = shallow_copy(block)
+                block.register_forward_hook(lambda _block, _args, out: kinds.append(isinstance(out, tuple)))
+            return _End() if layer == self.first else block
+
+        try:
+            _view(self.model, block_at).base_model(**batch.inputs(input_device(self.model)))
+        except _EnteredError as entered:
+            self._tuples = kinds == [True]
+            return entered.hidden
+        raise ValueError(f"{self.model.config.model_type} does not run its block {self.first}")
+
+
+def _left_padded(states: Sequence[Float[Tensor, "_ hidden"]]) -> Float[Tensor, "batch seq hidden"]:
+    """Return the hidden states of a batch, zeros where it is padded."""
+    width = max(map(len, states))
+    batch = states[0].new_zeros(len(states), width, states[0].shape[1])
+    for row, state in enumerate(states):
+        batch[row, width - len(state) :] = state
+    return batch
+
+
+def _view(model: PreTrainedModel, block_at: Callable[[int, nn.Module], nn.Module]) -> PreTrainedModel:
+    """Return a view of a model with other blocks in the place of its own."""
+    return with_blocks(model, {layer: block_at(layer, block) for layer, block in enumerate(blocks(model))})
+
+
+class _EnteredError(Exception):
+    """Stops a forward pass where a block is entered, and says with what."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+class _End(nn.Module):
+    """Stands where the first trained block is and ends the pass."""
+
+    attention_type = "full_attention"  # by which some versions of transformers 5 choose a block's mask
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise _EnteredError(args[0] if args else kwargs["hidden_states"])
+
+
+class _Feed(nn.Module):
+    """Stands where the frozen blocks are and returns what enters the first trained one."""
+
+    attention_type = "full_attention"  # as above
+
+    def __init__(self, states: Float[Tensor, "batch seq hidden"], as_tuples: bool) -> None:
+        super().__init__()
+        self.states, self.as_tuples = states, as_tuples
+
+    def forward(self, *_args: Any, **_kwargs: Any) -> Any:
+        return (self.states, None) if self.as_tuples else self.states

@@ -1,0 +1,198 @@
+"""The loop of a training: steps, validations, early stopping and checkpoints."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from avss_core.files.tensor_store import TensorStore
+from avss_core.models.batches import by_length
+from avss_core.progress import Progress, no_progress
+from avss_core.training.frozen_prefix import FrozenPrefix
+from avss_core.training.lora import adapter_tensors
+from avss_core.training.objectives import Epoch, Example, Objective, Settings, Step, mean_terms, share_of_rate
+from avss_core.training.state import FILE, TrainState, fingerprint, load_state, save_state
+
+Group = list[list[Any]]
+"""The batches of examples of one step."""
+
+
+class Trainer:
+    """One training: `prepare`, then `run`."""
+
+    def __init__(
+        self,
+        adapted: Any,
+        model: FrozenPrefix,
+        objective: Objective,
+        layers: Sequence[int],
+        settings: Settings,
+        store: TensorStore,
+        accelerator: Accelerator,
+        folder: Path | None,
+    ) -> None:
+        self.accelerator = accelerator
+        self.adapted, self.model, self.objective = adapted, model, objective
+        self.layers, self.settings, self.store = sorted(layers), settings, store
+        self.path = None if folder is None else folder / FILE
+        self.adapters = adapter_tensors(adapted)
+        self.optimizer = torch.optim.AdamW(
+            self.adapters.values(), lr=settings.learning_rate, weight_decay=0.0
+        )
+        batches = math.ceil(len(objective.train) / settings.batch_size)
+        self.steps_an_epoch = math.ceil(batches / settings.accumulate)
+        self.steps = settings.epochs * self.steps_an_epoch
+        self._groups: tuple[int, list[Group]] | None = None
+
+    @property
+    def validations(self) -> int:
+        """How often the whole training validates."""
+        return sum(self._validates(step) for step in range(1, self.steps + 1))
+
+    def prepare(self, progress: Progress = no_progress, examples: Sequence[Example] | None = None) -> None:
+        """Run once what does not change: the frozen blocks, and what else the objective needs."""
+        if examples is None:
+            examples = [*self.objective.train, *self.objective.validation]
+        self.model.check_head(examples[0].sequences[0])
+        with self.accelerator.autocast():
+            sequences = [ids for example in examples for ids in example.sequences]
+            self.model.prepare(sequences, self.settings.batch_size, progress)
+            self.objective.prepare(sequences, self.settings.batch_size, self.store)
+
+    def run(self, on_step: Callable[[Step], None], on_epoch: Callable[[Epoch], None]) -> TrainState:
+        """Train until the last step or an early stop, from the last checkpoint on; return where it ended.
+
+        Where a number is not finite, no checkpoint is left that would go on to there.
+
+        Raises:
+            ValueError: a loss or a gradient is not a finite number, or the checkpoint is of another training.
+        """
+        state, mark = TrainState(), {}
+        if self.path is not None:
+            mark = fingerprint(self.model.model, self.objective, self.layers, self.settings)
+            state = load_state(self.path, self.adapters, self.optimizer, mark)
+        while len(state.steps) < self.steps and not state.finished:
+            try:
+                self._advance(state)
+            except ValueError:
+                if self.path is not None:
+                    self.path.unlink(missing_ok=True)
+                raise
+            number, every = len(state.steps), self.settings.checkpoint_every
+            if self.path is not None and (self._validates(number) or (every and number % every == 0)):
+                save_state(self.path, state, self.adapters, self.optimizer, mark)
+            on_step(state.steps[-1])
+            if self._validates(number):
+                on_epoch(state.epochs[-1])
+        return state
+
+    def groups(self, epoch: int) -> list[Group]:
+        """Return the batches of each step of an epoch, in random order.
+
+        A batch holds examples of similar length, to pad little. The order depends on seed and epoch alone.
+        """
+        generator = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * epoch)
+        examples, size = self.objective.train, self.settings.batch_size
+        shuffled = torch.randperm(len(examples), generator=generator).tolist()
+        ordered = sorted(shuffled, key=lambda index: sum(map(len, examples[index].sequences)))
+        batches = [[examples[i] for i in ordered[at : at + size]] for at in range(0, len(ordered), size)]
+        order = torch.randperm(len(batches), generator=generator).tolist()
+        step = self.settings.accumulate
+        return [[batches[i] for i in order[at : at + step]] for at in range(0, len(order), step)]
+
+    def step(self, group: Group, number: int) -> Step:
+        """Take one step of the optimizer; the steps before it are `number`.
+
+        Raises:
+            ValueError: the loss or the gradient is not a finite number; the adapters are as before.
+        """
+        rate = self.settings.learning_rate * share_of_rate(self.settings, number, self.steps)
+        total = sum(example.weight for batch in group for example in batch)
+        found: list[tuple[int, dict[str, float]]] = []
+        self.optimizer.zero_grad()
+        for batch in group:
+            weight = sum(example.weight for example in batch)
+            with self.accelerator.autocast():
+                terms = self.objective.terms(self.model, batch, judging=False)
+                loss = self._loss(terms)
+            self.accelerator.backward(loss * (weight / total))
+            found.append((weight, _numbers(terms | {"loss": loss})))
+        means = mean_terms(found)
+        norm = float(self.accelerator.clip_grad_norm_(self.adapters.values(), self.settings.clip))
+        for name, value in (("loss", means["loss"]), ("gradient's norm", norm)):
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"the training {name} of step {number + 1} is {value} at a learning rate of {rate:g}; "
+                    "lower the learning rate"
+                )
+        for options in self.optimizer.param_groups:
+            options["lr"] = rate
+        self.optimizer.step()
+        return Step(
+            number + 1,
+            number // self.steps_an_epoch + 1,
+            sum(map(len, group)),
+            total,
+            sum(len(ids) for batch in group for example in batch for ids in example.sequences),
+            rate,
+            norm,
+            means.pop("loss"),
+            means,
+        )
+
+    @torch.no_grad()
+    def judge(self, batches: Sequence[Sequence[Any]]) -> dict[str, float]:
+        """Return the mean loss and terms over examples that are not learnt from."""
+        found = []
+        for batch in batches:
+            with self.accelerator.autocast():
+                terms = self.objective.terms(self.model, batch, judging=True)
+                figures = _numbers(terms | {"loss": self._loss(terms)})
+            found.append((sum(example.weight for example in batch), figures))
+        return mean_terms(found)
+
+    def _advance(self, state: TrainState) -> None:
+        """Take the next step, and validate where one is due."""
+        started = time.perf_counter()
+        epoch, place = divmod(len(state.steps), self.steps_an_epoch)
+        if self._groups is None or self._groups[0] != epoch + 1:
+            self._groups = epoch + 1, self.groups(epoch + 1)
+        state.steps.append(self.step(self._groups[1][place], len(state.steps)))
+        if self._validates(len(state.steps)):
+            self._validate(state)
+        state.seconds += time.perf_counter() - started
+
+    def _validate(self, state: TrainState) -> None:
+        """Add a validation to the state; keep the adapters where it is the best one, or end the training."""
+        examples = self.objective.validation
+        order = by_length([sum(example.sequences, ()) for example in examples], self.settings.batch_size)
+        figures = self.judge([[examples[index] for index in chosen] for chosen in order])
+        last, loss = state.steps[-1], figures.pop("loss")
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the validation loss after step {last.step} is {loss} at a learning rate of "
+                f"{last.learning_rate:g}; lower the learning rate"
+            )
+        if loss < min((epoch.validation_loss for epoch in state.epochs), default=math.inf):
+            state.best = {name: tensor.detach().clone() for name, tensor in self.adapters.items()}
+        state.add_validation(loss, figures, self.settings.patience)
+
+    def _validates(self, step: int) -> bool:
+        """Tell whether there is a validation after a step."""
+        every = self.settings.validate_every
+        return step % self.steps_an_epoch == 0 or (every is not None and step % every == 0)
+
+    def _loss(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the terms."""
+        parts = [weight * terms[name] for name, weight in self.objective.weights.items() if weight]
+        return torch.stack(parts).sum()
+
+
+def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the values of tensors of one number."""
+    return {name: float(tensor.detach()) for name, tensor in terms.items()}

@@ -1,0 +1,123 @@
+"""LoRA adapters on chosen layers of a model, and the plain model that they merge into."""
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from avss_core.models.architectures import architecture_of, block_path, blocks, depth
+
+
+def with_adapters(model: PreTrainedModel, layers: Sequence[int], rank: int) -> Any:
+    """Return a PEFT copy of a model with adapters on all linear maps of the chosen layers, and on no other.
+
+    The tensors outside those layers are the given model's own, not copied; no gradient reaches them. Dropout
+    is off, also where the given model is in training mode.
+
+    Args:
+        model: a causal language model; stays as it is.
+        layers: layers that get adapters, numbered as in `model`.
+        rank: of each adapter; its update is scaled by 2.
+
+    Raises:
+        ValueError: the model is an encoder, no layer is named, the model lacks one, or one has no linear map.
+    """
+    names = _targets(model, layers)
+    inside = {id(parameter) for layer in layers for parameter in blocks(model)[layer].parameters()}
+    shared = {
+        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False)
+        for parameter in model.parameters()
+        if id(parameter) not in inside
+    }
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        target_modules="|".join(map(re.escape, names)),
+        fan_in_fan_out=architecture_of(model).fan_in_fan_out,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(copy.deepcopy(model, shared), config).eval()
+
+
+def adapter_tensors(adapted: Any) -> dict[str, nn.Parameter]:
+    """Return what is trained, by name."""
+    return {name: tensor for name, tensor in adapted.named_parameters() if tensor.requires_grad}
+
+
+def set_adapter_tensors(adapted: Any, values: Mapping[str, Tensor]) -> None:
+    """Give what is trained other values.
+
+    Raises:
+        KeyError: a tensor is not there.
+    """
+    with torch.no_grad():
+        for name, tensor in adapter_tensors(adapted).items():
+            tensor.copy_(values[name])
+
+
+def merged(adapted: Any) -> PreTrainedModel:
+    """Return the plain model with its adapters added to its weights; the adapted one is used up."""
+    model: PreTrainedModel = adapted.merge_and_unload().eval()
+    return model
+
+
+def tensors_outside(model: PreTrainedModel, layers: Sequence[int]) -> dict[str, Tensor]:
+    """Return the tensors outside of the chosen layers by name; training leaves them as they are."""
+    inside = tuple(f"{block_path(model)}.{layer}." for layer in layers)
+    return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(inside)}
+
+
+def adapter_size(model: PreTrainedModel, layers: Sequence[int], rank: int) -> int:
+    """Return how many numbers are trained: the rank times the inputs and outputs of every linear map.
+
+    Raises:
+        ValueError: as `with_adapters`.
+    """
+    weights = [model.get_submodule(name).weight for name in _targets(model, layers)]
+    return rank * sum(sum(weight.shape) for weight in weights)  # type: ignore[arg-type, misc]
+
+
+def equal_rank(model: PreTrainedModel, layers: Sequence[int], budget: int) -> int:
+    """Return the rank, at least 1, whose adapters on these layers come nearest to a number of parameters.
+
+    So layers of other number or width train under an equal budget.
+
+    Raises:
+        ValueError: as `with_adapters`, or the budget is not positive.
+    """
+    if budget < 1:
+        raise ValueError(f"a budget of {budget} trained parameters leaves nothing to train")
+    return max(1, round(budget / adapter_size(model, layers, 1)))
+
+
+def _targets(model: PreTrainedModel, layers: Sequence[int]) -> list[str]:
+    """Return the full names of the linear maps in the chosen layers."""
+    family = architecture_of(model)
+    if not family.causal:
+        raise ValueError(
+            f"{model.config.model_type} is an encoder: it predicts no next token, so no loss here fits it"
+        )
+    count = depth(model.config)
+    strange = sorted(set(layers) - set(range(count)))
+    if strange:
+        raise ValueError(f"layers {strange} are not in a model of {count} layers, numbered from 0")
+    names = {
+        layer: [
+            f"{block_path(model)}.{layer}.{name}"
+            for name, module in blocks(model)[layer].named_modules()
+            if name.rpartition(".")[2] in family.linear and getattr(module, "weight", None) is not None
+        ]
+        for layer in sorted(set(layers))
+    }
+    bare = [layer for layer, found in names.items() if not found]
+    if bare or not names:
+        raise ValueError(
+            f"no linear map matches: layers {bare or list(layers)} hold none of {', '.join(family.linear)}"
+        )
+    return [name for found in names.values() for name in found]

@@ -1,0 +1,102 @@
+"""A model that is learnt from: its hidden states and logits, or the likeliest words kept from before."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from avss_core.files.digests import digest_json, digest_tensors
+from avss_core.files.tensor_store import TensorStore
+from avss_core.models.activations import Visitor
+from avss_core.models.architectures import blocks
+from avss_core.models.batches import Batch
+from avss_core.training.distillation import TopLogits, top_logits
+from avss_core.training.frozen_prefix import FrozenPrefix, Ids
+
+
+class Teacher:
+    """Asks a model without its dropout and without gradients, and leaves it as it is."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self._run = FrozenPrefix(model)
+        self._store: TensorStore | None = None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether its likeliest words are kept."""
+        return self._store is not None
+
+    @torch.no_grad()
+    def ask(
+        self, sequences: Sequence[Ids], visit: Visitor | None = None
+    ) -> tuple[Batch, Float[Tensor, "batch seq hidden"]]:
+        """Return the left-padded batch and the hidden states behind the final norm."""
+        was = self.model.training
+        self.model.train(False)
+        try:
+            return self._run(sequences, visit)
+        finally:
+            self.model.train(was)
+
+    @torch.no_grad()
+    def logits(self, hidden: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens vocab"]:
+        """Return the logits of hidden states behind the final norm."""
+        return self._run.logits(hidden)
+
+    @torch.no_grad()
+    def remember(
+        self,
+        sequences: Sequence[Ids],
+        store: TensorStore,
+        *,
+        top_k: int,
+        temperature: float,
+        batch_size: int,
+        slice_tokens: int,
+    ) -> None:
+        """Keep the likeliest words at each token of each distinct sequence: tokens x `top_k` x 8 bytes.
+
+        Args:
+            sequences: token ids of each.
+            store: where they are kept.
+            top_k: words a token.
+            temperature: by which the logits are divided.
+            batch_size: sequences a batch.
+            slice_tokens: tokens whose logits are in memory at a time.
+        """
+        self._store = store
+        distinct = [ids for ids in dict.fromkeys(sequences) if ("teacher", ids) not in store]
+        for start in range(0, len(distinct), batch_size):
+            part = distinct[start : start + batch_size]
+            batch, hidden = self.ask(part)
+            tokens = torch.split(hidden[batch.attention.to(hidden.device)], slice_tokens)
+            tops = [top_logits(self.logits(cut), top_k, temperature) for cut in tokens]
+            sizes = [len(ids) for ids in part]
+            chances = torch.split(torch.cat([top.chances for top in tops]), sizes)
+            words = torch.split(torch.cat([top.words for top in tops]), sizes)
+            pieces = zip(part, chances, words, strict=True)
+            store.put({("teacher", ids): {"chances": c, "words": w} for ids, c, w in pieces})
+
+    def recall(self, sequences: Sequence[Ids], device: torch.device) -> TopLogits:
+        """Return the kept words at all tokens of some sequences, one behind the other.
+
+        Raises:
+            LookupError: they are not kept.
+        """
+        if self._store is None:
+            raise LookupError("the teacher keeps no words: call `remember` first")
+        found = [self._store.get(("teacher", ids)) for ids in sequences]
+        chances, words = (torch.cat([kept[name] for kept in found]) for name in ("chances", "words"))
+        return TopLogits(chances.to(device), words.to(device))
+
+    def forget(self) -> None:
+        """Ask the model from now on; the store is its owner's."""
+        self._store = None
+
+    def digest(self) -> str:
+        """Return a digest by which another teacher shows: of its last block."""
+        last = blocks(self.model)[-1]
+        return digest_json([self.model.config.model_type, digest_tensors(last.state_dict())])

@@ -1,0 +1,154 @@
+"""The training loop: LoRA on chosen layers, any objective, early stopping, and going on after a stop."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from avss_core.evaluation.speed import peak_memory
+from avss_core.files.tensor_store import tensor_store
+from avss_core.progress import Progress, no_progress
+from avss_core.training.acceleration import accelerator
+from avss_core.training.frozen_prefix import FrozenPrefix
+from avss_core.training.loop import Trainer
+from avss_core.training.lora import merged, set_adapter_tensors, with_adapters
+from avss_core.training.objectives import Epoch, Example, Objective, Settings, Step, Training
+
+
+def train(
+    model: PreTrainedModel,
+    objective: Objective,
+    layers: Sequence[int],
+    settings: Settings,
+    *,
+    folder: Path | None = None,
+    on_step: Callable[[Step], None] = lambda _step: None,
+    on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
+    progress: Progress = no_progress,
+) -> tuple[PreTrainedModel, Training]:
+    """Return a merged model, trained on the chosen layers alone, and the record of its training.
+
+    The given model stays as it was. Tensors outside the chosen layers are its own, shared with the result.
+    With a folder, a training that was stopped goes on where it last wrote a checkpoint: on the CPU to the
+    same bits as if it had not been stopped.
+
+    Args:
+        model: a causal language model.
+        objective: examples and the loss.
+        layers: layers to train, numbered as in `model`.
+        settings: sizes and rates.
+        folder: where checkpoints, and what memory has no room for, go.
+        on_step: told of each step.
+        on_epoch: told of each validation.
+        progress: told of the sequences that have run through the frozen blocks.
+
+    Raises:
+        ValueError: there is no example or no layer, the model lacks a layer or is an encoder, a loss or a
+            gradient is not a finite number, or the folder holds another training.
+    """
+    with peak_memory(str(model.device)) as peak, trainer(model, objective, layers, settings, folder) as loop:
+        loop.prepare(progress)
+        state = loop.run(on_step, on_epoch)
+        if state.best:
+            set_adapter_tensors(loop.adapted, state.best)
+        result = merged(loop.adapted)
+    record = Training(
+        tuple(state.epochs),
+        tuple(state.steps),
+        sum(tensor.numel() for tensor in loop.adapters.values()),
+        sum(step.tokens for step in state.steps),
+        state.seconds,
+        peak(),
+        dict(objective.skipped),
+    )
+    return result, record
+
+
+@contextmanager
+def trainer(
+    model: PreTrainedModel,
+    objective: Objective,
+    layers: Sequence[int],
+    settings: Settings,
+    folder: Path | None = None,
+) -> Iterator[Trainer]:
+    """Yield a training that has not begun; files of its cache are gone and generators restored afterwards.
+
+    Raises:
+        ValueError: as `train`, before any work.
+    """
+    if not objective.train or not objective.validation or not layers:
+        raise ValueError(
+            f"training needs examples and layers, got {len(objective.train)} for training, "
+            f"{len(objective.validation)} for validation and {len(layers)} layers"
+            + "".join(f"; {count} skipped: {reason}" for reason, count in objective.skipped.items() if count)
+        )
+    devices = [model.device] if model.device.type == "cuda" else []
+    cache = None if folder is None else folder / "cache"
+    with (
+        torch.random.fork_rng(devices),
+        tensor_store(cache, settings.cache_bytes) as store,
+        accelerator(model.device, settings.autocast) as device,
+    ):
+        torch.manual_seed(settings.seed)
+        adapted = with_adapters(model, layers, settings.rank)
+        first = min(layers) if settings.frozen_prefix else 0
+        run = FrozenPrefix(adapted.get_base_model(), first, store)
+        yield Trainer(adapted, run, objective, layers, settings, store, device, folder)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a training would take, in seconds, without an early stop."""
+
+    seconds: float
+    prepare_seconds: float
+    """Of that, what runs once: the frozen blocks, and a teacher whose logits are kept."""
+    step_seconds: float
+    """Of a step of mean length."""
+    steps: int
+
+
+def estimate(
+    model: PreTrainedModel, objective: Objective, layers: Sequence[int], settings: Settings
+) -> Estimate:
+    """Return how long a training would take, from two steps and one batch of validation.
+
+    Each part is taken as proportional to its tokens. The model stays as it was.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    with trainer(model, objective, layers, settings) as loop:
+        groups = loop.groups(1)
+        groups = [groups[0], groups[-1]]
+        held_out = list(objective.validation[: settings.batch_size])
+        trial = [example for group in groups for batch in group for example in batch]
+        prepare = _seconds(model, lambda: loop.prepare(examples=[*trial, *held_out]))
+        loop.step(groups[0], 0)  # warms up
+        step = _seconds(model, lambda: [loop.step(group, 0) for group in groups])
+        judge = _seconds(model, lambda: loop.judge([held_out]))
+        steps, validations = loop.steps, loop.validations
+    learnt, judged = _tokens(objective.train), _tokens(objective.validation)
+    once = prepare * (learnt + judged) / (_tokens(trial) + _tokens(held_out))
+    stepping = settings.epochs * step * learnt / _tokens(trial)
+    judging = validations * judge * judged / _tokens(held_out)
+    return Estimate(once + stepping + judging, once, stepping / max(1, steps), steps)
+
+
+def _seconds(model: PreTrainedModel, work: Callable[[], object]) -> float:
+    """Return how long some work takes, until the model's device has done it."""
+    started = time.perf_counter()
+    work()
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter() - started
+
+
+def _tokens(examples: Sequence[Example]) -> int:
+    """Return the tokens of all sequences."""
+    return sum(len(ids) for example in examples for ids in example.sequences)

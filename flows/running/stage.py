@@ -1,0 +1,52 @@
+"""What every stage has in common: a Prefect flow over a workspace, recorded as one MLflow run."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from avss_core.files.digests import digest_json
+from avss_core.files.leftovers import sweep
+from flows import ROOT
+from flows.running.workspace import Workspace
+from flows.settings.params import UNTRACKED, Params
+from tasks.data.lineage import data_parts
+from tasks.history.stage_log import StageLog
+from tasks.history.tracking import stage_run
+
+Body = Callable[[Params, Workspace], StageLog]
+
+
+def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Callable[[Body], Any]:
+    """Return a decorator that makes a stage body the flow `name(params, root)`.
+
+    The flow returns the parameter that leaves the stage out, an empty text where it did its work.
+
+    Args:
+        name: of the flow, the DVC stage and the MLflow run.
+        sections: the parameters that the stage reads, recorded with its run beside how it was carried out.
+        reads: kinds of `tasks.data.lineage.ALL`, the prepared data that the stage reads or makes.
+    """
+
+    def wrap(body: Body) -> Any:
+        def run(params: Params, root: Path = ROOT) -> str:
+            flat, recorded = params.flat(), {*sections, *UNTRACKED}
+            chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in recorded}
+            workspace = Workspace(root.resolve())
+            sweep(workspace.root / "data", workspace.reports)
+            with stage_run(ROOT, name, chosen, digest_json(params.decisive()), flat) as log:
+                found = body(params, workspace)
+                read = () if found.left_out else data_parts(workspace.prepared, reads)
+                log(replace(found, data=read))
+            return found.left_out
+
+        functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())
+        del run.__wrapped__  # type: ignore[attr-defined]  # the flow has its own signature
+        made: Any = flow(name=name)(run)
+        made.sections, made.reads = sections, tuple(reads)
+        return made
+
+    return wrap

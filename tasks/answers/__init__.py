@@ -1,0 +1,1 @@
+"""Ask questions of a model, judge its answers, and keep them as rows."""

@@ -1,0 +1,1 @@
+"""Cached units of work: their keys, fingerprints of the code, and stored results."""

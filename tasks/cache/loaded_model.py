@@ -1,0 +1,31 @@
+"""The model that this process works with, loaded once for all units that use it."""
+
+import functools
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from avss_core.models.loading import load_model, load_tokenizer
+from tasks.cache.units import content_digest
+from tasks.progress.steps import working
+
+
+def model_at(folder: Path, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the model and the tokenizer of a checkpoint folder; the last one asked for stays in memory."""
+    return _load(str(folder), content_digest(folder), dtype, device)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(
+    folder: str, _digest: str, dtype: str, device: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    with working(f"loading {Path(folder).name}"):
+        tokenizer = load_tokenizer(folder)
+        model = load_model(folder, dtype=dtype, device=device)
+    embedded = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+    if len(tokenizer) > embedded:
+        raise ValueError(
+            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the model embeds only {embedded}; "
+            "they do not belong together"
+        )
+    return model, tokenizer

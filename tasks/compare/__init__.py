@@ -1,0 +1,1 @@
+"""Two runs on one page: what differs between them, and what that changed."""

@@ -1,0 +1,1 @@
+"""Where data comes from: sources, schemas, public sets, texts, prepared rows, lineage."""

@@ -1,0 +1,110 @@
+"""The Pile and its HackerNews part: as much as is asked for, streamed from the Hugging Face Hub."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from zstandard import ZstdDecompressor, ZstdError
+
+from tasks.data.hub_sets import reaching
+
+SUBSETS: Mapping[str, str | None] = {"pile": None, "hackernews": "HackerNews"}
+"""What a row's `meta.pile_set_name` must be, by our name of the text; None takes every row."""
+
+REPO = "monology/pile-uncopyrighted"
+"""The Pile (arXiv 2101.00027) without five of its 22 parts, which are under copyright; EleutherAI's own copy
+is no longer on the Hub."""
+
+REVISION = "3be90335b66f24456a5d6659d9c8d208c0357119"
+"""The commit that public projects pin and whose files they list; not checked against the Hub itself."""
+
+FILES: Mapping[str, str] = {"calibration": "val.jsonl.zst", "test": "test.jsonl.zst"}
+"""The public file behind each of our parts."""
+
+LONGEST = 10_000
+"""Characters kept of a document, so that one book is not the whole text."""
+
+LARGEST = 64 << 20
+"""Bytes of a row, at most: a few kilobytes of a packed file can unpack to a row that no memory holds."""
+
+
+def pile_text(name: str, characters: int) -> dict[str, list[str]]:
+    """Return the first documents of the Pile's validation and test files, as "calibration" and "test".
+
+    Args:
+        name: a key of `SUBSETS`.
+        characters: documents are taken until a part holds so many, or its file ends.
+
+    Raises:
+        ConnectionError: the Hub cannot be reached.
+        ValueError: a file holds no such document, or is not what was published.
+    """
+    parts: dict[str, list[str]] = {}
+    for part, file in FILES.items():
+        with reaching(REPO):
+            # The public parts repeat some documents: ours are disjoint.
+            taken = take(_stream(file), SUBSETS[name], characters, parts.get("calibration", []))
+        if not taken:
+            raise ValueError(f"{REPO} {file}: no document of {name}")
+        parts[part] = taken
+    return parts
+
+
+def take(
+    rows: Iterable[Mapping[str, Any]], subset: str | None, characters: int, seen: Iterable[str] = ()
+) -> list[str]:
+    """Return the first distinct documents of a subset that hold so many characters together.
+
+    No row behind the last of them is read, and `LONGEST` characters are the most that one document gives.
+
+    Args:
+        rows: rows of the Pile, with `text` and `meta`.
+        subset: the `pile_set_name` of the rows that count, None for all.
+        characters: how many are enough.
+        seen: documents to leave out.
+    """
+    left_out, taken, total = set(seen), dict[str, None](), 0
+    for row in rows:
+        if subset is not None and row["meta"]["pile_set_name"] != subset:
+            continue
+        text = row["text"][:LONGEST]
+        if not text.strip() or text in left_out or text in taken:
+            continue
+        taken[text] = None
+        total += len(text)
+        if total >= characters:
+            break
+    return list(taken)
+
+
+def _stream(file: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a file of the pinned revision while it is being fetched."""
+    from huggingface_hub import HfFileSystem
+
+    with HfFileSystem().open(f"datasets/{REPO}@{REVISION}/{file}", "rb") as packed:
+        yield from unpacked(packed, f"{REPO} {file}")
+
+
+def unpacked(packed: Any, where: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a packed JSON Lines file; no more than one row is in memory.
+
+    Args:
+        packed: the file, open to read bytes.
+        where: what an error calls it.
+
+    Raises:
+        ValueError: the file cannot be unpacked, or a row is no JSON object or larger than `LARGEST`.
+    """
+    raw: Any = ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+    lines = io.BufferedReader(raw)
+    try:
+        while line := lines.readline(LARGEST + 1):
+            if len(line) > LARGEST:
+                raise ValueError(f"a row has more than {LARGEST} bytes")
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("a row is no JSON object")
+            yield row
+    except (ZstdError, ValueError) as error:
+        raise ValueError(f"{where} is not what was published: {error}") from error

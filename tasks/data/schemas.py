@@ -1,0 +1,187 @@
+"""What a question row and a sentiment row must look like, and messages that lead to the bad line."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+
+from avss_core.evaluation.splits import Row
+from avss_core.judges.normalisation import normalise
+
+_SHOWN = 20
+"""Bad rows that one message lists; the others are counted."""
+
+_VALUE_WIDTH = 80
+"""Characters of a bad value that a message shows."""
+
+
+def _each(holds: Callable[[Any], bool], reason: str) -> pa.Check:
+    """Return a check of single values that explains itself by `reason`."""
+    return pa.Check(holds, element_wise=True, error=reason)
+
+
+def _is_texts(value: Any) -> bool:
+    """Return whether the value is a list that holds nothing but strings."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+_TEXT = _each(lambda value: isinstance(value, str) and bool(value.strip()), "must be text that is not blank")
+_ID = [_TEXT, pa.Check(lambda ids: ~ids.astype(str).duplicated(), error="is the id of an earlier row too")]
+_QUESTION = [
+    _TEXT,
+    # Splits know a question by its normalised text: all questions that normalise to nothing would be one.
+    _each(lambda value: not isinstance(value, str) or normalise(value) != "", "must hold a word or a number"),
+]
+_TEXTS = _each(_is_texts, "must be a list of texts")
+_ANSWERS = [
+    _TEXTS,
+    _each(
+        lambda value: not _is_texts(value) or any(item.strip() for item in value),
+        "needs at least one answer that is not blank",
+    ),
+]
+_LABEL = [
+    _each(
+        lambda value: not (type(value) is int and value == -1),
+        "-1 marks a row without a label (as in all of SST-2's public test split): take train or validation",
+    ),
+    # `type is int`: True, 0.5 and 1.0 must not pass as labels.
+    _each(lambda value: type(value) is int and value in (-1, 0, 1), "must be the whole number 0 or 1"),
+]
+
+# Columns are `object` and never coerced: pandera's coercion turns a label of 0.5 into 0.
+QUESTIONS = pa.DataFrameSchema(
+    {
+        "id": pa.Column(object, _ID),
+        "question": pa.Column(object, _QUESTION),
+        "answers": pa.Column(object, _ANSWERS),
+        "wrong_answers": pa.Column(object, _TEXTS),
+    },
+    description='A row is {"id": text, "question": text, "answers": [text, ...], '
+    '"wrong_answers": [text, ...]}; wrong_answers may be empty.',
+    strict=True,
+    coerce=False,
+)
+SENTIMENT = pa.DataFrameSchema(
+    {"id": pa.Column(object, _ID), "text": pa.Column(object, _TEXT), "label": pa.Column(object, _LABEL)},
+    description='A row is {"id": text, "text": text, "label": 0 or 1}, 1 is positive.',
+    strict=True,
+    coerce=False,
+)
+DOCUMENTS = pa.DataFrameSchema(
+    {"text": pa.Column(object, _TEXT)}, description='A row is {"text": text}.', strict=False, coerce=False
+)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        ValueError: the file is not UTF-8; the line is named.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}:{line}: not UTF-8 ({error.reason}): save the file as UTF-8") from error
+
+
+def read_rows(path: Path, schema: pa.DataFrameSchema) -> list[Row]:
+    """Return the validated rows of a JSON Lines file, in its order.
+
+    Args:
+        path: the file.
+        schema: what a row must look like, one of those of this module.
+
+    Raises:
+        ValueError: the file is not UTF-8 or has no row, or lines of it are bad; each is named with field,
+            reason and value, whether it is no JSON object or a bad row.
+    """
+    text = read_text(path)
+    rows: dict[int, Row] = {}
+    problems: dict[int, str] = {}
+    # Not splitlines(): it also cuts at U+2028 and U+0085, which JSON allows inside a string.
+    for index, line in enumerate(text.rstrip().split("\n") if text.strip() else []):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            problems[index] = f"not JSON: {error.msg} at column {error.colno}: {_short(line)}"
+            continue
+        if isinstance(row, dict):
+            rows[index] = row
+        else:
+            problems[index] = f"not a JSON object: {_short(line)}"
+    first = "Write one JSON object a line. " if problems else ""
+    lines = list(rows)
+    problems |= {lines[place]: text for place, text in _problems(list(rows.values()), schema).items()}
+    _refuse(problems, str(path), f"{first}{schema.description}", empty=not text.strip())
+    return list(rows.values())
+
+
+def validate(rows: Sequence[Row], schema: pa.DataFrameSchema, where: str) -> None:
+    """Return nothing when every row is well-formed.
+
+    Args:
+        rows: the rows of one file, in its order.
+        schema: what a row must look like, one of those of this module.
+        where: the file's name, for the message.
+
+    Raises:
+        ValueError: there is no row, or rows are bad; each is named with line, field, reason and value.
+    """
+    _refuse(_problems(rows, schema), where, str(schema.description), empty=not rows)
+
+
+def _problems(rows: Sequence[Row], schema: pa.DataFrameSchema) -> dict[int, str]:
+    """Return what is wrong with the rows that a schema refuses, by their place."""
+    if not rows:
+        return {}
+    # All fields of all rows: a missing one becomes a null and an unknown one a column, and both are refused.
+    fields = dict.fromkeys(chain(schema.columns, chain.from_iterable(rows)))
+    frame = pd.DataFrame(rows, columns=list(fields), dtype=object)
+    problems: dict[int, dict[str, str]] = {}
+    try:
+        schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        for index, field, reason in _failures(error.failure_cases, rows):
+            problems.setdefault(index, {}).setdefault(field, f"{field} {reason}")
+    return {index: "; ".join(texts.values()) for index, texts in problems.items()}
+
+
+def _failures(cases: pd.DataFrame, rows: Sequence[Row]) -> Iterator[tuple[int, str, str]]:
+    """Yield row index, field and reason of each of pandera's failure cases."""
+    for case in cases.to_dict("records"):
+        if case["check"] == "column_in_schema":
+            field = str(case["failure_case"])
+            for index in (i for i, row in enumerate(rows) if field in row):
+                yield index, field, f"is not a field of such a row: {_short(rows[index][field])}"
+            continue
+        index, field = int(case["index"]), str(case["column"])
+        if field not in rows[index]:
+            yield index, field, "is missing"
+        elif case["check"] == "not_nullable":
+            yield index, field, f"must not be null: {_short(rows[index][field])}"
+        else:
+            yield index, field, f"{case['check']}: {_short(rows[index][field])}"
+
+
+def _refuse(problems: dict[int, str], where: str, remedy: str, *, empty: bool) -> None:
+    """Raise ValueError that lists the problems by line or says that the file is empty, unless all is well."""
+    if empty:
+        raise ValueError(f"{where}: no rows. {remedy}")
+    if not problems:
+        return
+    lines: Iterable[str] = (f"{where}:{index + 1}: {problems[index]}" for index in sorted(problems)[:_SHOWN])
+    more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    closing = f"{remedy} Correct or delete these lines."
+    raise ValueError("\n".join([f"{where}: bad lines: {len(problems)}", *lines, *more, closing]))
+
+
+def _short(value: Any) -> str:
+    """Return a value as one line of bounded length."""
+    text = repr(value)
+    return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"

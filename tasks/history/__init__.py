@@ -1,0 +1,1 @@
+"""The history of runs in MLflow: tracking, what stages log, live curves, masked secrets."""

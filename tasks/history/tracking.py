@@ -1,0 +1,177 @@
+"""MLflow keeps the history: one parent run a pipeline run, one child a stage, always by explicit run id."""
+
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from avss_core.files.digests import digest_path
+from tasks.history.processes import (
+    TERMINATED,
+    alive,
+    dvc_pipeline,
+    owner_label,
+    pipeline_process,
+    terminated_as_interrupt,
+)
+from tasks.history.run_store import has_store, open_store, search, store_lock
+from tasks.history.stage_log import StageLog, log_batches, write_log
+
+PIPELINE_VARIABLE = "AVSS_PIPELINE"
+"""Environment variable by which the processes of one pipeline run know that they belong together."""
+
+_ACTIVE: ContextVar[tuple[MlflowClient, str] | None] = ContextVar("avss_stage_run", default=None)
+"""Client and id of the stage run that is open here."""
+
+_PIPELINE, _OWNER, _PARENT = "avss.pipeline", "avss.owner", "mlflow.parentRunId"
+_LOCK = "dvc.lock"
+"""Tag with the digest of that file: at the start of a stage, and at the end of a pipeline."""
+
+
+@contextmanager
+def pipeline_run(home: Path) -> Iterator[None]:
+    """Make all stages inside the context children of one parent run, and end that run with the context.
+
+    The parent is made by the first stage: a pipeline in which no stage runs leaves no run behind.
+    """  # noqa: DOC501 - an interrupt is only passed on
+    before = os.environ.get(PIPELINE_VARIABLE)
+    name = before or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    os.environ[PIPELINE_VARIABLE] = name
+    status = "FAILED"
+    with terminated_as_interrupt():
+        try:
+            yield
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        except SystemExit as stop:
+            status = "KILLED" if stop.code == TERMINATED else "FAILED"
+            raise
+        finally:
+            if before is None:
+                del os.environ[PIPELINE_VARIABLE]
+                end_pipeline(home, name, status)
+
+
+def end_pipeline(home: Path, name: str, status: str) -> None:
+    """End the parent run of a pipeline, and every child of it that still runs."""
+    if not has_store(home):
+        return
+    client, experiment = open_store(home)
+    for run in search(client, experiment, f"tags.`{_PIPELINE}` = '{name}'"):
+        is_parent = _PARENT not in run.data.tags
+        if is_parent:
+            client.set_tag(run.info.run_id, _LOCK, _lock_digest(home))
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, status if is_parent else "KILLED")
+
+
+@contextmanager
+def stage_run(
+    home: Path,
+    stage: str,
+    params: Mapping[str, Any],
+    parameters_digest: str,
+    pipeline_params: Mapping[str, Any] | None = None,
+) -> Iterator[Callable[[StageLog], None]]:
+    """Record one stage as a run, and yield the function that logs its results.
+
+    The run ends as FINISHED, FAILED (an error) or KILLED (interrupted or terminated); runs that a killed
+    process left behind are ended first.
+
+    Args:
+        home: where the history is, unless it is kept by a server.
+        stage: name of the run.
+        params: the parameters that the stage reads, by their flat names.
+        parameters_digest: of all parameters.
+        pipeline_params: all parameters, for the parent run; those of the stage where left out.
+
+    Raises:
+        ConnectionError: the server that shall keep the history does not answer.
+    """  # noqa: DOC501 - an interrupt is only passed on
+    with terminated_as_interrupt():
+        client, experiment = open_store(home)
+        _end_orphans(client, experiment)
+        pipeline = (
+            os.environ.get(PIPELINE_VARIABLE) or dvc_pipeline() or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        )
+        tags = {
+            _PIPELINE: pipeline,
+            "git.commit": _git_commit(home),
+            _LOCK: _lock_digest(home),
+            "avss.parameters": parameters_digest,
+        }
+        with store_lock(home):
+            parent = _parent(client, experiment, pipeline, tags, pipeline_params or params)
+        run = _create(client, experiment, stage, tags | {_PARENT: parent, "avss.stage": stage}, os.getpid())
+        status, active = "FAILED", _ACTIVE.set((client, run))
+        try:
+            log_batches(client, run, params=params)
+            yield lambda log: write_log(client, run, parent, log)
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        finally:
+            _ACTIVE.reset(active)
+            client.set_terminated(run, status)
+            if PIPELINE_VARIABLE not in os.environ and (status != "FINISHED" or stage == "report"):
+                client.set_terminated(parent, status)
+
+
+def open_run() -> tuple[MlflowClient, str] | None:
+    """Return client and id of the stage run that is open here, None outside of one."""
+    return _ACTIVE.get()
+
+
+def _parent(
+    client: MlflowClient,
+    experiment: str,
+    pipeline: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, Any],
+) -> str:
+    """Return the parent run of a pipeline; the first stage makes it, with all parameters."""
+    for run in search(client, experiment, f"tags.`{_PIPELINE}` = '{pipeline}'"):
+        if _PARENT not in run.data.tags:
+            return str(run.info.run_id)
+    owner = pipeline_process(pipeline)
+    name = time.strftime("pipeline %Y-%m-%d %H:%M:%S")
+    parent = _create(client, experiment, name, {**tags, "avss.stage": "pipeline"}, owner)
+    log_batches(client, parent, params=params)
+    return parent
+
+
+def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str], owner: int) -> str:
+    """Create a run that knows which process of which machine it belongs to."""
+    run = client.create_run(experiment, run_name=name, tags={**tags, _OWNER: owner_label(owner)})
+    return str(run.info.run_id)
+
+
+def _end_orphans(client: MlflowClient, experiment: str) -> None:
+    """End the runs whose process is gone."""
+    for run in search(client, experiment, "attributes.status = 'RUNNING'"):
+        owner = run.data.tags.get(_OWNER)
+        if owner is not None and not alive(owner):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _git_commit(home: Path) -> str:
+    """Return the commit of the repository, with a mark where files differ from it; "none" outside of one."""
+    command = ["git", "-C", str(home), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "none"
+
+
+def _lock_digest(home: Path) -> str:
+    """Return the digest of the repository's `dvc.lock`; "none" where no stage has run yet."""
+    lock = home / "dvc.lock"
+    return digest_path(lock) if lock.is_file() else "none"

@@ -1,0 +1,1 @@
+"""How far a long step is: a bar at a terminal, plain lines elsewhere."""

@@ -1,0 +1,35 @@
+"""How pages are rendered: one jinja2 environment, with what every page says numbers and changes by."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.report.words.evidence import called
+from tasks.report.words.wording import (
+    NAMES,
+    change_text,
+    figure_text,
+    interval_text,
+    listed,
+    number,
+    setting_text,
+    share_kept,
+    significant,
+)
+
+
+def environment() -> Environment:
+    """Return the environment of `templates`: texts of records are escaped, a missing name fails."""
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (number, significant, listed, setting_text)
+    words = (figure_text, interval_text, change_text, share_kept, called)
+    pages.filters.update({each.__name__: each for each in filters})
+    pages.globals.update({each.__name__: each for each in words})
+    pages.globals["figure_names"] = NAMES
+    return pages

@@ -1,0 +1,228 @@
+"""What every training of the pipeline has: an estimate, a bar, live curves, and a folder to go on from."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect.logging import get_logger
+from transformers import PreTrainedModel
+
+from avss_core.files.digests import digest_json
+from avss_core.training.objectives import Epoch, Objective, Settings, Step, Training, history_records
+from avss_core.training.state import FILE, fingerprint, read_state
+from avss_core.training.training import Estimate, estimate, train
+from tasks.cache.fingerprints import fingerprint as code_fingerprint
+from tasks.cache.units import content_digest
+from tasks.history.curves import Curves, curves
+from tasks.progress.durations import duration_text
+from tasks.progress.steps import progress
+
+Say = Callable[[str], None]
+"""Told of the estimate and of each validation, a line each."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model with what there is to tell of its training."""
+
+    model: PreTrainedModel
+    record: dict[str, Any]
+    """JSON values that follow from data, parameters and seed: history, steps, parameters, tokens, skipped."""
+    machine: dict[str, float | None]
+    """seconds, tokens_per_second and peak_bytes, another in every run: for MLflow and the log alone."""
+
+
+def run_training(
+    name: str,
+    model: PreTrainedModel,
+    objective: Objective,
+    layers: Sequence[int],
+    settings: Settings,
+    *,
+    resume: Path,
+    inputs: Sequence[Path] = (),
+    say: Say | None = None,
+) -> Trained:
+    """Return `avss_core.training.training.train` of an objective, watched.
+
+    Each step's loss, terms, learning rate, gradient norm and tokens a second, and each validation's losses,
+    go to the open MLflow run as curves `name.*` by step. A training that was stopped goes on at its last
+    checkpoint; one that depends on anything else, or whose checkpoint is damaged, starts afresh.
+
+    Args:
+        name: what the curves, the bar and the lines are called, such as "heal".
+        model: a causal language model; stays as it was.
+        objective: examples and the loss.
+        layers: layers to train, numbered as in `model`.
+        settings: sizes and rates.
+        resume: folder of the checkpoints of this training and of others of its name; `forget` it when the
+            stage's files are written.
+        inputs: checkpoint folders that the training depends on.
+        say: where lines go; the log where it is None.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    say = say or get_logger("training").info
+    folder = resume / _digest(model, objective, layers, settings, inputs)
+    if _can_go_on(folder / FILE, say):
+        say(f"{name}: goes on where it was stopped")
+    else:
+        say(f"{name}: {estimate_text(estimate(model, objective, layers, settings))}")
+    frozen = _frozen(objective) if settings.frozen_prefix and min(layers) else 0
+    total = settings.epochs * len(objective.train)
+    with (
+        curves(name) as written,
+        progress(f"{name}: training", total, "examples") as advance,
+        progress(f"{name}: frozen layers, once", frozen, "sequences") as run,
+    ):
+        watch = _Watch(name, written, advance, say)
+        result, training = train(
+            model,
+            objective,
+            layers,
+            settings,
+            folder=folder,
+            on_step=watch.step,
+            on_epoch=watch.epoch,
+            progress=run,
+        )
+        watch.catch_up(training)
+    say(
+        f"{name}: {len(training.steps)} steps, {training.tokens:,} tokens in "
+        f"{duration_text(training.seconds)} ({training.tokens_per_second:.0f} tokens/s)"
+        + ("" if training.peak_bytes is None else f", {training.peak_bytes / 1e6:,.0f} MB above the model")
+    )
+    machine = {
+        "seconds": training.seconds,
+        "tokens_per_second": training.tokens_per_second,
+        "peak_bytes": training.peak_bytes,
+    }
+    return Trained(result, training_record(training), machine)
+
+
+def forget(resume: Path) -> None:
+    """Remove the checkpoints of a training, those of other parameters too."""
+    shutil.rmtree(resume, ignore_errors=True)
+
+
+def training_record(training: Training) -> dict[str, Any]:
+    """Return what a training was as JSON values, without times and memory."""
+    return {
+        "history": history_records(training.epochs),
+        "steps": [asdict(step) for step in training.steps],
+        "parameters": training.parameters,
+        "tokens": training.tokens,
+        "skipped": dict(training.skipped),
+    }
+
+
+def machine_metrics(name: str, machine: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return times and memory by their names in MLflow, which no curve has."""
+    return {f"{name}.total.{key}": value for key, value in machine.items()}
+
+
+def estimate_text(found: Estimate) -> str:
+    """Return an estimate in words."""
+    once = f"{duration_text(found.prepare_seconds)} once, " if found.prepare_seconds >= 0.5 else ""
+    return (
+        f"about {duration_text(found.seconds)}: {once}{found.steps} steps of "
+        f"{duration_text(found.step_seconds)}, and validations"
+    )
+
+
+def _digest(
+    model: PreTrainedModel,
+    objective: Objective,
+    layers: Sequence[int],
+    settings: Settings,
+    inputs: Sequence[Path],
+) -> str:
+    """Return a short digest of what a training depends on: data, parameters, models and code."""
+    known = [
+        fingerprint(model, objective, sorted(layers), settings),
+        [content_digest(path) for path in inputs],
+        code_fingerprint(type(objective).__module__),
+        code_fingerprint("avss_core.training.training"),
+    ]
+    return digest_json(known)[:16]
+
+
+def _can_go_on(path: Path, say: Say) -> bool:
+    """Return whether there is a checkpoint to go on from; a damaged one is removed, and that is said."""
+    if not path.is_file():
+        return False
+    try:
+        read_state(path)
+    except ValueError as error:
+        say(f"{path} is damaged and was removed: the training starts afresh ({error.__cause__})")
+        path.unlink()
+        return False
+    return True
+
+
+def _frozen(objective: Objective) -> int:
+    """Return the distinct sequences that run through the frozen layers once."""
+    examples = [*objective.train, *objective.validation]
+    return len({ids for example in examples for ids in example.sequences})
+
+
+class _Watch:
+    """Tells of a training while it runs."""
+
+    def __init__(self, name: str, written: Curves, advance: Callable[[int], None], say: Say) -> None:
+        self.name, self.written, self.advance, self.say = name, written, advance, say
+        self.first: int | None = None
+        """The first step of this process, whose time also holds all that runs once."""
+        self.tokens = 0
+        """Of the steps behind that one."""
+        self.started = self.before = 0.0
+
+    def step(self, step: Step) -> None:
+        """Add a step to the curves; its tokens a second include a validation behind it."""
+        now, values = time.perf_counter(), _step_values(step)
+        if self.first is None:
+            self.first, self.started = step.step, now
+        else:
+            self.tokens += step.tokens
+            values["tokens_per_second"] = step.tokens / (now - self.before)
+        self.before = now
+        self.written.add(values, step.step)
+        self.advance(step.samples)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Add a validation to the curves, and say its losses."""
+        self.written.add(_epoch_values(epoch), epoch.step)
+        preferred = epoch.validation_preference
+        share = "" if preferred is None else f", accepted answer preferred in {100 * preferred:.0f} %"
+        passed = time.perf_counter() - self.started
+        speed = f" ({self.tokens / passed:.0f} tokens/s)" if self.tokens else ""
+        self.say(
+            f"{self.name}: step {epoch.step}, train loss {epoch.train_loss:.3f}, validation loss "
+            f"{epoch.validation_loss:.3f}{share}{speed}"
+        )
+
+    def catch_up(self, training: Training) -> None:
+        """Add the steps that a run before this one took, so that its curves are whole."""
+        first = len(training.steps) + 1 if self.first is None else self.first
+        for step in training.steps[: first - 1]:
+            self.written.add(_step_values(step), step.step)
+        for epoch in training.epochs:
+            if epoch.step < first:
+                self.written.add(_epoch_values(epoch), epoch.step)
+
+
+def _step_values(step: Step) -> dict[str, float]:
+    """Return the points of a step."""
+    terms = {f"train.{name}": value for name, value in step.terms.items()}
+    known = {"learning_rate": step.learning_rate, "gradient_norm": step.gradient_norm}
+    return {"train.loss": step.loss, **terms, **known}
+
+
+def _epoch_values(epoch: Epoch) -> dict[str, float]:
+    """Return the points of a validation."""
+    terms = {f"validation.{name}": value for name, value in epoch.validation_terms.items()}
+    return {"validation.loss": epoch.validation_loss, **terms}

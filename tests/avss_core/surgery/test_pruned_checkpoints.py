@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from avss_core.files.digests import read_json
+from avss_core.models.loading import load_model
+from avss_core.surgery import certificate
+from avss_core.surgery.certificate import verify
+from avss_core.surgery.pruned_checkpoints import save_pruned
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the checks in this process; test_fresh_process.py and the library's page have real ones."""
+    monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
+
+
+@pytest.mark.usefixtures("here")
+def test_what_is_saved_is_the_model_without_the_layers(
+    tiny_model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pruned"
+    found = save_pruned(tiny_model, tokenizer, [4, 1], str(folder))
+    assert found == read_json(folder / "certificate.json")
+    assert found["layer_map"] == [0, 2, 3, 5]
+    assert found["provenance"]["removed"] == [1, 4]
+    assert found["provenance"]["model"] == tiny_model.config.model_type
+    assert all(check.passed for check in verify(str(folder)))
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    assert sum(p.numel() for p in plain.parameters()) == found["parameters"]
+    assert found["provenance"]["dense_parameters"] == sum(p.numel() for p in tiny_model.parameters())
+
+
+@pytest.mark.usefixtures("here")
+def test_layers_keep_the_numbers_of_the_dense_model(checkpoint: Path, tmp_path: Path) -> None:
+    save_pruned(load_model(str(checkpoint)), None, [1, 4], tmp_path / "once")
+    twice = save_pruned(load_model(str(tmp_path / "once")), None, [0], tmp_path / "twice")
+    assert twice["layer_map"] == [2, 3, 5]
+    assert twice["provenance"]["model"] == "once"
+    assert str(tmp_path) not in (tmp_path / "twice" / "certificate.json").read_text()
+    with pytest.raises(
+        ValueError, match="The checkpoint was pruned before: its layers 0 to 3 were 0, 2, 3, 5"
+    ):
+        save_pruned(load_model(str(tmp_path / "once")), None, [4], tmp_path / "thrice")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_is_replaced_only_where_that_is_said(tiny_llama: PreTrainedModel, tmp_path: Path) -> None:
+    save_pruned(tiny_llama, None, [0], tmp_path / "pruned")
+    with pytest.raises(FileExistsError, match="pruned exists already"):
+        save_pruned(tiny_llama, None, [1], tmp_path / "pruned")
+    found = save_pruned(tiny_llama, None, [1], tmp_path / "pruned", replace=True)
+    assert found["layer_map"] == [0, 2, 3, 4, 5]
+
+
+def test_nothing_is_left_where_the_checks_fail(
+    tiny_llama: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(model: PreTrainedModel) -> list[float]:
+        return torch.ones(model.config.vocab_size).tolist()
+
+    monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
+    monkeypatch.setattr(certificate, "probe_logits", broken)
+    with pytest.raises(ValueError, match=r"does not hold what it promises: logits"):
+        save_pruned(tiny_llama, None, [0], tmp_path / "pruned")
+    assert list(tmp_path.iterdir()) == []
