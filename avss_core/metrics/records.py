@@ -1,0 +1,123 @@
+"""The types of figures as JSON holds them: entries with intervals, figures of answers, changes, retention.
+
+Losses are in nats a token, shares from 0 to 1; None stands for a figure without a value.
+"""
+
+from typing import NotRequired, TypedDict
+
+
+class Entry(TypedDict):
+    """A figure with its 95 % interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class CountedEntry(Entry):
+    """A mean of the rows that have a value."""
+
+    n: int
+
+
+class Bin(TypedDict):
+    """A bin of the reliability diagram: answers with a confidence from `lower` to `upper`."""
+
+    lower: float
+    upper: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class CurvePoint(TypedDict):
+    """A point of the accuracy-coverage curve."""
+
+    coverage: float
+    accuracy: float
+
+
+class AnswerFigures(TypedDict):
+    """The figures of a model's answers, as `avss_core.metrics.summary.summarise` returns them."""
+
+    n: int
+    small_n: bool
+    accuracy: Entry
+    accuracy_at_50: Entry
+    coverage_at_50: Entry
+    ece: Entry
+    brier: Entry
+    brier_skill: Entry
+    auroc: Entry
+    accuracy_at_50_litcab: Entry
+    coverage_at_50_litcab: Entry
+    ece_litcab: Entry
+    reliability: list[Bin]
+    curve: list[CurvePoint]
+
+
+class Changes(TypedDict):
+    """One model's figures minus another's on the same questions."""
+
+    n: int
+    accuracy: Entry
+    accuracy_at_50: Entry
+    coverage_at_50: Entry
+    ece: Entry
+    brier: Entry
+    brier_skill: Entry
+    auroc: Entry
+    accuracy_at_50_litcab: Entry
+    coverage_at_50_litcab: Entry
+    ece_litcab: Entry
+    retention: NotRequired[float | None]
+    """Accuracy after over accuracy before; absent where the other side is a mean of models."""
+
+
+class KeptOfAnswers(TypedDict):
+    """What a model keeps of another's accuracy on a question set."""
+
+    n: int
+    accuracy_before: float
+    accuracy_after: float
+    retention: Entry
+
+
+class KeptOfReviews(KeptOfAnswers):
+    """What a model keeps of another's accuracy on reviews."""
+
+    chance: float
+    retention_over_chance: Entry
+
+
+class Generation(TypedDict):
+    """Retention of answers, by set and as the mean of the sets that have one."""
+
+    sets: dict[str, KeptOfAnswers]
+    mean: Entry
+
+
+class Classification(TypedDict):
+    """Retention of classification."""
+
+    sentiment: KeptOfReviews
+
+
+class KeptOfText(TypedDict):
+    """What a model keeps of another's loss on text."""
+
+    windows: int
+    nll_retention: Entry
+    perplexity_ratio: Entry
+
+
+class Retention(TypedDict):
+    """What one model keeps of another's figures, as `retention.retention_table` returns it."""
+
+    generation: Generation
+    classification: Classification
+    language_modelling: KeptOfText
+
+
+Agreement = dict[str, dict[str, float | None]]
+"""Kendall's tau between named orders of the layers, with `depth` among them."""

@@ -1,0 +1,479 @@
+"""The type of every JSON record that a stage writes: what `scores.json` and its neighbours hold.
+
+A writer returns one of these, a reader takes one, and mypy compares them. A key that is not declared here is
+not read. Losses are in nats a token, sizes in bytes, shares from 0 to 1; layers are numbered from 0 as in the
+dense model unless a field says otherwise. None stands for a figure without a value.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+from avss_core.metrics.records import Agreement, AnswerFigures, Changes, CountedEntry, Entry, Retention
+
+# prepare: data/prepared/manifest.json and data/dense/model_card.json.
+
+
+class SplitCounts(TypedDict):
+    """Rows of a question set by part, and how many were dropped."""
+
+    train: int
+    validation: int
+    calibration: int
+    test: int
+    duplicates: int
+    shared_with_test: int
+
+
+class Manifest(TypedDict):
+    """What was prepared."""
+
+    origin: dict[str, str]
+    """Source of `questions`, `sentiment` and `text`: sample, path or hub."""
+    sets: dict[str, SplitCounts]
+    sentiment: dict[str, int]
+    digest: str
+
+
+class ModelCard(TypedDict):
+    """What is known of the dense model."""
+
+    name: str
+    revision: str | None
+    type: str
+    layers: int
+    dtype: str
+    parameters: int
+    bytes: int
+    weights: str
+    """Digest of the weight files."""
+    beginning_token: bool
+    """Whether the tokenizer puts a token before each text."""
+
+
+# collect: data/statistics.json and data/activations/answers.json.
+
+
+class StatisticsPart(TypedDict):
+    """Statistics of one part of a text."""
+
+    tokens: int
+    layers: list[dict[str, Any]]
+    """As `LayerStatistics.record` writes them and `from_record` restores them."""
+
+
+class TextStatistics(TypedDict):
+    """Statistics of a text by its parts; their file holds one by the name of each text."""
+
+    tokens: int
+    parts: list[StatisticsPart]
+
+
+class SuppliedCounts(TypedDict):
+    """Supplied answers that were read."""
+
+    questions: int
+
+
+class GeneratedCounts(TypedDict):
+    """The model's own answers that were read: questions by which kinds of answers they have."""
+
+    questions: int
+    both_kinds: int
+    only_right: int
+    only_wrong: int
+    wordless: int
+    judge: str
+    shots: int
+
+
+class AnswerCounts(TypedDict, total=False):
+    """Answers of one set in the activation dump, by source."""
+
+    supplied: SuppliedCounts
+    generated: GeneratedCounts
+
+
+# score: data/scores.json.
+
+
+class Cost(TypedDict):
+    """Loss on held-out calibration text after some layers are removed."""
+
+    nll: float
+    tokens: int
+    window_means: list[float]
+
+
+class ComparedCost(Cost):
+    """The same with its interval, and how far it lies above that of the choice that prunes."""
+
+    interval: Entry
+    over_chosen: Entry
+
+
+class RemovalLoss(TypedDict):
+    """Loss without one layer."""
+
+    layer: int
+    nll: float
+    window_means: list[float]
+
+
+class ScoredLayers(TypedDict):
+    """Every layer's score by one reading, and the layers that it removes."""
+
+    score: str
+    reference: str
+    needs: str
+    scores: list[float]
+    normalised: list[float]
+    cumulative: list[float]
+    removed: list[int]
+    shot_noise: list[int]
+    own_rule: NotRequired[list[int]]
+    """Layers that the authors' own rule removes."""
+
+
+class Reading(ScoredLayers):
+    """A reading with what its choice costs."""
+
+    cost: ComparedCost
+
+
+class Prefix(TypedDict):
+    """The choice on the first tokens of the text."""
+
+    tokens: int
+    removed: list[int]
+
+
+class Stability(TypedDict):
+    """What other calibration text would choose."""
+
+    frequency: list[float]
+    same: float
+    undecided: list[int]
+    interval: NotRequired[list[list[float]]]
+    sizes: list[Prefix]
+    sources: dict[str, list[int]]
+
+
+class Scores(TypedDict):
+    """Every reading of the layers, what each choice costs, and how sure it is."""
+
+    readings: dict[str, Reading]
+    agreement: Agreement
+    dense: ComparedCost
+    stability: dict[str, Stability]
+    chosen: str
+    removed: list[int]
+
+
+# prune, heal, mitigate: certificate.json beside each checkpoint.
+
+
+class CheckRecord(TypedDict):
+    """One check of a checkpoint."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class Certificate(TypedDict):
+    """What a checkpoint promises, and the checks that a fresh process made."""
+
+    parameters: int
+    bytes: int
+    dtype: str
+    layer_map: list[int]
+    """The dense model's number of each layer."""
+    tokenizer: bool
+    source_tensors: dict[str, str]
+    tensors: dict[str, str]
+    logits: list[float] | None
+    provenance: dict[str, Any]
+    """Where the checkpoint comes from: free-form, written by whoever makes it."""
+    way: str
+    configuration: str
+    checks: list[CheckRecord]
+    left_out: list[str]
+
+
+# speed: data/sizes.json and data/speed.json.
+
+
+class Size(TypedDict):
+    """The size of a model."""
+
+    layers: int
+    parameters: int
+    bytes: int
+    cache_bytes_per_token: NotRequired[float | None]
+
+
+Sizes = dict[str, Size]
+
+
+class SpeedWorkload(TypedDict):
+    """What was timed."""
+
+    prompt_tokens: int
+    new_tokens: int
+    batch_sizes: list[int]
+    rounds: int
+    dtype: str
+    device: str
+    threads: int
+
+
+class ModelSpeed(TypedDict):
+    """Tokens a second of one model, decoding by batch size, and its memory."""
+
+    prefill: float
+    decode: dict[str, float]
+    peak_bytes: float | None
+    cache_bytes: float | None
+
+
+class SpeedRatios(TypedDict):
+    """How many times as fast as the base."""
+
+    prefill: Entry
+    decode: dict[str, Entry]
+
+
+class SpeedRecord(TypedDict):
+    """Times of models in turn."""
+
+    workload: SpeedWorkload
+    models: dict[str, ModelSpeed]
+    base: str
+    ratios: dict[str, SpeedRatios]
+    enabled: NotRequired[bool]
+    checkpoint: NotRequired[str]
+
+
+# evaluate: data/evaluation/figures.json.
+
+
+class SetFigures(AnswerFigures):
+    """The figures of a model on one question set."""
+
+    exact_match: Entry
+    containment: Entry
+    gold_nll: CountedEntry
+    preference_accuracy: CountedEntry
+    answered: float | None
+    """Share of questions with an answer that is not empty."""
+    judge: str
+    shots: int
+    dropped_demonstrations: int
+
+
+class TextFigures(TypedDict):
+    """The loss of a model on text."""
+
+    nll: float
+    tokens: int
+    window: int
+    stride: int
+    window_means: list[float]
+    token_perplexity: float
+    word_perplexity: float
+    byte_perplexity: float
+    window_mean: Entry
+
+
+class SentimentFigures(TypedDict):
+    """The figures of a model on reviews."""
+
+    n: int
+    accuracy: Entry
+    ece: Entry
+    brier: Entry
+    predicted_positive: float | None
+
+
+class ModelFigures(TypedDict):
+    """All figures of one model."""
+
+    sets: dict[str, SetFigures]
+    language_modelling: TextFigures
+    sentiment: SentimentFigures
+
+
+class LayerFigures(TypedDict):
+    """Figures of the answers read out at layers: by set and figure, one entry a layer."""
+
+    layers: list[int]
+    n: dict[str, int]
+    judges: dict[str, str]
+    sets: dict[str, dict[str, list[Entry]]]
+
+
+class Evaluation(TypedDict):
+    """What pruning cost."""
+
+    dense: ModelFigures
+    pruned: ModelFigures
+    pruned_against_dense: dict[str, Changes]
+    retention: Retention
+    layers: LayerFigures | None
+
+
+# heal: data/healing/figures.json; mitigate: data/mitigation/figures.json.
+
+
+class StepRecord(TypedDict):
+    """One step of the optimizer."""
+
+    step: int
+    epoch: int
+    samples: int
+    weight: int
+    tokens: int
+    learning_rate: float
+    gradient_norm: float
+    loss: float
+    terms: dict[str, float]
+
+
+class EpochRecord(TypedDict):
+    """Mean losses since the validation before."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_preference: float | None
+    step: int
+    train_terms: dict[str, float]
+    validation_terms: dict[str, float]
+
+
+class TrainingRecord(TypedDict):
+    """What every training was."""
+
+    layers: list[int]
+    """Numbered as in the model that was trained."""
+    dense_layers: list[int]
+    history: list[EpochRecord]
+    steps: list[StepRecord]
+    parameters: int
+    tokens: int
+    skipped: dict[str, int]
+
+
+class HealingTraining(TrainingRecord):
+    """What healing learnt from: tokens by kind, had and wanted."""
+
+    train: dict[str, dict[str, int]]
+    validation: dict[str, dict[str, int]]
+    windows: str
+
+
+class BothRetentions(TypedDict):
+    """What is kept of the dense model before and after healing."""
+
+    before: Retention
+    after: Retention
+
+
+class Healing(TypedDict):
+    """What healing brought back; the other fields are absent where it is switched off."""
+
+    enabled: bool
+    training: NotRequired[HealingTraining]
+    healed: NotRequired[ModelFigures]
+    retention: NotRequired[BothRetentions]
+    healed_against_pruned: NotRequired[dict[str, Changes]]
+
+
+class MitigationTraining(TrainingRecord):
+    """What a training of prone layers, or a control, learnt from."""
+
+    rank: int
+    train_pairs: int
+    validation_pairs: int
+    train_rows: str
+    validation_rows: str
+    best_loss: float
+
+
+class Divergence(Entry):
+    """Mean KL divergence from the base."""
+
+    tokens: int
+
+
+class Control(TypedDict):
+    """A control of the mitigation."""
+
+    training: MitigationTraining
+    figures: ModelFigures
+    against_base: dict[str, Changes]
+    divergence: Divergence
+
+
+class TrainingAgreement(TypedDict):
+    """Kendall's tau of each EAVSS reading with what training a choice of layers gained."""
+
+    trainings: list[str]
+    tau: dict[str, float | None]
+
+
+class Mitigation(TypedDict):
+    """What training the prone layers changed, beside its controls."""
+
+    base: str
+    training: MitigationTraining
+    mitigated: ModelFigures
+    mitigated_against_base: dict[str, Changes]
+    divergence: Divergence
+    controls: dict[str, Control]
+    against_controls: dict[str, dict[str, Changes]]
+    localization_against_training: TrainingAgreement
+
+
+# localize: data/localization.json.
+
+
+class Band(TypedDict):
+    """A reading of every layer with its interval."""
+
+    values: list[float]
+    low: list[float]
+    high: list[float]
+
+
+Bands = dict[str, Band]
+"""Bands by the name of the reading."""
+
+
+class Localization(TypedDict):
+    """EAVSS of every layer with its outside check."""
+
+    reading: str
+    reference: str
+    site: str
+    answers: dict[str, AnswerCounts]
+    questions: int
+    pairs: int
+    readings: Bands
+    sets: dict[str, Bands]
+    sources: dict[str, Bands]
+    source_agreement: dict[str, float | None]
+    probe_auroc: list[float | None]
+    probe_questions: int
+    agreement: Agreement
+    most_prone: list[int]
+
+
+# gate: data/gates.json.
+
+
+class Gates(TypedDict):
+    """Whether a run kept enough, by variant."""
+
+    min_retention: float | None
+    fallen: dict[str, list[str]]
+    without: dict[str, list[str]]
