@@ -37,39 +37,34 @@ class CurvePoint(TypedDict):
     accuracy: float
 
 
-class AnswerFigures(TypedDict):
+class FigureEntries(TypedDict):
+    """An entry for each of `avss_core.metrics.summary.FIGURES`."""
+
+    accuracy: Entry
+    accuracy_at_50: Entry
+    coverage_at_50: Entry
+    ece: Entry
+    brier: Entry
+    brier_skill: Entry
+    auroc: Entry
+    accuracy_at_50_litcab: Entry
+    coverage_at_50_litcab: Entry
+    ece_litcab: Entry
+
+
+class AnswerFigures(FigureEntries):
     """The figures of a model's answers, as `avss_core.metrics.summary.summarise` returns them."""
 
     n: int
     small_n: bool
-    accuracy: Entry
-    accuracy_at_50: Entry
-    coverage_at_50: Entry
-    ece: Entry
-    brier: Entry
-    brier_skill: Entry
-    auroc: Entry
-    accuracy_at_50_litcab: Entry
-    coverage_at_50_litcab: Entry
-    ece_litcab: Entry
     reliability: list[Bin]
     curve: list[CurvePoint]
 
 
-class Changes(TypedDict):
+class Changes(FigureEntries):
     """One model's figures minus another's on the same questions."""
 
     n: int
-    accuracy: Entry
-    accuracy_at_50: Entry
-    coverage_at_50: Entry
-    ece: Entry
-    brier: Entry
-    brier_skill: Entry
-    auroc: Entry
-    accuracy_at_50_litcab: Entry
-    coverage_at_50_litcab: Entry
-    ece_litcab: Entry
     retention: NotRequired[float | None]
     """Accuracy after over accuracy before; absent where the other side is a mean of models."""
 
