@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import write_json
+from avss_core.files.writing import write_json
 from flows.running.execution import run
 from flows.running.stage import stage
 from flows.running.workspace import Workspace

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import folder_written_whole, read_json, write_json
+from avss_core.files.writing import folder_written_whole, read_json, write_json
 from flows.running.execution import run
 from flows.running.stage import stage
 from flows.running.workspace import Workspace

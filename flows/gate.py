@@ -1,6 +1,6 @@
 """Stage gate: fail the run where a model kept less than `gates.min_retention`, after all else is written."""
 
-from avss_core.files.digests import read_json, write_json
+from avss_core.files.writing import read_json, write_json
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params

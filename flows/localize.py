@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import write_json
+from avss_core.files.writing import write_json
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params

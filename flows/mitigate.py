@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import folder_written_whole, read_json, write_json
+from avss_core.files.writing import folder_written_whole, read_json, write_json
 from flows.evaluate import evaluate_checkpoint, figures_by_name
 from flows.running.stage import stage
 from flows.running.workspace import Workspace

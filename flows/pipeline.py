@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from avss_core.files.digests import write_text
+from avss_core.files.writing import write_text
 from flows import ROOT
 from flows.collect import collect
 from flows.evaluate import evaluate

@@ -1,6 +1,6 @@
 """Stage prune: write the model without the chosen layers, with a certificate."""
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import read_json, write_json
+from avss_core.files.writing import read_json, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
 from avss_core.scores.choice import count_to_remove

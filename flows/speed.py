@@ -7,7 +7,8 @@ leave the same digests.
 from collections.abc import Mapping
 from typing import Any
 
-from avss_core.files.digests import digest_path, write_json
+from avss_core.files.digests import digest_path
+from avss_core.files.writing import write_json
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params

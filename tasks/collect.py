@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.files.digests import folder_written_whole, write_json
+from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.hallucination.samples import observe_answers, save_samples
 from avss_core.models.batches import text_batches
 from avss_core.statistics.collection import collect_statistics

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from avss_core.scores.drift import Drift, Scored, drift
 
 

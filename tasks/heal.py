@@ -10,7 +10,8 @@ from prefect.logging import get_logger
 from transformers import PreTrainedTokenizerBase
 
 from avss_core.evaluation.prompts import Demonstration
-from avss_core.files.digests import digest_json, digest_tensors, folder_written_whole
+from avss_core.files.digests import digest_json, digest_tensors
+from avss_core.files.writing import folder_written_whole
 from avss_core.models.architectures import context_length, depth
 from avss_core.models.batches import token_stream
 from avss_core.models.layers import known_layers

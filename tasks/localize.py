@@ -9,7 +9,7 @@ import torch
 from prefect import task
 from torch import Tensor
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from avss_core.hallucination.localization import (
     READINGS,
     Localisation,

@@ -8,7 +8,8 @@ from typing import Any
 from prefect import task
 
 from avss_core.evaluation.splits import refuse_test_questions
-from avss_core.files.digests import digest_json, digest_tensors, folder_written_whole
+from avss_core.files.digests import digest_json, digest_tensors
+from avss_core.files.writing import folder_written_whole
 from avss_core.models.architectures import depth
 from avss_core.models.loading import save_checkpoint
 from avss_core.models.placement import refuse_spread

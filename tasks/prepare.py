@@ -7,7 +7,8 @@ from typing import Any
 from prefect import task
 
 from avss_core.evaluation.splits import check_disjoint, split_sets
-from avss_core.files.digests import digest_json, digest_path, folder_written_whole, write_json
+from avss_core.files.digests import digest_json, digest_path
+from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_model, load_tokenizer, save_checkpoint
 from avss_core.models.sizes import parameter_bytes, parameter_count

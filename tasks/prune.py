@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect import task
 
-from avss_core.files.digests import folder_written_whole, write_text
+from avss_core.files.writing import folder_written_whole, write_text
 from avss_core.models.architectures import depth
 from avss_core.models.configuration import kept_layers
 from avss_core.models.loading import has_tokenizer, load_config, load_model, load_tokenizer

@@ -10,7 +10,8 @@ from typing import Any
 from markupsafe import Markup
 from prefect import task
 
-from avss_core.files.digests import digest_path, folder_written_whole, read_json, write_json, write_text
+from avss_core.files.digests import digest_path
+from avss_core.files.writing import folder_written_whole, read_json, write_json, write_text
 from avss_core.judges.judges import JUDGES, kappa
 from avss_core.models.activations import SITES
 from avss_core.statistics.statistics import SiteStatistics, merge_statistics, restore_parts

@@ -1,9 +1,8 @@
 """The safetensors files of a checkpoint folder: where each tensor lies, and new files made of them."""
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from avss_core.files.containment import inside
-from avss_core.files.digests import digest_tensor, read_json, write_json
+from avss_core.files.digests import digest_tensor
+from avss_core.files.writing import disk_errors, read_json, write_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -111,23 +111,6 @@ def digest_stored(tensor: Stored) -> str:
     """Return the digest of a tensor of a file."""
     with safe_open(tensor.file, framework="pt") as handle:
         return digest_tensor(handle.get_tensor(tensor.name))
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Turn what safetensors and tokenizers raise when a file cannot be written into an OSError.
-
-    Raises:
-        OSError: a file could not be written.
-    """
-    try:
-        yield
-    # Each has a class of its own for it; that of tokenizers is Exception itself.
-    except Exception as error:
-        code = re.search(r"\(os error (\d+)\)", str(error))
-        if isinstance(error, OSError) or code is None:
-            raise
-        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def _tensors_of(file: Path) -> dict[str, Stored]:

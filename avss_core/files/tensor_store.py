@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from avss_core.files.shards import disk_errors
+from avss_core.files.writing import disk_errors
 
 Tensors = Mapping[str, Tensor]
 

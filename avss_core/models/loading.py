@@ -16,7 +16,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from avss_core.files.shards import disk_errors, stored_tensors
+from avss_core.files.shards import stored_tensors
+from avss_core.files.writing import disk_errors
 from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth_field
 from avss_core.models.locations import gguf_file, local_folder, source
 from avss_core.models.placement import AUTO

@@ -8,8 +8,9 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.files.digests import digest_path, digest_tensors, read_json, write_json
+from avss_core.files.digests import digest_path, digest_tensors
 from avss_core.files.shards import MAX_SHARD_SIZE
+from avss_core.files.writing import read_json, write_json
 from avss_core.models.loading import save_checkpoint, save_tokenizer
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.surgery.checkpoints import CopyPlan, write_copy

@@ -8,7 +8,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from avss_core.files.containment import links_out
-from avss_core.files.digests import digest_path, digest_tensors, read_json
+from avss_core.files.digests import digest_path, digest_tensors
+from avss_core.files.writing import read_json
 
 _CODE = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py"}
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from avss_core.models.layers import check_layers
 
 CERTIFICATE = "certificate.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.files.digests import folder_written_whole
+from avss_core.files.writing import folder_written_whole
 from avss_core.models.architectures import block_path, depth
 from avss_core.models.configuration import kept_layers
 from avss_core.models.locations import base_model

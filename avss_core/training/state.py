@@ -13,8 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from avss_core.files.digests import digest_json, digest_tensors
-from avss_core.files.leftovers import part_name
-from avss_core.files.shards import disk_errors
+from avss_core.files.writing import disk_errors, part_name
 from avss_core.models.architectures import blocks
 from avss_core.training.objectives import Epoch, Objective, Settings, Step, mean_terms
 

@@ -111,7 +111,7 @@ def report(
             "`avss run --output DIR` and name that DIR with --workspace"
         )
     if markdown:
-        from avss_core.files.digests import read_json
+        from avss_core.files.writing import read_json
         from tasks.report.tables import markdown_tables, speed_table
 
         print(markdown_tables(*needed))

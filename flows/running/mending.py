@@ -13,7 +13,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from avss_core.files.leftovers import sweep
+from avss_core.files.writing import sweep
 
 PAUSE = 1.0
 """Seconds after which a file that was being written is whole."""

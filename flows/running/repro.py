@@ -91,7 +91,8 @@ def _clear(killed: str) -> None:
 
 def measured_speed(workspace: Workspace) -> list[str]:
     """Return what this machine's times say of the pruned checkpoint, nothing where they are of another."""
-    from avss_core.files.digests import digest_path, read_json
+    from avss_core.files.digests import digest_path
+    from avss_core.files.writing import read_json
     from tasks.report.words.speed_wording import speed_lines
 
     certificate = workspace.pruned / "certificate.json"

@@ -9,7 +9,7 @@ from typing import Any
 from prefect import flow
 
 from avss_core.files.digests import digest_json
-from avss_core.files.leftovers import sweep
+from avss_core.files.writing import sweep
 from flows import ROOT
 from flows.running.workspace import Workspace
 from flows.settings.params import UNTRACKED, Params

@@ -13,7 +13,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from tasks.history.run_store import has_store, open_store, search
 from tasks.report.run_record import FILE, parts_of, run_record
 from tasks.report.words.wording import setting_text

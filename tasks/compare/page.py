@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from avss_core.files.digests import write_text
+from avss_core.files.writing import write_text
 from tasks.compare.drawings import write_svgs
 from tasks.compare.terms import KINDS, TONES, WORDS, both_text, difference_text, reasons, value_text
 from tasks.compare.verdicts import verdicts

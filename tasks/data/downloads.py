@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from tqdm import tqdm
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from avss_core.models.loading import load_config
 from avss_core.models.locations import EMBEDDED, base_model
 from avss_core.models.refusals import UNREACHABLE, not_found

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avss_core.files.digests import digest_path, read_json
+from avss_core.files.digests import digest_path
+from avss_core.files.writing import read_json
 from tasks.data.rows import read_documents, read_prepared
 
 ALL = (

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import read_json, write_text
+from avss_core.files.writing import read_json, write_text
 
 Row = dict[str, Any]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from avss_core.surgery.markdown import plain
 from tasks.report.headline import WORDS, headline
 from tasks.report.run_record import FILE

@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import write_text
+from avss_core.files.writing import write_text
 from tasks.report.words.wording import retentions
 
 Row = dict[str, Any]

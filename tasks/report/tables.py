@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from avss_core.surgery.markdown import plain
 from tasks.report.first_lines import first_screen
 from tasks.report.words.control_wording import control_sides, trainings

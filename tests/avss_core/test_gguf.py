@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core.files.digests import digest_path, read_json
+from avss_core.files.digests import digest_path
+from avss_core.files.writing import read_json
 from avss_core.models.architectures import block_path
 from avss_core.models.loading import load_config, load_model, load_tokenizer
 from avss_core.surgery import certificate

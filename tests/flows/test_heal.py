@@ -280,7 +280,7 @@ def test_a_student_of_one_layer_heals(beside, changed):
 
 
 def test_mitigation_can_start_from_the_healed_model(workspace, beside, changed):
-    from avss_core.files.digests import write_json
+    from avss_core.files.writing import write_json
     from flows.mitigate import mitigate
 
     for name in ("healed", "healing"):

@@ -187,7 +187,7 @@ def test_times_are_told_apart_from_what_must_repeat(workspace, monkeypatch):
     assert line.startswith("Speed of pruned over dense: prefill ")
     # The times of another checkpoint are not passed off as this one's.
     changed = times | {"checkpoint": "another"}
-    monkeypatch.setattr("avss_core.files.digests.read_json", lambda _path: changed)
+    monkeypatch.setattr("avss_core.files.writing.read_json", lambda _path: changed)
     assert measured_speed(Workspace(workspace)) == []
 
 
@@ -377,7 +377,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 
 
 def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harness, tmp_path):
-    from avss_core.files.digests import write_json
+    from avss_core.files.writing import write_json
     from flows.gate import gate
     from flows.settings.params import load_params
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from avss_core.files.digests import write_json
+from avss_core.files.writing import write_json
 from avss_core.statistics.moments import Moments
 from avss_core.statistics.statistics import BLOCK_FIGURES, TOKEN_FIGURES, LayerStatistics, SiteStatistics
 from tasks.render import write_report

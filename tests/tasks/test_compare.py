@@ -8,7 +8,7 @@ from itertools import cycle
 import pandas as pd
 import pytest
 
-from avss_core.files.digests import write_json
+from avss_core.files.writing import write_json
 from tasks.compare.finding import STAGES, find_run
 from tasks.compare.listing import figures, markdown, plain_rows
 from tasks.compare.page import write_page

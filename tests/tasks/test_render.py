@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from avss_core.files.digests import digest_path, write_json
+from avss_core.files.digests import digest_path
+from avss_core.files.writing import write_json
 from avss_core.statistics.statistics import TOKEN_FIGURES
 from tasks.report.figures.figures import DRAWINGS
 from tasks.report.words.control_wording import control_verdicts

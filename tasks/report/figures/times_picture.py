@@ -12,7 +12,7 @@ from typing import Any
 from matplotlib import style
 from matplotlib.figure import Figure
 
-from avss_core.files.digests import read_json, write_text
+from avss_core.files.writing import read_json, write_text
 from tasks.report.figures.drawing import INK, ORANGE, STYLE
 from tasks.report.figures.svg import tell, with_titles
 from tasks.report.words.speed_wording import measured, ratio_text

@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from avss_core.files import shards as shards_module
-from avss_core.files.digests import digest_tensors, read_json, write_json
-from avss_core.files.shards import INDEX, SINGLE, disk_errors, stored_tensors, write_shards
+from avss_core.files.digests import digest_tensors
+from avss_core.files.shards import INDEX, SINGLE, stored_tensors, write_shards
+from avss_core.files.writing import read_json, write_json
 from avss_core.models.loading import load_model
 
 UP = "model.layers.0.mlp.up_proj.weight"
@@ -194,19 +195,3 @@ def test_a_folder_without_weights_is_named(checkpoint: Path) -> None:
     (checkpoint / SINGLE).unlink()
     with pytest.raises(FileNotFoundError, match=f"cannot load {checkpoint}: it holds neither {SINGLE} nor"):
         stored_tensors(checkpoint)
-
-
-def test_a_file_that_cannot_be_written_is_an_error_of_the_disk(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    with pytest.raises(FileNotFoundError), disk_errors():
-        save_file({"x": torch.zeros(1)}, tmp_path / "gone" / "x.safetensors")
-    with pytest.raises(FileNotFoundError), disk_errors():
-        tokenizer.backend_tokenizer.save(str(tmp_path / "gone" / "tokenizer.json"))
-
-
-@pytest.mark.parametrize("error", [ValueError("other"), PermissionError(13, "(os error 28)")])
-def test_other_errors_pass_as_they_are(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, disk_errors():
-        raise error
-    assert caught.value is error

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 
-from avss_core.files.digests import write_json
+from avss_core.files.writing import write_json
 from avss_core.models.architectures import ARCHITECTURES, block_path, blocks, depth
 from avss_core.models.configuration import kept_layers
 from avss_core.models.families import DECODERS, ENCODERS

@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from avss_core.files.digests import digest_tensors, read_json, write_json
+from avss_core.files.digests import digest_tensors
+from avss_core.files.writing import read_json, write_json
 from avss_core.models.architectures import block_path, blocks
 from avss_core.models.families import DECODERS
 from avss_core.models.sizes import parameter_bytes, parameter_count

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core.files.digests import digest_path, folder_written_whole, read_json, write_json
+from avss_core.files.digests import digest_path
 from avss_core.files.shards import SINGLE, stored_tensors
+from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.models import loading as models
 from avss_core.models.families import DECODERS
 from avss_core.models.loading import DTYPES, load_model, save_checkpoint

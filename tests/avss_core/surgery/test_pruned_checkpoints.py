@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core.files.digests import read_json
+from avss_core.files.writing import read_json
 from avss_core.models.loading import load_model
 from avss_core.surgery import certificate
 from avss_core.surgery.certificate import verify

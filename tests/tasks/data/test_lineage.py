@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from avss_core.files.digests import write_json
+from avss_core.files.writing import write_json
 from tasks.data.lineage import ALL, data_parts
 from tasks.data.rows import write_rows
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from avss_core.files.digests import write_json
+from avss_core.files.writing import write_json
 from tasks.report.tables import markdown_tables, speed_table
 from tasks.report.words.wording import NAMES
 from tests.tasks.report_records import run_records
