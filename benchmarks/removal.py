@@ -20,7 +20,8 @@ from avss_core.models.batches import token_stream, windows
 from avss_core.models.loading import load_model, load_tokenizer
 from avss_core.models.views import without_layers
 from avss_core.scores.choice import choose_layers, count_to_remove
-from avss_core.scores.scores import SCORES, Evidence, Thresholds
+from avss_core.scores.evidence import Evidence, Thresholds
+from avss_core.scores.scores import SCORES
 from avss_core.scores.traversal import greedy_order, traverse
 from avss_core.statistics.collection import collect_statistics
 

@@ -8,7 +8,9 @@ from typing import Any
 from avss_core.files.writing import read_json, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
-from avss_core.scores.choice import count_to_remove
+from avss_core.scores.choice import Removal, count_to_remove
+from avss_core.scores.evidence import Evidence, Thresholds
+from avss_core.scores.readings import Reading
 from avss_core.scores.scores import SCORES
 from avss_core.scores.traversal import greedy_order
 from flows.running.execution import run
@@ -16,8 +18,8 @@ from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
-from tasks.removal import removal_loss
-from tasks.score import Choice, choice_stability, compare_costs, removal_cost, score_layers
+from tasks.removal import removal_cost, removal_loss
+from tasks.score import compare_costs, score_layers
 
 
 @stage("score", ("seed", "model", "collect", "score", "prune", "evaluate"), reads=("text/calibration",))
@@ -28,13 +30,14 @@ def score(params: Params, workspace: Workspace) -> StageLog:
     names = list(dict.fromkeys([options.name, *options.compare]))
     statistics = read_json(workspace.statistics)
     removals = measure_removals(params, workspace.dense, text, names)
-    layers, choice = len(statistics["text"]["parts"][0]["layers"]), choice_of(params)
     result: dict[str, Any] = score_layers(
-        layers,
+        bare_evidence(params, len(statistics["text"]["parts"][0]["layers"])),
         readings_of(names, params.seed, options.random_draws),
-        choice,
-        statistics=statistics["text"],
+        removal_of(params),
+        statistics=statistics,
         **removals,
+        resamples=options.resamples,
+        seed=params.seed,
     )
 
     readings = result["readings"]
@@ -65,15 +68,6 @@ def score(params: Params, workspace: Workspace) -> StageLog:
     result["dense"] = compared.pop("dense")
     for label, found in readings.items():
         found["cost"] = compared[label]
-    result["stability"] = choice_stability(
-        layers,
-        readings,
-        choice,
-        statistics=statistics,
-        losses=removals["losses"],
-        resamples=options.resamples,
-        seed=params.seed,
-    )
     result |= {"chosen": chosen, "removed": params.prune.layers or readings[chosen]["removed"]}
     write_json(workspace.scores, result)
     return StageLog(
@@ -86,21 +80,25 @@ def score(params: Params, workspace: Workspace) -> StageLog:
     )
 
 
-def choice_of(params: Params) -> Choice:
-    """Return how scores become layers to remove."""
-    return Choice(
-        params.collect.threshold,
-        params.collect.relative_threshold,
-        params.prune.ratio,
-        params.prune.protect_first,
-        params.prune.protect_last,
-    )
+def removal_of(params: Params) -> Removal:
+    """Return how many layers go, and which are protected."""
+    options = params.prune
+    return {
+        "ratio": options.ratio,
+        "protect_first": options.protect_first,
+        "protect_last": options.protect_last,
+    }
 
 
-def readings_of(names: Sequence[str], seed: int, random_draws: int) -> list[tuple[str, str, int]]:
-    """Return (label, score, seed) of each named score once; a random score counts once for each draw."""
+def bare_evidence(params: Params, layers: int) -> Evidence:
+    """Return what every score looks at before anything is measured: layers and thresholds."""
+    return Evidence(layers, Thresholds(params.collect.threshold, params.collect.relative_threshold))
+
+
+def readings_of(names: Sequence[str], seed: int, random_draws: int) -> list[Reading]:
+    """Return a reading of each named score; a random score is read once for each draw."""
     return [
-        (f"{name}_{draw}" if name == "random" else name, name, seed + draw)
+        Reading(f"{name}_{draw}" if name == "random" else name, name, seed + draw)
         for name in dict.fromkeys(names)
         for draw in range(random_draws if name == "random" else 1)
     ]

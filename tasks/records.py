@@ -8,6 +8,7 @@ dense model unless a field says otherwise. None stands for a figure without a va
 from typing import Any, NotRequired, TypedDict
 
 from avss_core.metrics.records import Agreement, AnswerFigures, Changes, CountedEntry, Entry, Retention
+from avss_core.scores.score_records import ChoiceStability, ScoredLayers
 
 # prepare: data/prepared/manifest.json and data/dense/model_card.json.
 
@@ -118,43 +119,10 @@ class RemovalLoss(TypedDict):
     window_means: list[float]
 
 
-class ScoredLayers(TypedDict):
-    """Every layer's score by one reading, and the layers that it removes."""
-
-    score: str
-    reference: str
-    needs: str
-    scores: list[float]
-    normalised: list[float]
-    cumulative: list[float]
-    removed: list[int]
-    shot_noise: list[int]
-    own_rule: NotRequired[list[int]]
-    """Layers that the authors' own rule removes."""
-
-
 class Reading(ScoredLayers):
     """A reading with what its choice costs."""
 
     cost: ComparedCost
-
-
-class Prefix(TypedDict):
-    """The choice on the first tokens of the text."""
-
-    tokens: int
-    removed: list[int]
-
-
-class Stability(TypedDict):
-    """What other calibration text would choose."""
-
-    frequency: list[float]
-    same: float
-    undecided: list[int]
-    interval: NotRequired[list[list[float]]]
-    sizes: list[Prefix]
-    sources: dict[str, list[int]]
 
 
 class Scores(TypedDict):
@@ -163,7 +131,7 @@ class Scores(TypedDict):
     readings: dict[str, Reading]
     agreement: Agreement
     dense: ComparedCost
-    stability: dict[str, Stability]
+    stability: dict[str, ChoiceStability]
     chosen: str
     removed: list[int]
 

@@ -1,13 +1,20 @@
 """Choose the layers to remove by their scores."""
 
 import math
-from collections.abc import Sequence
+from typing import TypedDict
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from avss_core.scores.ranking import rank
+
+
+class Removal(TypedDict):
+    """How many layers go and which are protected: the arguments of `choose_layers` beside the scores."""
+
+    ratio: float
+    protect_first: int
+    protect_last: int
 
 
 def count_to_remove(layers: int, ratio: float) -> int:
@@ -31,7 +38,7 @@ def count_to_remove(layers: int, ratio: float) -> int:
 def choose_layers(
     scores: Float[Tensor, " layers"], ratio: float, *, protect_first: int = 0, protect_last: int = 0
 ) -> list[int]:
-    """Return the layers to remove, lowest score first chosen, in depth order; ties go by index.
+    """Return the layers to remove, in depth order: those with the lowest scores, ties by index.
 
     Args:
         scores: one per layer, lowest is pruned first.
@@ -51,12 +58,7 @@ def choose_layers(
     free = [layer for layer in rank(scores) if protect_first <= layer < layers - protect_last]
     if len(free) < count:
         raise ValueError(
-            f"{count} of {layers} layers shall go, but protecting {protect_first} first and "
-            f"{protect_last} last layers leaves {len(free)}"
+            f"cannot remove {count} of {layers} layers: only {len(free)} are left when the first "
+            f"{protect_first} and the last {protect_last} are protected"
         )
     return sorted(free[:count])
-
-
-def as_tensor(values: Sequence[float]) -> Float[Tensor, " layers"]:
-    """Return scores read from a record as float64."""
-    return torch.tensor(values, dtype=torch.float64)

@@ -1,6 +1,6 @@
 """Score the layers of a loaded model on texts: measure what a score needs, and no more."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,12 +13,19 @@ from avss_core.models.architectures import context_length, depth
 from avss_core.models.batches import Batch, text_batches, token_stream
 from avss_core.progress import Progress, no_progress
 from avss_core.scores.choice import choose_layers, count_to_remove
-from avss_core.scores.ranking import normalise, rank
-from avss_core.scores.scores import Evidence, Thresholds, find_score, shot_noise
-from avss_core.scores.stability import Stability, draws, stability
+from avss_core.scores.evidence import (
+    Evidence,
+    Measured,
+    Thresholds,
+    measured_losses,
+    measured_statistics,
+)
+from avss_core.scores.ranking import authors_choice, cumulate, normalise, rank
+from avss_core.scores.score_records import ScoredLayers
+from avss_core.scores.scores import find_score, shot_noise
+from avss_core.scores.stability import Stability, resampled, stability
 from avss_core.scores.traversal import greedy_order, traverse
 from avss_core.statistics.collection import collect_statistics
-from avss_core.statistics.statistics import merge_statistics
 
 THRESHOLDS = Thresholds(absolute=1e-5, relative=0.1)
 """What counts as zero where a caller says nothing, as in `params.yaml`."""
@@ -37,7 +44,18 @@ class LayerScores:
     shot_noise: tuple[int, ...] = ()
     """Layers in which too few activations are small for the score to be trusted; more text helps."""
     parts: tuple[Evidence, ...] = ()
-    """What the score saw of each part of the text; none where it hangs on no text, and of greedy removal."""
+    """What the score saw of each part of the text; empty if it depends on no text, and for greedy removal."""
+
+    @classmethod
+    def of(cls, score: str, measured: Measured) -> "LayerScores":
+        """Return the scores that follow from what was measured.
+
+        Raises:
+            LookupError: the score is unknown.
+            ValueError: what the score needs was not measured.
+        """
+        values = find_score(score).function(measured.whole)
+        return cls(score, values, tuple(shot_noise(score, measured.whole)), measured.parts)
 
     @property
     def shares(self) -> Float[Tensor, " layers"]:
@@ -69,9 +87,9 @@ class LayerScores:
         """Return what other text of this kind would have chosen: the parts of the text, drawn anew.
 
         Args:
-            ratio: as of `lowest`.
-            protect_first: as of `lowest`.
-            protect_last: as of `lowest`.
+            ratio: as in `lowest`.
+            protect_first: as in `lowest`.
+            protect_last: as in `lowest`.
             resamples: how often the parts are drawn.
             seed: of the drawing.
 
@@ -80,14 +98,32 @@ class LayerScores:
         """
         if not self.parts:
             raise ValueError(f"the score {self.score!r} has no text in parts that could be drawn anew")
-        function = find_score(self.score).function
+        choose = partial(choose_layers, ratio=ratio, protect_first=protect_first, protect_last=protect_last)
+        scores = map(find_score(self.score).function, resampled(self.parts, resamples, seed))
+        return stability(choose(self.values), list(scores), choose)
 
-        def chosen(values: Float[Tensor, " layers"]) -> list[int]:
-            return choose_layers(values, ratio, protect_first=protect_first, protect_last=protect_last)
+    def record(self, ratio: float, *, protect_first: int = 0, protect_last: int = 0) -> ScoredLayers:
+        """Return the scores and the layers that `lowest` removes, as JSON.
 
-        drawn = draws(len(self.parts), resamples, seed)
-        choices = [chosen(function(_together([self.parts[i] for i in each]))) for each in drawn]
-        return stability(chosen(self.values), choices, len(self.values))
+        Raises:
+            ValueError: as `choose_layers`.
+        """
+        score = find_score(self.score)
+        record: ScoredLayers = {
+            "score": self.score,
+            "reference": score.reference,
+            "needs": score.needs,
+            "scores": self.values.tolist(),
+            "normalised": self.shares.tolist(),
+            "cumulative": cumulate(self.values, score.running).tolist(),
+            "removed": choose_layers(
+                self.values, ratio, protect_first=protect_first, protect_last=protect_last
+            ),
+            "shot_noise": list(self.shot_noise),
+        }
+        if score.running == "depth":
+            record["own_rule"] = authors_choice(self.values, ratio)
+        return record
 
 
 def score_layers(
@@ -118,12 +154,12 @@ def score_layers(
         window: tokens a window, less where the model's context is shorter; `traversal` and `greedy` predict
             the second half of each behind the first.
         batch_size: windows a batch; the score depends on it only to rounding, but for `avss_authors`.
-        parts: in which the windows are measured, for `LayerScores.stability`; of `traversal` each window is
-            one.
+        parts: parts in which the windows are measured, for `LayerScores.stability`; for `traversal` each
+            window is one.
         skip_first: leave out the first position of each window, which holds the massive activations.
-        ratio: of the layers that shall go, which `greedy` alone asks: it ranks so many.
+        ratio: share of the layers to remove; only `greedy` uses it, which ranks that many.
         seed: of the score `random`.
-        progress: told of each finished batch; of removals, as `avss_core.scores.traversal.traverse`.
+        progress: called for each finished batch; in removals as `avss_core.scores.traversal.traverse` does.
 
     Raises:
         LookupError: the score or the model's family is unknown.
@@ -135,8 +171,8 @@ def score_layers(
     record = find_score(score)
     bare = Evidence(depth(model.config), thresholds, seed)
     window = min(window, context_length(model.config) or window)
-    whole = bare
-    seen: list[Evidence] = []
+    if record.needs == "nothing":
+        return LayerScores.of(score, Measured(bare))
     if record.needs == "statistics":
         dealt = [
             text_batches(
@@ -153,62 +189,44 @@ def score_layers(
         ]
         counted = [part for part in dealt if any(batch.counted.any() for batch in part)] or dealt[:1]
         seen = [_statistics(model, part, bare, record.site or "update", progress) for part in counted]
-        whole = _together(seen)
-    elif record.needs != "nothing":
-        ids, context = token_stream(tokenizer, texts, min(tokens, REMOVAL_TOKENS)), window // 2
-        removals = partial(
-            traverse,
-            model,
-            ids,
-            window=window - context,
-            context=context,
-            batch_size=batch_size,
-            progress=progress,
-        )
-        whole, seen = _removals(removals, bare, count_to_remove(bare.layers, ratio), record.needs == "order")
-    return LayerScores(score, record.function(whole), tuple(shot_noise(score, whole)), tuple(seen))
+        return LayerScores.of(score, measured_statistics(seen))
+    context = window // 2
+    removals = partial(
+        traverse,
+        model,
+        token_stream(tokenizer, texts, min(tokens, REMOVAL_TOKENS)),
+        window=window - context,
+        context=context,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    if record.needs == "losses":
+        without = removals()
+        means = {layer: loss.window_means for layer, loss in without.items()}
+        return LayerScores.of(score, measured_losses(bare, _per_token(without), means))
+    order = greedy_order(
+        lambda removed: _per_token(removals(removed=removed)),
+        count_to_remove(bare.layers, ratio),
+        range(bare.layers),
+    )
+    return LayerScores.of(score, Measured(replace(bare, order=order)))
 
 
 def _statistics(
     model: PreTrainedModel, batches: Sequence[Batch], bare: Evidence, site: str, progress: Progress
 ) -> Evidence:
     """Return the statistics of a part of the text at one site."""
-    thresholds = bare.thresholds
-    found = collect_statistics(
+    statistics = collect_statistics(
         model,
         batches,
         sites=[site],
-        absolute=[thresholds.absolute],
-        relative=[thresholds.relative],
+        absolute=[bare.thresholds.absolute],
+        relative=[bare.thresholds.relative],
         progress=progress,
     )
-    return replace(bare, statistics=found)
+    return replace(bare, statistics=statistics, tokens=sum(batch.tokens for batch in batches))
 
 
-def _removals(
-    traversed: Callable[..., Mapping[int, LanguageModelling]], bare: Evidence, count: int, in_turn: bool
-) -> tuple[Evidence, list[Evidence]]:
-    """Return the loss without each layer, whole and by window; or the order in which some go in turn."""
-    if in_turn:
-        order = greedy_order(
-            lambda removed: _per_token(traversed(removed=removed)), count, range(bare.layers)
-        )
-        return replace(bare, order=order), []
-    found = traversed()
-    by_window = zip(*(each.window_means for each in found.values()), strict=True)
-    windows = [replace(bare, losses=dict(zip(found, means, strict=True))) for means in by_window]
-    return replace(bare, losses=_per_token(found)), windows
-
-
-def _per_token(found: Mapping[int, LanguageModelling]) -> dict[int, float]:
+def _per_token(losses: Mapping[int, LanguageModelling]) -> dict[int, float]:
     """Return the loss without each layer."""
-    return {layer: each.nll_per_token for layer, each in found.items()}
-
-
-def _together(parts: Sequence[Evidence]) -> Evidence:
-    """Return what a score sees of several parts of a text; losses are means, since windows count alike."""
-    if parts[0].statistics is not None:
-        return replace(parts[0], statistics=merge_statistics([part.collected() for part in parts]))
-    losses = [part.losses or {} for part in parts]
-    means = {layer: sum(each[layer] for each in losses) / len(losses) for layer in losses[0]}
-    return replace(parts[0], losses=means)
+    return {layer: loss.nll_per_token for layer, loss in losses.items()}

@@ -1,7 +1,7 @@
 """Layer scores: one table, one record a score. Add a score by adding a function and a row."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,58 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avss_core.registry import lookup
-from avss_core.statistics.statistics import SiteStatistics, Statistics
+from avss_core.scores.evidence import Evidence
+from avss_core.scores.score_records import Need
+from avss_core.statistics.statistics import SiteStatistics
 
 SHOT_NOISE_COUNT = 100
 """Threshold counts under this have a relative error above 10 % (Poisson) and are reported as shot noise."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Activation magnitudes that count as zero."""
-
-    absolute: float
-    """In the unit of the activations."""
-    relative: float
-    """As a share of the RMS of the residual stream, at the block's input or output as the score says."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a score may look at; a score reads only what its record says that it needs."""
-
-    layers: int
-    thresholds: Thresholds
-    seed: int = 0
-    statistics: Statistics | None = None
-    losses: Mapping[int, float] | None = None
-    """Loss of the model without each layer (nats a token)."""
-    order: Sequence[int] | None = None
-    """Layers in the order in which greedy removal took them."""
-
-    def at(self, site: str) -> list[SiteStatistics]:
-        """Return the statistics of every layer at one site.
-
-        Raises:
-            ValueError: that site was not collected.
-        """
-        layers = self.collected()
-        if layers and site not in layers[0].sites:
-            raise ValueError(f"the site {site!r} was not collected; name it in collect.sites")
-        return [layer.sites[site] for layer in layers]
-
-    def collected(self) -> Statistics:
-        """Return the statistics of every layer.
-
-        Raises:
-            ValueError: none were collected.
-        """
-        if self.statistics is None:
-            raise ValueError("this score needs activation statistics; collect them first")
-        return self.statistics
-
-
-Need = Literal["nothing", "statistics", "losses", "order"]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,20 @@
-"""How much a choice of layers hangs on the text that it was measured on."""
+"""How much a choice of layers depends on the text that it was measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from avss_core.scores.evidence import Evidence, together
+from avss_core.scores.score_records import ChoiceStability, ScoreInterval
 
 NOISE = 0.05
 """A layer that goes in more than this share of the resamples, and stays in more than it, is undecided."""
+
+Choose = Callable[[Float[Tensor, " layers"]], list[int]]
+"""Returns the layers that scores remove."""
 
 
 @dataclass(frozen=True)
@@ -18,16 +26,24 @@ class Stability:
     same: float
     """Share of the resamples that remove exactly the chosen layers."""
     undecided: tuple[int, ...]
-    """Layers that go in some resamples and stay in others: where there are any, the cut lies in the noise."""
+    """Layers that go in some resamples and stay in others: if there are any, the cut lies in the noise."""
+    interval: ScoreInterval
+    """2.5th and 97.5th percentile of each layer's score over the resamples."""
+
+
+@dataclass(frozen=True)
+class OtherText:
+    """What a score would have seen of other text than the whole calibration text."""
+
+    resamples: Sequence[Evidence]
+    beginnings: Sequence[Evidence] = ()
+    """The first 1, 2, 4, ... parts."""
+    sources: Mapping[str, Evidence] | None = None
+    """Other texts by name."""
 
 
 def draws(parts: int, resamples: int, seed: int) -> list[list[int]]:
     """Return resamples of the parts of a text, as many as it has, with replacement.
-
-    Args:
-        parts: how many parts the text was measured in.
-        resamples: how many draws.
-        seed: of the drawing.
 
     Raises:
         ValueError: there is no part.
@@ -38,42 +54,75 @@ def draws(parts: int, resamples: int, seed: int) -> list[list[int]]:
     return drawn
 
 
-def stability(removed: Sequence[int], choices: Sequence[Sequence[int]], layers: int) -> Stability:
-    """Return how the choices of resamples compare with the choice made on the whole text.
+def resampled(parts: Sequence[Evidence], resamples: int, seed: int) -> list[Evidence]:
+    """Return what a score sees of each resample of the parts of a text.
+
+    Raises:
+        ValueError: there is no part.
+    """
+    return [together([parts[index] for index in draw]) for draw in draws(len(parts), resamples, seed)]
+
+
+def beginnings(parts: Sequence[Evidence]) -> list[Evidence]:
+    """Return what a score sees of the first 1, 2, 4, ... parts of a text, but not of all of them."""
+    doubling = (1 << power for power in range(len(parts).bit_length()))
+    return [together(parts[:count]) for count in doubling if count < len(parts)]
+
+
+def stability(
+    removed: Sequence[int], scores: Sequence[Float[Tensor, " layers"]], choose: Choose
+) -> Stability:
+    """Return how the choices on resamples compare with the choice made on the whole text.
 
     Args:
         removed: the layers chosen on the whole text.
-        choices: the layers chosen on each resample; at least one.
-        layers: how many layers the model has.
+        scores: those of each resample; at least one.
+        choose: how scores become layers to remove.
 
     Raises:
         ValueError: there is no resample.
 
     Example:
-        >>> stability([0], [[0], [0], [1], [0]], layers=2)
-        Stability(frequency=(0.75, 0.25), same=0.75, undecided=(0, 1))
+        >>> import torch
+        >>> lowest = lambda scores: [int(scores.argmin())]
+        >>> sure = stability([0], [torch.tensor([1.0, 2.0])] * 3 + [torch.tensor([1.0, 0.5])], lowest)
+        >>> sure.frequency, sure.same, sure.undecided
+        ((0.75, 0.25), 0.75, (0, 1))
     """
-    if not choices:
+    if not scores:
         raise ValueError("no resample was made; set score.resamples to at least 1")
-    frequency = tuple(sum(layer in choice for choice in choices) / len(choices) for layer in range(layers))
+    choices = [choose(values) for values in scores]
+    layers = range(len(scores[0]))
+    frequency = tuple(sum(layer in choice for choice in choices) / len(choices) for layer in layers)
     same = sum(set(choice) == set(removed) for choice in choices) / len(choices)
     undecided = tuple(layer for layer, share in enumerate(frequency) if NOISE < share < 1 - NOISE)
-    return Stability(frequency, same, undecided)
+    low, high = np.quantile([values.tolist() for values in scores], [0.025, 0.975], axis=0)
+    return Stability(frequency, same, undecided, {"low": low.tolist(), "high": high.tolist()})
 
 
-def score_interval(resampled: Sequence[Sequence[float]]) -> dict[str, list[float]]:
-    """Return where 95 % of the resamples put the score of each layer (unit of the score), in depth order.
+def stability_record(
+    removed: Sequence[int],
+    other: OtherText,
+    score: Callable[[Evidence], Float[Tensor, " layers"]],
+    choose: Choose,
+) -> ChoiceStability:
+    """Return how sure a choice is, and what less text and other texts would have chosen.
 
     Args:
-        resampled: the scores of all layers on each resample; at least one.
-
-    Returns:
-        low and high: the 2.5th and the 97.5th percentile of each layer.
+        removed: the layers chosen on the whole text.
+        other: evidence on other text.
+        score: the function of the score.
+        choose: how scores become layers to remove.
 
     Raises:
         ValueError: there is no resample.
     """
-    if not resampled:
-        raise ValueError("no resample was made; set score.resamples to at least 1")
-    low, high = np.quantile(np.asarray(resampled, dtype=np.float64), [0.025, 0.975], axis=0)
-    return {"low": low.tolist(), "high": high.tolist()}
+    sure = stability(removed, [score(evidence) for evidence in other.resamples], choose)
+    return {
+        "frequency": sure.frequency,
+        "same": sure.same,
+        "undecided": sure.undecided,
+        "interval": sure.interval,
+        "sizes": [{"tokens": each.tokens, "removed": choose(score(each))} for each in other.beginnings],
+        "sources": {name: choose(score(each)) for name, each in (other.sources or {}).items()},
+    }

@@ -8,17 +8,18 @@ from prefect import flow
 
 from avss_core.models.architectures import depth
 from avss_core.models.loading import has_tokenizer, load_config
+from avss_core.scores.readings import Reading
 from avss_core.scores.scores import SCORES
 from flows import ROOT
 from flows.collect import collect_text
 from flows.prepare import wanted
 from flows.running.scratch import checkpoint, scratch
 from flows.running.server import served
-from flows.score import choice_of, measure_removals, removal_tokens
+from flows.score import bare_evidence, measure_removals, removal_of, removal_tokens
 from flows.settings.params import Params
 from tasks.prepare import prepare_text
 from tasks.prune import prune_model
-from tasks.score import choice_stability, score_layers
+from tasks.score import score_layers
 
 
 def _scores(params: Params) -> dict[str, Any]:
@@ -52,19 +53,17 @@ def _scores(params: Params) -> dict[str, Any]:
             tokens = removal_tokens(params)
         removals = measure_removals(params, model, text, [name])
         layers = depth(load_config(str(model)))
-    reading = ("chosen", name, params.seed)
-    choice = choice_of(params)
-    readings = score_layers(layers, [reading], choice, statistics=statistics, **removals)["readings"]
-    stable = choice_stability(
-        layers,
-        readings,
-        choice,
+    scored = score_layers(
+        bare_evidence(params, layers),
+        [Reading("chosen", name, params.seed)],
+        removal_of(params),
         statistics={"text": statistics} if statistics else {},
-        losses=removals["losses"],
+        **removals,
         resamples=params.score.resamples,
         seed=params.seed,
     )
-    return {"text": origin, "tokens": tokens, **readings["chosen"], "stability": stable.get("chosen")}
+    stability = scored["stability"].get("chosen")
+    return {"text": origin, "tokens": tokens, **scored["readings"]["chosen"], "stability": stability}
 
 
 @served

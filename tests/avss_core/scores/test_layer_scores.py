@@ -13,8 +13,9 @@ from avss_core.evaluation.perplexity import language_modelling
 from avss_core.models.batches import token_stream, windows
 from avss_core.models.views import without_layers
 from avss_core.scores.choice import choose_layers
+from avss_core.scores.evidence import Evidence
 from avss_core.scores.layer_scores import REMOVAL_TOKENS, THRESHOLDS, LayerScores, score_layers
-from avss_core.scores.scores import SCORES, Evidence
+from avss_core.scores.scores import SCORES
 from avss_core.statistics.collection import collect_statistics
 
 TEXTS = ["The cat sat on the mat and looked at the door.", "", "It rained, so nobody came." * 3]

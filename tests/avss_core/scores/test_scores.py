@@ -15,12 +15,11 @@ from transformers import PreTrainedModel
 from avss_core.models.architectures import blocks
 from avss_core.models.batches import Batch, pad
 from avss_core.scores.choice import choose_layers
+from avss_core.scores.evidence import Evidence, Thresholds
 from avss_core.scores.ranking import authors_choice, cumulate, normalise, rank
 from avss_core.scores.scores import (
     SCORES,
     SHOT_NOISE_COUNT,
-    Evidence,
-    Thresholds,
     angular,
     avss,
     avss_authors,

@@ -1,11 +1,8 @@
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedModel
@@ -17,7 +14,6 @@ from avss_core.models.layers import check_layers
 from avss_core.models.loading import load_model
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.models.views import without_layers
-from avss_core.scores.choice import as_tensor, choose_layers, count_to_remove
 from avss_core.surgery.pruning import prune, pruned_state
 
 DEPTH = 8
@@ -258,48 +254,6 @@ def test_a_tensor_without_a_source_is_an_error_and_not_a_random_weight(
 
 
 @pytest.mark.parametrize(
-    ("layers", "ratio", "count"),
-    [(12, 0.25, 3), (6, 0.25, 1), (2, 0.25, 1), (30, 0.25, 7), (10, 0.3, 3), (100, 0.29, 29), (2, 0.99, 1),
-     (8, 0.999, 7), (7, 1e-9, 1)],
-)  # fmt: skip
-def test_known_counts(layers: int, ratio: float, count: int) -> None:
-    assert count_to_remove(layers, ratio) == count
-
-
-@given(st.integers(2, 200), st.floats(0, 1, exclude_min=True, exclude_max=True))
-def test_counts_are_rounded_down_at_least_one_and_never_all(layers: int, ratio: float) -> None:
-    count = count_to_remove(layers, ratio)
-    assert 1 <= count < layers
-    assert count in {1, layers - 1} or layers * ratio - 1 < count <= layers * ratio + 1e-6
-
-
-@pytest.mark.parametrize("layers", [0, 1])
-def test_a_model_of_one_layer_cannot_lose_one(layers: int) -> None:
-    with pytest.raises(ValueError, match=f"the model has {layers} layer; .* at least 2"):
-        count_to_remove(layers, 0.25)
-
-
-@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 25.0, math.nan])
-def test_a_ratio_out_of_range_is_named(ratio: float) -> None:
-    with pytest.raises(ValueError, match=f"ratio {ratio} does not lie between 0 and 1"):
-        count_to_remove(12, ratio)
-
-
-def test_the_lowest_go_and_ties_go_by_index() -> None:
-    assert choose_layers(as_tensor([3.0, 1.0, 2.0, 1.0, 9.0, 1.0, 0.5, 8.0]), 0.25) == [1, 6]
-    assert choose_layers(as_tensor([7.0] * 8), 0.5) == [0, 1, 2, 3]
-
-
-def test_protected_layers_stay() -> None:
-    scores = as_tensor([0.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    assert choose_layers(scores, 0.5, protect_first=1, protect_last=2) == [1, 2, 3]
-    with pytest.raises(
-        ValueError, match="3 of 6 layers shall go, but protecting 1 first and 3 last layers leaves 2"
-    ):
-        choose_layers(scores, 0.5, protect_first=1, protect_last=3)
-
-
-@pytest.mark.parametrize(
     ("removed", "message"),
     [
         ([], "no layer to remove was named"),
@@ -337,8 +291,3 @@ def test_an_unknown_family_is_named() -> None:
     config.model_type = "mistra1"
     with pytest.raises(LookupError, match=r"model type 'mistra1' is not supported \(nearest: mistral\)"):
         pruned_config(config, [0])
-
-
-def test_scores_read_from_a_record_are_float64() -> None:
-    assert as_tensor([1.0, 0.5]).dtype == torch.float64
-    assert as_tensor([]).tolist() == []
