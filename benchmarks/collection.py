@@ -20,6 +20,7 @@ from avss_core.models.activations import SITES, run_blocks
 from avss_core.models.batches import Batch, token_stream, windows
 from avss_core.models.loading import load_model, load_tokenizer
 from avss_core.statistics.collection import collect_statistics
+from avss_core.statistics.statistics import Thresholds
 
 TWO = ("output", "update")
 
@@ -41,7 +42,7 @@ def measure_time(options: argparse.Namespace) -> None:
                 run_blocks(network, batch)
 
     def collecting(sites: tuple[str, ...]) -> Callable[[], object]:
-        return lambda: collect_statistics(network, batches, sites=sites, absolute=[1e-5], relative=[0.1])
+        return lambda: collect_statistics(network, batches, sites=sites, thresholds=Thresholds(1e-5, 0.1))
 
     ways: dict[str, Callable[[], object]] = {"bare": bare, "two": collecting(TWO), "five": collecting(SITES)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -87,7 +88,7 @@ def main() -> None:
         network = load_model(options.model)
         for parameter in network.parameters():
             parameter.sum()  # reads all weights in: a longer text has more words, which would read in more
-        collect_statistics(network, batches, sites=SITES, absolute=[1e-5], relative=[0.1])
+        collect_statistics(network, batches, sites=SITES, thresholds=Thresholds(1e-5, 0.1))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return
     if options.only != "memory":

@@ -43,9 +43,9 @@ def statistics_numbers(layers: int, sites: int, batches: int) -> int:
     """Return how many numbers the statistics of one part hold: they grow with its batches alone.
 
     A layer has the moments of the block's figures; at each site those of all values and of the tokens'
-    figures, and three counts with their thresholds; and for `avss_authors` two numbers a batch.
+    figures, and three counts; and for `avss_authors` two numbers a batch.
     """
-    site = (1 + 2) + (1 + 2 * len(TOKEN_FIGURES)) + 3 * 2
+    site = (1 + 2) + (1 + 2 * len(TOKEN_FIGURES)) + 3
     return layers * (1 + 2 * len(BLOCK_FIGURES) + sites * site + 2 * batches)
 
 

@@ -20,10 +20,11 @@ from avss_core.models.batches import token_stream, windows
 from avss_core.models.loading import load_model, load_tokenizer
 from avss_core.models.views import without_layers
 from avss_core.scores.choice import choose_layers, count_to_remove
-from avss_core.scores.evidence import Evidence, Thresholds
+from avss_core.scores.evidence import Evidence
 from avss_core.scores.scores import SCORES
 from avss_core.scores.traversal import greedy_order, traverse
 from avss_core.statistics.collection import collect_statistics
+from avss_core.statistics.statistics import Thresholds
 
 RATIOS = (0.1, 0.25, 0.4)
 THRESHOLDS = Thresholds(absolute=1e-5, relative=0.1)
@@ -71,9 +72,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for text, documents in calibration_texts(options.data).items():
         ids = token_stream(tokenizer, documents, options.tokens)
-        statistics = collect_statistics(
-            network, windows(ids, 512, 4), sites=SITES[:2], absolute=[1e-5], relative=[0.1]
-        )
+        statistics = collect_statistics(network, windows(ids, 512, 4), sites=SITES[:2], thresholds=THRESHOLDS)
         short = ids[: options.removal_tokens]
         needs = {SCORES[name].needs for name in options.scores}
         losses = (
@@ -93,7 +92,7 @@ def main() -> None:
             if "order" in needs
             else None
         )
-        evidence = Evidence(layers, THRESHOLDS, statistics=statistics, losses=losses, order=order)
+        evidence = Evidence(layers, statistics=statistics, losses=losses, order=order)
         for ratio in RATIOS:
             best: Sequence[float] = []
             for name in dict.fromkeys(["avss", *options.scores]):

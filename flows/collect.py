@@ -15,6 +15,7 @@ from tasks.collect import dump_activations, text_statistics
 from tasks.data.lineage import LEARNT
 from tasks.data.rows import learning_files
 from tasks.history.stage_log import StageLog
+from tasks.records import TextStatistics
 
 
 @stage(
@@ -37,7 +38,7 @@ def collect(params: Params, workspace: Workspace) -> StageLog:
     return StageLog(metrics={**tokens, "collect.answers": dump["answers"]})
 
 
-def collect_text(params: Params, model: Path, source: Path, tokens: int) -> dict[str, Any]:
+def collect_text(params: Params, model: Path, source: Path, tokens: int) -> TextStatistics:
     """Return the statistics of a text by its parts.
 
     Raises:
@@ -46,7 +47,9 @@ def collect_text(params: Params, model: Path, source: Path, tokens: int) -> dict
     return collect_texts(params, model, {"text": (source, tokens)})["text"]
 
 
-def collect_texts(params: Params, model: Path, sources: Mapping[str, tuple[Path, int]]) -> dict[str, Any]:
+def collect_texts(
+    params: Params, model: Path, sources: Mapping[str, tuple[Path, int]]
+) -> dict[str, TextStatistics]:
     """Return the statistics of texts, by name, in parts: a killed collection goes on where it stopped.
 
     Args:

@@ -9,7 +9,7 @@ from avss_core.files.writing import read_json, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
 from avss_core.scores.choice import Removal, count_to_remove
-from avss_core.scores.evidence import Evidence, Thresholds
+from avss_core.scores.evidence import Evidence
 from avss_core.scores.readings import Reading
 from avss_core.scores.scores import SCORES
 from avss_core.scores.traversal import greedy_order
@@ -31,7 +31,7 @@ def score(params: Params, workspace: Workspace) -> StageLog:
     statistics = read_json(workspace.statistics)
     removals = measure_removals(params, workspace.dense, text, names)
     result: dict[str, Any] = score_layers(
-        bare_evidence(params, len(statistics["text"]["parts"][0]["layers"])),
+        Evidence(len(statistics["text"]["parts"][0]["layers"])),
         readings_of(names, params.seed, options.random_draws),
         removal_of(params),
         statistics=statistics,
@@ -88,11 +88,6 @@ def removal_of(params: Params) -> Removal:
         "protect_first": options.protect_first,
         "protect_last": options.protect_last,
     }
-
-
-def bare_evidence(params: Params, layers: int) -> Evidence:
-    """Return what every score looks at before anything is measured: layers and thresholds."""
-    return Evidence(layers, Thresholds(params.collect.threshold, params.collect.relative_threshold))
 
 
 def readings_of(names: Sequence[str], seed: int, random_draws: int) -> list[Reading]:

@@ -10,6 +10,8 @@ from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.hallucination.samples import observe_answers, save_samples
 from avss_core.models.batches import text_batches
 from avss_core.statistics.collection import collect_statistics
+from avss_core.statistics.layer_records import StatisticsPart
+from avss_core.statistics.statistics import Thresholds
 from tasks.answers.answer_samples import samples_of
 from tasks.cache.loaded_model import model_at
 from tasks.cache.units import unit
@@ -33,7 +35,7 @@ def text_statistics(
     relative: float,
     part: int,
     parts: int,
-) -> dict[str, Any]:
+) -> StatisticsPart:
     """Return the statistics of every layer over one part of a text: documents, or questions with answers.
 
     The windows of the text are dealt out to the parts in runs; a part may get none, and then has no layers.
@@ -59,8 +61,7 @@ def text_statistics(
             network,
             batches,
             sites=sites,
-            absolute=[absolute],
-            relative=[relative],
+            thresholds=Thresholds(absolute, relative),
             progress=advance,
         )
     return {"tokens": sum(batch.tokens for batch in batches), "layers": [layer.record() for layer in layers]}

@@ -9,6 +9,8 @@ from typing import Any, NotRequired, TypedDict
 
 from avss_core.metrics.records import Agreement, AnswerFigures, Changes, CountedEntry, Entry, Retention
 from avss_core.scores.score_records import ChoiceStability, ScoredLayers
+from avss_core.statistics.layer_records import StatisticsPart as StatisticsPart
+from avss_core.statistics.layer_records import TextStatistics as TextStatistics
 
 # prepare: data/prepared/manifest.json and data/dense/model_card.json.
 
@@ -50,22 +52,7 @@ class ModelCard(TypedDict):
     """Whether the tokenizer puts a token before each text."""
 
 
-# collect: data/statistics.json and data/activations/answers.json.
-
-
-class StatisticsPart(TypedDict):
-    """Statistics of one part of a text."""
-
-    tokens: int
-    layers: list[dict[str, Any]]
-    """As `LayerStatistics.record` writes them and `from_record` restores them."""
-
-
-class TextStatistics(TypedDict):
-    """Statistics of a text by its parts; their file holds one by the name of each text."""
-
-    tokens: int
-    parts: list[StatisticsPart]
+# collect: data/statistics.json, one `TextStatistics` a text by name, and data/activations/answers.json.
 
 
 class SuppliedCounts(TypedDict):

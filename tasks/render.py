@@ -32,12 +32,12 @@ from tasks.report.words.wording import MORE_FIGURES, NAMES, answer_lines, retent
 
 _SUMMARY_FIGURES = (*NAMES, "exact_match")
 
-SITE_FIGURES: Mapping[str, Callable[[SiteStatistics, float], float]] = {
-    "variance": lambda found, _: float(found.values.variance()[0]),
-    "l1": lambda found, _: found.token_mean("l1"),
-    "l2": lambda found, _: found.token_mean("l2"),
-    "frobenius": lambda found, _: found.frobenius() / math.sqrt(found.tokens.count),
-    "share_below": lambda found, threshold: found.below_output[threshold] / found.values.count,
+SITE_FIGURES: Mapping[str, Callable[[SiteStatistics], float]] = {
+    "variance": lambda site: float(site.values.variance()[0]),
+    "l1": lambda site: site.token_mean("l1"),
+    "l2": lambda site: site.token_mean("l2"),
+    "frobenius": SiteStatistics.frobenius_per_root_token,
+    "share_below": SiteStatistics.share_below_output,
 }
 """What is shown of a site; the last is the share of values under a share of the RMS of the block output."""
 
@@ -106,7 +106,7 @@ def write_report(
         found["evaluation"]["healed"] = found["healing"]["healed"]
     found["checkpoint"] = digest_path(pruned / "certificate.json")
     write_times(times, found["checkpoint"], pictures)
-    found |= {"parameters": parameters} | activation_figures(found["statistics"], parameters)
+    found |= {"parameters": parameters} | activation_figures(found["statistics"])
     summary = summarise(found)
     with folder_written_whole(folder, replace=True) as part:
         write_text(part / "index.html", render_page(found, write_figures(found, part / "figures")))
@@ -138,7 +138,7 @@ def _timed(found: Mapping[str, Any]) -> bool:
     return found["sizes"]["dense"]["cache_bytes_per_token"] is not None
 
 
-def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def activation_figures(statistics: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the statistics say of each layer.
 
     Returns:
@@ -146,11 +146,10 @@ def activation_figures(statistics: Mapping[str, Any], parameters: Mapping[str, A
         of small values by layer, on the calibration text, of what a block adds to the stream (of another
         site where that was not collected); site: which one.
     """
-    threshold = parameters["collect.relative_threshold"]
     read = {source: merge_statistics(restore_parts(record)) for source, record in statistics.items()}
     sources = {
         source: {
-            site: {name: [figure(layer.sites[site], threshold) for layer in layers]
+            site: {name: [figure(layer.sites[site]) for layer in layers]
                    for name, figure in SITE_FIGURES.items()}
             for site in SITES if site in layers[0].sites
         }

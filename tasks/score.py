@@ -20,6 +20,7 @@ from avss_core.scores.score_records import Need, ScoredReadings
 from avss_core.scores.stability import OtherText, beginnings, resampled
 from avss_core.statistics.statistics import restore_parts
 from tasks.progress.steps import working
+from tasks.records import TextStatistics
 
 
 @task(name="score-layers")
@@ -28,7 +29,7 @@ def score_layers(
     readings: Sequence[Reading],
     removal: Removal,
     *,
-    statistics: Mapping[str, Mapping[str, Any]],
+    statistics: Mapping[str, TextStatistics],
     losses: Sequence[Mapping[str, Any]] | None,
     order: Sequence[int] | None,
     resamples: int,
@@ -37,7 +38,7 @@ def score_layers(
     """Return every layer's score by each reading, the layers that it removes, and how sure that choice is.
 
     Args:
-        bare: the number of layers and the thresholds.
+        bare: the number of layers.
         readings: what to score by.
         removal: how many layers go, and which are protected.
         statistics: of the calibration text (`text`) and of other texts, by name; empty if no reading needs
@@ -75,7 +76,7 @@ def score_layers(
     return score_readings(readings, measured, removal, other_text=other_text)
 
 
-def _parts(bare: Evidence, record: Mapping[str, Any]) -> list[Evidence]:
+def _parts(bare: Evidence, record: TextStatistics) -> list[Evidence]:
     """Return the evidence in each part of a text."""
     parts = zip(restore_parts(record), record["parts"], strict=True)
     return [replace(bare, statistics=layers, tokens=part["tokens"]) for layers, part in parts]

@@ -7,21 +7,10 @@ from avss_core.statistics.statistics import SiteStatistics, Statistics, merge_st
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """Activation magnitudes that count as zero."""
-
-    absolute: float
-    """In the unit of the activations."""
-    relative: float
-    """As a share of the RMS of the residual stream, at the block's input or output as the score says."""
-
-
-@dataclass(frozen=True)
 class Evidence:
     """What a score may look at; a score reads only what its record says that it needs."""
 
     layers: int
-    thresholds: Thresholds
     seed: int = 0
     statistics: Statistics | None = None
     losses: Mapping[int, float] | None = None

@@ -16,7 +16,6 @@ from avss_core.scores.choice import choose_layers, count_to_remove
 from avss_core.scores.evidence import (
     Evidence,
     Measured,
-    Thresholds,
     measured_losses,
     measured_statistics,
 )
@@ -26,6 +25,7 @@ from avss_core.scores.scores import find_score, shot_noise
 from avss_core.scores.stability import Stability, resampled, stability
 from avss_core.scores.traversal import greedy_order, traverse
 from avss_core.statistics.collection import collect_statistics
+from avss_core.statistics.statistics import Thresholds
 
 THRESHOLDS = Thresholds(absolute=1e-5, relative=0.1)
 """What counts as zero where a caller says nothing, as in `params.yaml`."""
@@ -169,7 +169,7 @@ def score_layers(
     if isinstance(texts, str):
         raise TypeError(f"texts must be a list of strings, got the string {texts[:30]!r}: write [text]")
     record = find_score(score)
-    bare = Evidence(depth(model.config), thresholds, seed)
+    bare = Evidence(depth(model.config), seed)
     window = min(window, context_length(model.config) or window)
     if record.needs == "nothing":
         return LayerScores.of(score, Measured(bare))
@@ -188,7 +188,7 @@ def score_layers(
             for part in range(parts)
         ]
         counted = [part for part in dealt if any(batch.counted.any() for batch in part)] or dealt[:1]
-        seen = [_statistics(model, part, bare, record.site or "update", progress) for part in counted]
+        seen = [_statistics(model, part, record.site or "update", thresholds, progress) for part in counted]
         return LayerScores.of(score, measured_statistics(seen))
     context = window // 2
     removals = partial(
@@ -213,18 +213,11 @@ def score_layers(
 
 
 def _statistics(
-    model: PreTrainedModel, batches: Sequence[Batch], bare: Evidence, site: str, progress: Progress
+    model: PreTrainedModel, batches: Sequence[Batch], site: str, thresholds: Thresholds, progress: Progress
 ) -> Evidence:
     """Return the statistics of a part of the text at one site."""
-    statistics = collect_statistics(
-        model,
-        batches,
-        sites=[site],
-        absolute=[bare.thresholds.absolute],
-        relative=[bare.thresholds.relative],
-        progress=progress,
-    )
-    return replace(bare, statistics=statistics, tokens=sum(batch.tokens for batch in batches))
+    statistics = collect_statistics(model, batches, sites=[site], thresholds=thresholds, progress=progress)
+    return Evidence(len(statistics), statistics=statistics, tokens=sum(batch.tokens for batch in batches))
 
 
 def _per_token(losses: Mapping[int, LanguageModelling]) -> dict[int, float]:

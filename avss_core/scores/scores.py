@@ -80,14 +80,13 @@ def avss_output(evidence: Evidence) -> Float[Tensor, " layers"]:
         >>> from avss_core.statistics.moments import Moments
         >>> from avss_core.statistics.statistics import LayerStatistics
         >>> values = torch.tensor([[0.0], [2.0], [4.0], [2.0]])  # AV = 2, and AS = 1/4 under a threshold of 1
-        >>> site = SiteStatistics(Moments.of(values), Moments.empty(), {1.0: 1}, {}, {})
+        >>> site = SiteStatistics(Moments.of(values), Moments.empty(), 1, 0, 0)
         >>> layer = LayerStatistics(Moments.empty(), {"output": site})
-        >>> thresholds = Thresholds(absolute=1.0, relative=0.1)
-        >>> avss_output(Evidence(1, thresholds, statistics=[layer])).tolist()
+        >>> avss_output(Evidence(1, statistics=[layer])).tolist()
         [8.0]
     """
     variance = [float(layer.values.variance()[0]) for layer in evidence.at("output")]
-    return _over_share(variance, evidence.at("output"), _below(evidence))
+    return _over_share(variance, evidence.at("output"), _below_absolute(evidence))
 
 
 def avss_authors(evidence: Evidence) -> Float[Tensor, " layers"]:
@@ -169,7 +168,7 @@ def traversal(evidence: Evidence) -> Float[Tensor, " layers"]:
         ValueError: a layer was not removed.
 
     Example:
-        >>> traversal(Evidence(2, Thresholds(1e-5, 0.1), losses={0: 3.5, 1: 3.25})).tolist()
+        >>> traversal(Evidence(2, losses={0: 3.5, 1: 3.25})).tolist()
         [3.5, 3.25]
     """
     losses = evidence.losses or {}
@@ -197,17 +196,17 @@ def greedy(evidence: Evidence) -> Float[Tensor, " layers"]:
 
 def _below_output(evidence: Evidence) -> list[int]:
     """Return the number of updates under the share of the RMS of the block output, by layer."""
-    return [found.below_output[evidence.thresholds.relative] for found in evidence.at("update")]
+    return [layer.below_output for layer in evidence.at("update")]
 
 
 def _below_input(evidence: Evidence) -> list[int]:
     """Return the number of updates under the share of the RMS of the block input, by layer."""
-    return [found.below_relative[evidence.thresholds.relative] for found in evidence.at("update")]
+    return [layer.below_input for layer in evidence.at("update")]
 
 
-def _below(evidence: Evidence) -> list[int]:
+def _below_absolute(evidence: Evidence) -> list[int]:
     """Return the number of block outputs under the absolute threshold, by layer."""
-    return [found.below[evidence.thresholds.absolute] for found in evidence.at("output")]
+    return [layer.below_absolute for layer in evidence.at("output")]
 
 
 def _below_published(evidence: Evidence) -> list[int]:
@@ -250,7 +249,7 @@ SCORES: dict[str, Score] = {
         avss_output,
         "Var(output) / share(|output| < tau); 2411.02117",
         site="output",
-        small=_below,
+        small=_below_absolute,
     ),
     "avss_authors": Score(
         avss_authors,

@@ -18,6 +18,7 @@ from avss_core.statistics.statistics import (
     LayerStatistics,
     SiteStatistics,
     Statistics,
+    Thresholds,
 )
 
 AUTHORS_THRESHOLD = 1e-5
@@ -32,8 +33,7 @@ def collect_statistics(
     batches: Iterable[Batch],
     *,
     sites: Sequence[str],
-    absolute: Sequence[float],
-    relative: Sequence[float],
+    thresholds: Thresholds,
     progress: Progress = no_progress,
 ) -> Statistics:
     """Return the statistics of every layer at every site, from one forward pass; memory does not grow.
@@ -42,8 +42,7 @@ def collect_statistics(
         model: a causal language model.
         batches: what to run, with the positions that count.
         sites: a selection of `avss_core.models.activations.SITES`.
-        absolute: thresholds in the unit of the activations (> 0).
-        relative: thresholds as shares of the RMS of the block input, and of the block output (> 0).
+        thresholds: activation magnitudes that count as zero.
         progress: told of each finished batch.
 
     Raises:
@@ -52,12 +51,11 @@ def collect_statistics(
     """
     layers: list[LayerStatistics | None] = [None for _ in blocks(model)]
     current: list[Batch] = []
-    meter = _Meter(sites, absolute, relative)
+    meter = _Meter(sites, thresholds)
 
     def visit(index: int, seen: Seen) -> None:
-        found = meter.measure(index, seen, current[-1])
-        known = layers[index]
-        layers[index] = found if known is None else known.merge(found)
+        measured, before = meter.measure(index, seen, current[-1]), layers[index]
+        layers[index] = measured if before is None else before.merge(measured)
 
     with observed(model, visit, sites), torch.inference_mode():
         for batch in batches:
@@ -96,8 +94,8 @@ class _Side:
 class _Meter:
     """Measures blocks in float64, in working memory that is made once and used for every block and batch."""
 
-    def __init__(self, sites: Sequence[str], absolute: Sequence[float], relative: Sequence[float]) -> None:
-        self.sites, self.absolute, self.relative = sites, absolute, relative
+    def __init__(self, sites: Sequence[str], thresholds: Thresholds) -> None:
+        self.sites, self.thresholds = sites, thresholds
         self._memory: dict[str, Tensor] = {}
 
     def measure(self, index: int, seen: Seen, batch: Batch) -> LayerStatistics:
@@ -134,23 +132,16 @@ class _Meter:
         """Return the statistics of the counted tokens at one site."""
         magnitude = torch.abs(rows, out=self._room("magnitude", rows))
         small = self._room("small", rows)
-        fixed, to_input, to_output = (
-            {
-                tau: int(torch.lt(magnitude, tau * scale, out=small).sum(1)[counted].sum())
-                for tau in thresholds
-            }
-            for thresholds, scale in (
-                (self.absolute, magnitude.new_ones(1)),
-                (self.relative, read.scale),
-                (self.relative, written.scale),
-            )
-        )
+
+        def below(limit: float | Tensor) -> int:
+            return int(torch.lt(magnitude, limit, out=small).sum(1)[counted].sum())
+
         return SiteStatistics(
             Moments.of_groups(side.width, side.mean[counted], side.centred[counted]),
             Moments.of(_token_figures(magnitude.sum(1), side, read, written)[counted]),
-            fixed,
-            to_input,
-            to_output,
+            below(self.thresholds.absolute),
+            below(self.thresholds.relative * read.scale),
+            below(self.thresholds.relative * written.scale),
         )
 
     def _side(self, rows: Float[Tensor, "tokens features"]) -> _Side:

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from avss_core.statistics.layer_records import MomentsRecord
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,16 @@ class Moments:
         """Tell whether every mean and centred sum is a finite number."""
         return bool(self.mean.isfinite().all() and self.centred.isfinite().all())
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> MomentsRecord:
         """Return the state as JSON values; `from_record` restores it to the bit."""
         return {"count": self.count, "mean": self.mean.tolist(), "centred": self.centred.tolist()}
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "Moments":
+    def from_record(cls, record: MomentsRecord) -> "Moments":
         """Return the moments that `record` wrote."""
         mean = torch.tensor(record["mean"], dtype=torch.float64)
         centred = torch.tensor(record["centred"], dtype=torch.float64)
-        return cls(int(record["count"]), mean, centred)
+        return cls(record["count"], mean, centred)
 
 
 def root_mean_square(moments: Moments) -> float:

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from avss_core.statistics.layer_records import LayerRecord, SiteRecord, TextStatistics
 from avss_core.statistics.moments import Moments
 
 BLOCK_FIGURES = ("block_influence", "angular", "relative_magnitude")
@@ -31,34 +31,38 @@ LARGEST_RATIO = 1e8
 
 
 @dataclass(frozen=True)
-class SiteStatistics:
-    """What one forward pass tells of one layer at one site; merges like `Moments`.
+class Thresholds:
+    """Activation magnitudes that count as zero."""
 
-    `values` are the moments over all counted values (one feature), `tokens` those of `TOKEN_FIGURES`;
-    `below`, `below_relative` and `below_output` count the values with |a| under each absolute threshold,
-    under each share of the RMS of the token's block input, and under that share of the RMS of its block
-    output.
-    """
+    absolute: float
+    """In the unit of the activations (> 0)."""
+    relative: float
+    """As a share of the RMS of the residual stream (> 0), at the block's input or its output."""
+
+
+@dataclass(frozen=True)
+class SiteStatistics:
+    """Statistics of one layer's activations a at one site; they merge like `Moments`."""
 
     values: Moments
+    """Over all counted values (one feature)."""
     tokens: Moments
-    below: Mapping[float, int]
-    below_relative: Mapping[float, int]
-    below_output: Mapping[float, int]
+    """Of `TOKEN_FIGURES`, over tokens."""
+    below_absolute: int
+    """Number of values with |a| under the absolute threshold."""
+    below_input: int
+    """Number of values with |a| under the relative threshold times the RMS of the token's block input."""
+    below_output: int
+    """Number of values with |a| under the relative threshold times the RMS of the token's block output."""
 
     def merge(self, other: "SiteStatistics") -> "SiteStatistics":
         """Return the statistics of both sets of tokens together."""
         return type(self)(
             self.values.merge(other.values),
             self.tokens.merge(other.tokens),
-            *(
-                {tau: count + theirs[tau] for tau, count in mine.items()}
-                for mine, theirs in (
-                    (self.below, other.below),
-                    (self.below_relative, other.below_relative),
-                    (self.below_output, other.below_output),
-                )
-            ),
+            self.below_absolute + other.below_absolute,
+            self.below_input + other.below_input,
+            self.below_output + other.below_output,
         )
 
     def token_mean(self, figure: str) -> float:
@@ -69,25 +73,33 @@ class SiteStatistics:
         """Return the Frobenius norm of the matrix of tokens by units (unit of the activations)."""
         return math.sqrt(float(self.values.centred[0] + self.values.count * self.values.mean[0] ** 2))
 
-    def record(self) -> dict[str, Any]:
+    def frobenius_per_root_token(self) -> float:
+        """Return the Frobenius norm over the root of the number of tokens, the RMS of the l2 norms."""
+        return self.frobenius() / math.sqrt(self.tokens.count)
+
+    def share_below_output(self) -> float:
+        """Return the share of values under the relative threshold times the RMS of the block output."""
+        return self.below_output / self.values.count
+
+    def record(self) -> SiteRecord:
         """Return the state as JSON values; `from_record` restores it to the bit."""
-        counts = ("below", "below_relative", "below_output")
         return {
             "values": self.values.record(),
             "tokens": self.tokens.record(),
-            **{name: [list(pair) for pair in getattr(self, name).items()] for name in counts},
+            "below_absolute": self.below_absolute,
+            "below_input": self.below_input,
+            "below_output": self.below_output,
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "SiteStatistics":
+    def from_record(cls, record: SiteRecord) -> "SiteStatistics":
         """Return the statistics that `record` wrote."""
         return cls(
             Moments.from_record(record["values"]),
             Moments.from_record(record["tokens"]),
-            *(
-                {float(tau): int(count) for tau, count in record[name]}
-                for name in ("below", "below_relative", "below_output")
-            ),
+            record["below_absolute"],
+            record["below_input"],
+            record["below_output"],
         )
 
 
@@ -110,25 +122,25 @@ class LayerStatistics:
         """Return the statistics of both sets of tokens together."""
         return type(self)(
             self.block.merge(other.block),
-            {site: found.merge(other.sites[site]) for site, found in self.sites.items()},
+            {site: mine.merge(other.sites[site]) for site, mine in self.sites.items()},
             self.published + other.published,
         )
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> LayerRecord:
         """Return the state as JSON values; `from_record` restores it to the bit."""
         return {
             "block": self.block.record(),
-            "sites": {site: found.record() for site, found in self.sites.items()},
+            "sites": {site: statistics.record() for site, statistics in self.sites.items()},
             "published": [list(batch) for batch in self.published],
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "LayerStatistics":
+    def from_record(cls, record: LayerRecord) -> "LayerStatistics":
         """Return the statistics that `record` wrote."""
         return cls(
             Moments.from_record(record["block"]),
-            {site: SiteStatistics.from_record(found) for site, found in record["sites"].items()},
-            tuple((float(variance), float(share)) for variance, share in record["published"]),
+            {name: SiteStatistics.from_record(site) for name, site in record["sites"].items()},
+            tuple((variance, share) for variance, share in record["published"]),
         )
 
 
@@ -136,7 +148,7 @@ Statistics = list[LayerStatistics]
 """One entry for each layer, in depth order."""
 
 
-def restore_parts(record: Mapping[str, Any]) -> list[Statistics]:
+def restore_parts(record: TextStatistics) -> list[Statistics]:
     """Return the statistics of each part of a text, from the record that collecting it wrote."""
     return [[LayerStatistics.from_record(layer) for layer in part["layers"]] for part in record["parts"]]
 

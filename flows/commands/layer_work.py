@@ -8,6 +8,7 @@ from prefect import flow
 
 from avss_core.models.architectures import depth
 from avss_core.models.loading import has_tokenizer, load_config
+from avss_core.scores.evidence import Evidence
 from avss_core.scores.readings import Reading
 from avss_core.scores.scores import SCORES
 from flows import ROOT
@@ -15,7 +16,7 @@ from flows.collect import collect_text
 from flows.prepare import wanted
 from flows.running.scratch import checkpoint, scratch
 from flows.running.server import served
-from flows.score import bare_evidence, measure_removals, removal_of, removal_tokens
+from flows.score import measure_removals, removal_of, removal_tokens
 from flows.settings.params import Params
 from tasks.prepare import prepare_text
 from tasks.prune import prune_model
@@ -54,7 +55,7 @@ def _scores(params: Params) -> dict[str, Any]:
         removals = measure_removals(params, model, text, [name])
         layers = depth(load_config(str(model)))
     scored = score_layers(
-        bare_evidence(params, layers),
+        Evidence(layers),
         [Reading("chosen", name, params.seed)],
         removal_of(params),
         statistics={"text": statistics} if statistics else {},

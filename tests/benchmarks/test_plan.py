@@ -12,6 +12,7 @@ from avss_core.models.architectures import depth
 from avss_core.models.batches import windows
 from avss_core.scores.traversal import layer_inputs
 from avss_core.statistics.collection import collect_statistics
+from avss_core.statistics.statistics import Thresholds
 from benchmarks import plan
 
 IDS = list(range(200))
@@ -27,7 +28,7 @@ def count(value: Any) -> int:
 @pytest.mark.parametrize("sites", [["output"], ["output", "update", "mlp"]])
 def test_statistics_hold_so_many_numbers(tiny_llama: PreTrainedModel, sites: list[str]) -> None:
     batches = list(windows(IDS, 20, 3))
-    found = collect_statistics(tiny_llama, batches, sites=sites, absolute=[1e-5], relative=[0.1])
+    found = collect_statistics(tiny_llama, batches, sites=sites, thresholds=Thresholds(1e-5, 0.1))
     records = [layer.record() for layer in found]
     assert count(records) == plan.statistics_numbers(6, len(sites), len(batches))
     assert len(json.dumps(records)) < 1.5 * plan.BYTES_A_NUMBER * count(records)

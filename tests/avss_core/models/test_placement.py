@@ -35,12 +35,13 @@ def test_statistics_are_those_of_the_plain_model(models):
     from avss_core.models.activations import SITES
     from avss_core.models.batches import windows
     from avss_core.statistics.collection import collect_statistics
+    from avss_core.statistics.statistics import Thresholds
 
     found = [
         [
             layer.record()
             for layer in collect_statistics(
-                model, list(windows(IDS, 32, 2)), sites=SITES, absolute=[1e-2], relative=[0.1]
+                model, list(windows(IDS, 32, 2)), sites=SITES, thresholds=Thresholds(1e-2, 0.1)
             )
         ]
         for model in models

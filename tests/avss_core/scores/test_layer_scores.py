@@ -17,6 +17,7 @@ from avss_core.scores.evidence import Evidence
 from avss_core.scores.layer_scores import REMOVAL_TOKENS, THRESHOLDS, LayerScores, score_layers
 from avss_core.scores.scores import SCORES
 from avss_core.statistics.collection import collect_statistics
+from avss_core.statistics.statistics import Thresholds
 
 TEXTS = ["The cat sat on the mat and looked at the door.", "", "It rained, so nobody came." * 3]
 
@@ -39,9 +40,9 @@ def test_it_is_the_score_of_the_statistics(
 ) -> None:
     batches = windows(token_stream(tokenizer, TEXTS, 8192), 32, 2)
     statistics = collect_statistics(
-        tiny_gpt2, batches, sites=["update", "output"], absolute=[1e-5], relative=[0.1]
+        tiny_gpt2, batches, sites=["update", "output"], thresholds=Thresholds(1e-5, 0.1)
     )
-    expected = SCORES[name].function(Evidence(6, THRESHOLDS, statistics=statistics))
+    expected = SCORES[name].function(Evidence(6, statistics=statistics))
     found = score_layers(tiny_gpt2, tokenizer, TEXTS, name, window=32)
     torch.testing.assert_close(found.values, expected)
 

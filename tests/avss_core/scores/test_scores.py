@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from avss_core.models.architectures import blocks
 from avss_core.models.batches import Batch, pad
 from avss_core.scores.choice import choose_layers
-from avss_core.scores.evidence import Evidence, Thresholds
+from avss_core.scores.evidence import Evidence
 from avss_core.scores.ranking import authors_choice, cumulate, normalise, rank
 from avss_core.scores.scores import (
     SCORES,
@@ -43,6 +43,7 @@ from avss_core.statistics.statistics import (
     LayerStatistics,
     SiteStatistics,
     Statistics,
+    Thresholds,
 )
 from avss_core.surgery.pruning import prune
 
@@ -62,12 +63,12 @@ def means(names: tuple[str, ...], known: dict[str, float]) -> Moments:
 
 
 def site(
-    variance: float = 1, below: int = 0, below_relative: int = 0, below_output: int = 0, **figures: float
+    variance: float = 1, absolute: int = 0, below_input: int = 0, below_output: int = 0, **figures: float
 ) -> SiteStatistics:
     """The statistics of a thousand values of ten tokens."""
     values = Moments(1000, torch.zeros(1).double(), torch.tensor([1000 * variance]).double())
     tokens = means(TOKEN_FIGURES, figures)
-    return SiteStatistics(values, tokens, {0.5: below}, {0.1: below_relative}, {0.1: below_output})
+    return SiteStatistics(values, tokens, absolute, below_input, below_output)
 
 
 def known(name: str, *found: SiteStatistics) -> Evidence:
@@ -77,7 +78,7 @@ def known(name: str, *found: SiteStatistics) -> Evidence:
 
 
 def evidence(statistics: Statistics, **changes: Any) -> Evidence:
-    return Evidence(len(statistics), THRESHOLDS, statistics=statistics, **changes)
+    return Evidence(len(statistics), statistics=statistics, **changes)
 
 
 def batches(doubled: bool = False) -> list[Batch]:
@@ -87,7 +88,7 @@ def batches(doubled: bool = False) -> list[Batch]:
 
 
 def collect(model: PreTrainedModel, found: list[Batch], sites: tuple[str, ...] = SITES) -> Evidence:
-    return evidence(collect_statistics(model, found, sites=sites, absolute=[0.5], relative=[0.1]))
+    return evidence(collect_statistics(model, found, sites=sites, thresholds=Thresholds(0.5, 0.1)))
 
 
 def projections(model: PreTrainedModel, index: int) -> list[Any]:
@@ -140,15 +141,15 @@ def test_avss_of_three_known_layers() -> None:
 
 def test_avss_input_of_three_known_layers() -> None:
     layers = (
-        site(relative_variance=0.5, below_relative=100),
-        site(relative_variance=0.2, below_relative=400),
-        site(relative_variance=0.8, below_relative=50),
+        site(relative_variance=0.5, below_input=100),
+        site(relative_variance=0.2, below_input=400),
+        site(relative_variance=0.8, below_input=50),
     )
     assert avss_input(known("update", *layers)).tolist() == pytest.approx([5, 0.5, 16])
 
 
 def test_avss_output_of_three_known_layers() -> None:
-    layers = (site(variance=4, below=200), site(variance=1, below=500), site(variance=9, below=100))
+    layers = (site(variance=4, absolute=200), site(variance=1, absolute=500), site(variance=9, absolute=100))
     assert avss_output(known("output", *layers)).tolist() == pytest.approx([20, 2, 90])
 
 
@@ -168,24 +169,24 @@ def test_block_scores_are_means_of_their_figures(figure: str) -> None:
 
 
 def test_last_n_removes_from_the_end() -> None:
-    assert rank(last_n(Evidence(4, THRESHOLDS))) == [3, 2, 1, 0]
+    assert rank(last_n(Evidence(4))) == [3, 2, 1, 0]
 
 
 def test_traversal_is_the_loss_without_each_layer() -> None:
-    found = traversal(Evidence(3, THRESHOLDS, losses={1: 3.5, 0: 9.0, 2: 3.25}))
+    found = traversal(Evidence(3, losses={1: 3.5, 0: 9.0, 2: 3.25}))
     assert found.tolist() == [9.0, 3.5, 3.25]
     with pytest.raises(ValueError, match=r"loss without layers \[1\]"):
-        traversal(Evidence(3, THRESHOLDS, losses={0: 9.0, 2: 3.25}))
+        traversal(Evidence(3, losses={0: 9.0, 2: 3.25}))
     with pytest.raises(ValueError, match=r"loss without layers \[0, 1, 2\]"):
-        traversal(Evidence(3, THRESHOLDS))
+        traversal(Evidence(3))
 
 
 def test_greedy_is_the_step_of_removal() -> None:
-    found = greedy(Evidence(5, THRESHOLDS, order=[3, 0]))
+    found = greedy(Evidence(5, order=[3, 0]))
     assert found.tolist() == [2, 3, 3, 1, 3]
     assert choose_layers(found, 0.4) == [0, 3]
     with pytest.raises(ValueError, match="order in which layers were removed"):
-        greedy(Evidence(5, THRESHOLDS))
+        greedy(Evidence(5))
 
 
 def test_a_count_of_zero_is_half_a_value() -> None:
@@ -203,11 +204,11 @@ def test_a_layer_that_adds_nothing_has_the_least_score(tiny_model: PreTrainedMod
 
 
 def test_random_is_seeded_and_each_draw_is_another() -> None:
-    draws = [random(Evidence(12, THRESHOLDS, seed)).tolist() for seed in range(5)]
-    assert draws == [random(Evidence(12, THRESHOLDS, seed)).tolist() for seed in range(5)]
+    draws = [random(Evidence(12, seed)).tolist() for seed in range(5)]
+    assert draws == [random(Evidence(12, seed)).tolist() for seed in range(5)]
     assert len({tuple(draw) for draw in draws}) == 5
     state = torch.get_rng_state()
-    random(Evidence(12, THRESHOLDS, 3))
+    random(Evidence(12, 3))
     assert torch.equal(torch.get_rng_state(), state), "the global generator must stay as it was"
 
 
@@ -218,9 +219,9 @@ def everything(model: PreTrainedModel, name: str) -> Evidence:
         return collect(model, batches(), (score.site or "update",))
     losses = {layer: 3.0 + (7 * layer) % 5 + layer / 10 for layer in range(6)}
     return {
-        "nothing": Evidence(6, THRESHOLDS),
-        "losses": Evidence(6, THRESHOLDS, losses=losses),
-        "order": Evidence(6, THRESHOLDS, order=[4, 2, 0, 5, 1]),
+        "nothing": Evidence(6),
+        "losses": Evidence(6, losses=losses),
+        "order": Evidence(6, order=[4, 2, 0, 5, 1]),
     }[score.needs]
 
 
@@ -251,7 +252,7 @@ def test_a_site_that_was_not_collected_is_named(tiny_llama: PreTrainedModel, nam
 @pytest.mark.parametrize("name", MEASURED)
 def test_a_score_of_activations_without_statistics_says_so(name: str) -> None:
     with pytest.raises(ValueError, match="needs activation statistics"):
-        SCORES[name].function(Evidence(6, THRESHOLDS))
+        SCORES[name].function(Evidence(6))
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -424,7 +425,7 @@ def test_small_threshold_counts_are_shot_noise() -> None:
     layers = [
         LayerStatistics(
             means(BLOCK_FIGURES, {}),
-            {"update": site(below_relative=small, below_output=small), "output": site(below=absolute)},
+            {"update": site(below_input=small, below_output=small), "output": site(absolute=absolute)},
         )
         for small, absolute in ((0, enough), (low, 0), (enough, low))
     ]
@@ -432,4 +433,4 @@ def test_small_threshold_counts_are_shot_noise() -> None:
     assert shot_noise("avss", found) == [0, 1]
     assert shot_noise("avss_output", found) == [1, 2]
     assert shot_noise("block_influence", found) == []
-    assert shot_noise("random", Evidence(3, THRESHOLDS)) == []
+    assert shot_noise("random", Evidence(3)) == []

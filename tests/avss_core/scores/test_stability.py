@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avss_core.scores.evidence import Evidence, Thresholds
+from avss_core.scores.evidence import Evidence
 from avss_core.scores.stability import NOISE, Stability, beginnings, draws, resampled, stability
 
 
@@ -61,8 +61,7 @@ def test_an_interval_holds_the_middle_of_the_resamples() -> None:
 
 
 def test_a_resample_has_the_mean_loss_of_the_windows_drawn() -> None:
-    thresholds = Thresholds(absolute=1e-5, relative=0.1)
-    windows = [Evidence(2, thresholds, losses={0: float(i), 1: 2.0 * i}) for i in range(4)]
+    windows = [Evidence(2, losses={0: float(i), 1: 2.0 * i}) for i in range(4)]
     expected = [sum(draw) / 4 for draw in draws(4, 10, 1)]
     assert [each.losses for each in resampled(windows, 10, 1)] == [{0: m, 1: 2 * m} for m in expected]
     assert [each.losses for each in beginnings(windows)] == [{0: 0.0, 1: 0.0}, {0: 0.5, 1: 1.0}]

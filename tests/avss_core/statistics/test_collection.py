@@ -23,12 +23,14 @@ from avss_core.statistics.statistics import (
     LEAST_CONTRIBUTION,
     TOKEN_FIGURES,
     LayerStatistics,
+    SiteStatistics,
     Statistics,
+    Thresholds,
     merge_statistics,
 )
 
 LENGTHS = (23, 2, 9, 17, 5, 30, 12, 8)
-SETTINGS: dict[str, Any] = {"absolute": [0.05, 0.5], "relative": [0.1]}
+THRESHOLDS = Thresholds(absolute=0.5, relative=0.1)
 
 
 class Double(nn.Module):
@@ -82,9 +84,19 @@ def batched(samples: list[list[int]], size: int, **options: Any) -> Iterator[Bat
         yield pad(samples[start : start + size], skip=1, first_sample=start, **options)
 
 
-def collect(model: nn.Module, batches: Iterator[Batch] | list[Batch], **changes: Any) -> Statistics:
-    sites = ("output", "update") if isinstance(model, Stub) else SITES
-    return collect_statistics(model, batches, **{"sites": sites, **SETTINGS, **changes})
+def collect(
+    model: nn.Module,
+    batches: Iterator[Batch] | list[Batch],
+    *,
+    sites: Sequence[str] | None = None,
+    thresholds: Thresholds = THRESHOLDS,
+) -> Statistics:
+    sites = sites or (("output", "update") if isinstance(model, Stub) else SITES)
+    return collect_statistics(model, batches, sites=sites, thresholds=thresholds)
+
+
+def counts(statistics: SiteStatistics) -> list[int]:
+    return [statistics.below_absolute, statistics.below_input, statistics.below_output]
 
 
 def assert_same(found: Statistics, expected: Statistics, tolerance: float = 1e-9) -> None:
@@ -97,8 +109,7 @@ def assert_same(found: Statistics, expected: Statistics, tolerance: float = 1e-9
             a, b = one.sites[site], other.sites[site]
             pairs += [(a.values, b.values), (a.tokens, b.tokens)]
             # A value within rounding of a threshold may change sides.
-            for counts in ("below", "below_relative", "below_output"):
-                assert getattr(a, counts) == pytest.approx(getattr(b, counts), abs=1)
+            assert counts(a) == pytest.approx(counts(b), abs=1)
         for mine, theirs in pairs:
             assert mine.count == theirs.count
             spread = theirs.variance().sqrt()
@@ -125,21 +136,25 @@ def test_statistics_of_two_known_layers() -> None:
     assert names == TOKEN_FIGURES, "the lists of figures below stand in this order"
     assert BLOCK_FIGURES == ("block_influence", "angular", "relative_magnitude"), "and end with these"
     batch = pad([[0, 1]])
-    double, turn = collect(Stub(Double(), QuarterTurn()), [batch], absolute=[2.5], relative=[0.5, 1.0])
+    model = Stub(Double(), QuarterTurn())
+    double, turn = collect(model, [batch], thresholds=Thresholds(2.5, 0.5))
+    wide = collect(model, [batch], thresholds=Thresholds(2.5, 1.0))[0]
     # The first layer reads (3, 4) and (0, 2) and doubles them, so what it adds is what it reads.
     output, update = double.sites["output"], double.sites["update"]
     assert (output.values.count, output.tokens.count, double.block.count) == (4, 2, 2)
     assert (output.values.mean.item(), output.values.variance().item()) == (4.5, 8.75)
     assert (update.values.mean.item(), update.values.variance().item()) == (2.25, 2.1875)
-    assert (output.below, update.below) == ({2.5: 1}, {2.5: 2})
+    assert (output.below_absolute, update.below_absolute) == (1, 2)
     # The RMS of what is read is 3.54 and 1.41; a half of it is above 0 alone, all of it above 3 too.
-    assert update.below_relative == {0.5: 1, 1.0: 2}
-    assert output.below_relative == {0.5: 1, 1.0: 1}
+    assert (update.below_input, wide.sites["update"].below_input) == (1, 2)
+    assert (output.below_input, wide.sites["output"].below_input) == (1, 1)
     # What is written is twice that: half of it is above (3) of the first token and 0 of the second.
-    assert update.below_output == {0.5: 2, 1.0: 4}
+    assert (update.below_output, wide.sites["update"].below_output) == (2, 4)
+    assert (update.share_below_output(), wide.sites["update"].share_below_output()) == (0.5, 1)
     assert figures(double, "update") == pytest.approx([1, math.log(0.25), 4.5, 3.5, 0, 0, 0.5], abs=1e-7)
     assert figures(double, "output")[:4] == pytest.approx([4, 0, 9, 7])
     assert output.frobenius() == pytest.approx(math.sqrt(36 + 64 + 16))
+    assert output.frobenius_per_root_token() == output.frobenius() / math.sqrt(2)
     # The second reads (6, 8) and (0, 4) and gives (-8, 6) and (-4, 0): it adds (-14, -2) and (-4, -4).
     update = turn.sites["update"]
     assert (update.values.mean.item(), update.values.variance().item()) == (-6, 22)
@@ -221,7 +236,7 @@ def test_doubling_the_data_changes_counts_and_no_figure(tiny_model: PreTrainedMo
         for site in SITES:
             one, two = before.sites[site], after.sites[site]
             assert two.values.count == 2 * one.values.count
-            assert two.below_relative == {tau: 2 * count for tau, count in one.below_relative.items()}
+            assert counts(two) == [2 * count for count in counts(one)]
             assert two.tokens.mean.tolist() == pytest.approx(one.tokens.mean.tolist())
             assert two.values.variance().tolist() == pytest.approx(one.values.variance().tolist())
 
@@ -262,9 +277,9 @@ def test_token_figures_equal_their_formulas_on_the_model_s_own_hidden_states(
         assert statistics.frobenius() == pytest.approx(np.linalg.norm(update), rel=1e-5)
         assert figures(found[layer], "update") == pytest.approx(expected, rel=1e-5)
         assert statistics.values.variance().item() == pytest.approx(np.var(update), rel=1e-5)
-        assert statistics.below[0.5] == pytest.approx(np.sum(np.abs(update) < 0.5), abs=1)
+        assert statistics.below_absolute == pytest.approx(np.sum(np.abs(update) < 0.5), abs=1)
         rms = np.sqrt(np.mean(x**2, axis=1, keepdims=True))
-        assert statistics.below_relative[0.1] == pytest.approx(np.sum(np.abs(update) < 0.1 * rms), abs=1)
+        assert statistics.below_input == pytest.approx(np.sum(np.abs(update) < 0.1 * rms), abs=1)
         assert found[layer].sites["output"].values.variance().item() == pytest.approx(np.var(y), rel=1e-5)
 
 
@@ -295,7 +310,7 @@ def test_parallel_rows_give_an_angle_and_no_nan_where_the_cosine_rounds_past_one
 def test_constant_and_dead_layers_have_finite_figures() -> None:
     model = Stub(Scale(0), Scale(0), Double())
     model.table = nn.Parameter(torch.full((3, 4), 5.0))
-    dead, zeros, _ = collect(model, [pad([[0, 1]])], absolute=[0.1])
+    dead, zeros, _ = collect(model, [pad([[0, 1]])])
     for layer in (dead, zeros):
         assert layer.block.is_finite()
         for site in ("output", "update"):
@@ -305,9 +320,7 @@ def test_constant_and_dead_layers_have_finite_figures() -> None:
             assert layer.sites[site].token_mean("log_contribution") == math.log(LEAST_CONTRIBUTION)
     assert dead.block_mean("relative_magnitude") == LARGEST_RATIO
     assert zeros.block_mean("relative_magnitude") == 0
-    update = zeros.sites["update"]
-    assert update.below == {0.1: 8}
-    assert (update.below_relative, update.below_output) == ({0.1: 0}, {0.1: 0})
+    assert counts(zeros.sites["update"]) == [8, 0, 0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -375,10 +388,8 @@ def test_memory_does_not_grow_with_the_samples(tiny_model: PreTrainedModel) -> N
 
 
 def test_only_the_named_sites_are_collected(tiny_model: PreTrainedModel) -> None:
-    found = collect(tiny_model, batched(sequences(), 4), sites=["update"], absolute=[], relative=[])
+    found = collect(tiny_model, batched(sequences(), 4), sites=["update"])
     assert [list(layer.sites) for layer in found] == [["update"]] * 6
-    update = found[0].sites["update"]
-    assert (update.below, update.below_relative, update.below_output) == ({}, {}, {})
 
 
 def test_the_record_restores_the_statistics_to_the_bit(tiny_model: PreTrainedModel) -> None:
@@ -387,8 +398,7 @@ def test_the_record_restores_the_statistics_to_the_bit(tiny_model: PreTrainedMod
         assert back.record() == layer.record()
         assert back.published == layer.published
         for site, found in layer.sites.items():
-            assert back.sites[site].below == found.below
-            assert back.sites[site].below_output == found.below_output
+            assert counts(back.sites[site]) == counts(found)
 
 
 def test_nothing_to_merge_is_refused() -> None:
@@ -432,7 +442,7 @@ def test_inner_sites_hold_what_their_modules_compute(tiny: Any, family: str) -> 
         assert values.values.variance().item() == pytest.approx(rows.var(correction=0).item(), rel=1e-9)
         assert values.token_mean("l1") == pytest.approx(rows.abs().sum(1).mean().item(), rel=1e-9)
         assert values.frobenius() == pytest.approx(torch.linalg.matrix_norm(rows).item(), rel=1e-9)
-        assert values.below[0.5] == int((rows.abs() < 0.5).sum())
+        assert values.below_absolute == int((rows.abs() < 0.5).sum())
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -460,7 +470,7 @@ def test_scaling_the_stream_scales_variances_and_leaves_shares(factor: float) ->
                 factor**2 * before.values.variance().item()
             )
             assert after.frobenius() == pytest.approx(factor * before.frobenius())
-            assert after.below_relative == before.below_relative
+            assert counts(after)[1:] == counts(before)[1:]
             assert after.token_mean("log_contribution") == pytest.approx(
                 before.token_mean("log_contribution")
             )
