@@ -1,93 +1,66 @@
-"""How far a long step is, on standard error: a bar at a terminal, a plain line now and then elsewhere."""
+"""How far a long step is, on standard error: a bar at a terminal, a plain line now and then in a pipe."""
 
 import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+
+from tasks.progress.lines import lines
+from tasks.progress.timing import Step
 
 Advance = Callable[[int], None]
 """Called with the number of units just finished."""
-
-
-@dataclass
-class Stage:
-    """What the last line of a stage says of it."""
-
-    switched_off: str = ""
-    """The parameter that left the stage out, if one did."""
-
-    def ending(self, took: str) -> str:
-        """Return how the stage ended, which took so long."""
-        return f"switched off ({self.switched_off})" if self.switched_off else took
 
 
 @contextmanager
 def progress(label: str, total: int, unit: str, sizes: Sequence[float] = ()) -> Iterator[Advance]:
     """Yield a function to call with the number of units just finished.
 
-    A process that helps another one shows nothing: they would write over one another.
-
     Args:
         label: what is done, such as "questions of nq".
-        total: units in all; of none nothing is shown, and one is not counted.
+        total: units in all; nothing is shown if there are none, and a single one is not counted.
         unit: what is counted, in the plural.
-        sizes: how much work each unit is, in the order in which they finish; alike where left out.
+        sizes: work of each unit, in the order in which they finish; empty if all are equal.
     """
-    counted = total if total > 1 else None
-    with _shown(label, counted, unit, sizes=sizes) if total else nullcontext(_unseen) as advance:
+    step = Step(label, total if total > 1 else None, unit, sizes)
+    with _shown(step) if total else nullcontext(_unseen) as advance:
         yield _Here(advance)
 
 
 @contextmanager
 def working(label: str) -> Iterator[None]:
-    """Show that a step whose length nobody knows is being done, and for how long."""
-    with _shown(label, None, ""):
+    """Show that a step of unknown length is being done, and for how long."""
+    with _shown(Step(label)):
         yield
 
 
 @contextmanager
-def stage_shown(name: str, number: int, count: int) -> Iterator[Stage]:
-    """Show which stage of how many is being done; when it is done its time stays as a line.
+def stage_shown(name: str, number: int, count: int) -> Iterator[Step]:
+    """Show which of all stages is being done; a line stays that says how long it took.
 
-    Yields what can be told that the stage was switched off.
+    Yields the step, whose `switched_off` may be set.
     """
-    stage = Stage()
-    with _shown(f"stage {number} of {count}: {name}", None, "", ending=stage.ending):
-        yield stage
+    step = Step(f"stage {number} of {count}: {name}", is_stage=True)
+    with _shown(step):
+        yield step
 
 
-def at_terminal() -> bool:
-    """Tell whether standard error is a terminal on which a line can be drawn again."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _shown(
-    label: str,
-    total: int | None,
-    unit: str,
-    *,
-    sizes: Sequence[float] = (),
-    ending: Callable[[str], str] | None = None,
-) -> AbstractContextManager[Advance]:
-    """Return what shows a step where it can be seen; one with an `ending` leaves a line behind."""
+def _shown(step: Step) -> AbstractContextManager[Advance]:
+    """Return what shows a step; processes that help another one show nothing, or all would write at once."""
     if multiprocessing.parent_process() is not None:
         return nullcontext(_unseen)
-    if at_terminal():
-        # Not imported for those who look at no bar.
-        from tasks.progress.bars import bar
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from tasks.progress.bars import bar  # imports rich, which a pipe does not need
 
-        return bar(label, total, unit, sizes=sizes, ending=ending)
-    from tasks.progress.lines import lines
-
-    return lines(label, total, unit, sizes=sizes, ending=ending)
+        return bar(step)
+    return lines(step)
 
 
 class _Here:
-    """Tells of units in the process that shows them: one that is sent to another process shows nothing.
+    """Counts units in the process that shows them; a copy sent to another process shows nothing.
 
-    Dask sends what the flow around its tasks refers to, and no lock or display can be sent.
+    Dask sends what the flow around its tasks refers to, and neither a lock nor a display can be sent.
     """
 
     def __init__(self, advance: Advance) -> None:

@@ -17,8 +17,8 @@ from avss_core.training.training import Estimate, estimate, train
 from tasks.cache.fingerprints import fingerprint as code_fingerprint
 from tasks.cache.units import content_digest
 from tasks.history.curves import Curves, curves
-from tasks.progress.durations import duration_text
 from tasks.progress.steps import progress
+from tasks.progress.timing import duration_text
 
 Say = Callable[[str], None]
 """Told of the estimate and of each validation, a line each."""

@@ -13,6 +13,7 @@ import pytest
 from tasks.progress import lines as progress_lines
 from tasks.progress.lines import StepLines
 from tasks.progress.steps import progress, stage_shown, working
+from tasks.progress.timing import Step
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -30,7 +31,7 @@ def step():
 
     def made(total, unit="windows"):
         clock, said = Clock(), []
-        return StepLines("loss", total, unit, said.append, clock), clock, said
+        return StepLines(Step("loss", total, unit, clock=clock), said.append), clock, said
 
     StepLines.latest = 0.0
     return made
@@ -96,7 +97,7 @@ def test_what_is_left_falls_while_nothing_finishes(step):
 def test_a_step_of_unknown_length_does_not_talk_between_others(step):
     outer, clock, said = step(None)
     inner, _, inner_said = step(2)
-    inner.clock = clock
+    inner.step.clock = clock
     clock.now += 2
     outer.tick()
     clock.now += 20
@@ -113,9 +114,9 @@ def test_a_step_of_unknown_length_does_not_talk_between_others(step):
 def test_in_a_pipe_a_stage_is_two_lines_and_quick_steps_are_none(capsys):
     with stage_shown("score", 3, 11), working("loading"), progress("loss", 2, "windows") as advance:
         advance(2)
-    found = capsys.readouterr()
-    assert found.out == ""
-    assert re.fullmatch(r"stage 3 of 11: score\nstage 3 of 11: score: done in 0\.\d s\n", found.err)
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert re.fullmatch(r"stage 3 of 11: score\nstage 3 of 11: score: done in 0\.\d s\n", written.err)
 
 
 def test_a_stage_that_is_switched_off_says_by_what(capsys):
@@ -205,17 +206,17 @@ def test_at_a_terminal_bars_come_and_go_and_lines_stay():
     assert out == "a result\n"
     assert COLOUR.search(drawn)
     text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", drawn)
-    for said in ("stage 3 of 11: score", "1,000/4,000 windows", " left", "a remark", "a line of the log"):
+    for said in ("stage 3 of 11: score", "1,000 of 4,000 windows", " left", "a remark", "a line of the log"):
         assert said in text
     assert all(len(line) <= 80 for line in re.split("[\r\n]+", text))
-    assert re.search(r"stage 3 of 11: score: \d\.\d s\r\n", text)
+    assert re.search(r"stage 3 of 11: score: done in \d\.\d s\r\n", text)
     assert "\x1b[?25h" in drawn, "the cursor is back"
 
 
 def test_at_a_terminal_without_colours_bars_have_none():
     out, drawn = in_a_terminal(NO_COLOR="1")
     assert out == "a result\n"
-    assert "1,000/4,000 windows" in drawn
+    assert "1,000 of 4,000 windows" in drawn
     assert not COLOUR.search(drawn)
 
 

@@ -12,7 +12,6 @@ from avss_core.training.training import Estimate
 from tasks.history import curves as curves_module
 from tasks.history.tracking import open_run, stage_run
 from tasks.training.watched_training import (
-    duration_text,
     estimate_text,
     forget,
     machine_metrics,
@@ -195,21 +194,6 @@ def test_curves_are_in_the_run_while_it_trains(
     assert points(whole, "heal.validation.loss") == [(e["step"], e["validation_loss"]) for e in history]
     # Steps 1 to 4 ran before; the first one of a process also holds what runs once.
     assert [step for step, _ in points(whole, "heal.tokens_per_second")] == [6, 7, 8]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (1.5, "1.5 s"),
-        (9.96, "10 s"),
-        (59.6, "1 min"),
-        (200, "3 min 20 s"),
-        (3900, "1 h 5 min"),
-    ],
-)
-def test_times_in_words(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
 
 
 def test_an_estimate_in_words() -> None:
