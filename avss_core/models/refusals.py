@@ -5,15 +5,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from httpx2 import HTTPError
 from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the transport of its client
 from safetensors import SafetensorError
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from avss_core.models.locations import EMBEDDED, gguf_file
 
-UNREACHABLE = (OSError, HTTPError)
-"""What is raised where a model cannot be read or fetched; the second one by a download that breaks off."""
+BROKEN_OFF: type[Exception] = httpx.HTTPError
+"""Raised by a download that breaks off."""
+
+UNREACHABLE = (OSError, BROKEN_OFF)
+"""Raised if a model cannot be read or fetched."""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 
 from avss_core.evaluation.splits import Row, stable_fraction
 from avss_core.judges.normalisation import normalise
+from avss_core.models.refusals import BROKEN_OFF
 
 PublicRow = Mapping[str, Any]
 
@@ -172,12 +173,9 @@ def _download(record: HubSet, public: str) -> Iterable[PublicRow]:
 @contextmanager
 def reaching(repo: str) -> Iterator[None]:
     """Make one ConnectionError, with the ways out, of all that an outage of the Hub raises inside."""
-    # httpx2 is what huggingface_hub speaks through; an outage while a file is fetched surfaces as its error.
-    from httpx2 import HTTPError
-
     try:
         yield
-    except (ConnectionError, FileNotFoundError, HTTPError) as error:
+    except (ConnectionError, FileNotFoundError, BROKEN_OFF) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ConnectionError(
             f"the data set {repo} cannot be read from the Hugging Face Hub ({reason}): connect this "

@@ -3,7 +3,6 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from httpx2 import ReadError
 
 from avss_core.evaluation.splits import stable_fraction
 from tasks.data.hub_sets import (

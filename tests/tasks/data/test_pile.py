@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 import zstandard
-from httpx2 import ReadError
+from huggingface_hub.utils import httpx
 
 from tasks.data.pile import FILES, LARGEST, LONGEST, REPO, REVISION, SUBSETS, pile_text, take, unpacked
 
@@ -43,7 +43,7 @@ def test_the_revision_is_a_commit():
 def test_an_outage_while_it_streams_is_named_with_the_way_out(monkeypatch):
     def broken(*_args, **_kwargs):
         yield row("first")
-        raise ReadError("the line went dead.")
+        raise httpx.ReadError("the line went dead.")
 
     monkeypatch.setattr("tasks.data.pile._stream", broken)
     with pytest.raises(ConnectionError, match=rf"{REPO} cannot be read .* \(the line went dead\): connect"):
