@@ -3,6 +3,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub.utils import httpx
 
 from avss_core.evaluation.splits import stable_fraction
 from tasks.data.hub_sets import (
@@ -164,7 +165,7 @@ def test_a_public_split_with_both_sides_is_shared_out_by_question(monkeypatch):
 
 
 # What datasets 5.2 raises offline, when the Hub answers 503, and when a transfer breaks.
-@pytest.mark.parametrize("outage", [ConnectionError, FileNotFoundError, ReadError])
+@pytest.mark.parametrize("outage", [ConnectionError, FileNotFoundError, httpx.ReadError])
 def test_an_outage_is_named_with_the_way_out(monkeypatch, outage):
     def fail(*_args, **_kwargs):
         raise outage("no route to host.\nsee the log")
