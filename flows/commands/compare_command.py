@@ -7,11 +7,9 @@ from pathlib import Path
 from flows import ROOT
 from flows.commands.printing import show
 from tasks.compare.finding import find_run
-from tasks.compare.listing import markdown, plain_rows
-from tasks.compare.page import write_page
 from tasks.compare.runs import compare_runs
-from tasks.compare.terms import WORDS
-from tasks.compare.verdicts import verdicts
+from tasks.compare.verdicts import MARKS, verdicts
+from tasks.compare.views import markdown, plain_rows, write_page
 
 PAGE = Path("compare.html")
 """Where the page goes unless a person says otherwise."""
@@ -35,18 +33,18 @@ def compare_reports(
     if as_markdown and as_json:
         raise ValueError("--markdown and --json exclude each other: give one of them")
     first, second = (find_run(name, ROOT) for name in names)
-    found = compare_runs(first, second, seed)
+    comparison = compare_runs(first, second, seed)
     page = out or (None if as_markdown or as_json else PAGE)
     if page is not None:
-        write_page(found, page)
+        write_page(comparison, page)
         print(f"The comparison is {page}", file=sys.stderr)
     if as_markdown:
-        print(markdown(found))
+        print(markdown(comparison))
         return
-    said = [asdict(verdict) for verdict in verdicts(found)]
+    said = [asdict(verdict) for verdict in verdicts(comparison)]
     if not as_json:
         for verdict in said:
-            lines = [f"{WORDS[verdict['tone']]}: {verdict['text']}", *verdict["details"]]
+            lines = [f"{MARKS[verdict['tone']]}: {verdict['text']}", *verdict["details"]]
             print("\n    ".join(lines), file=sys.stderr)
     title = f"A: {names[0]}, B: {names[1]}"
-    show({**found, "verdicts": said}, plain_rows(found), title=title, as_json=as_json)
+    show({**comparison, "verdicts": said}, plain_rows(comparison), title=title, as_json=as_json)

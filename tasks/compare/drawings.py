@@ -1,15 +1,16 @@
 """The figures of a comparison: what runs A and B measured, in one drawing each."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from avss_core.metrics.records import Entry
+from tasks.compare.comparison import ComparedScore, ComparedSet, Comparison
 from tasks.report.figures.drawing import (
     BLUE,
     INK,
@@ -27,17 +28,17 @@ from tasks.report.figures.svg import inline, tell, with_titles
 from tasks.report.words.evidence import LOWER_IS_BETTER
 from tasks.report.words.wording import NAMES, significant
 
-Found = Mapping[str, Any]
-
 RUNS = {"a": ("A", BLUE, "o"), "b": ("B", ORANGE, "s")}
 """How each run is drawn: its name, colour and marker."""
 
+NO_VALUE: Entry = {"value": None, "low": None, "high": None}
 
-def write_svgs(found: Found) -> dict[str, str]:
-    """Return the SVG of each figure that the two runs have something for, ready to stand inside a page."""
+
+def write_svgs(comparison: Comparison) -> dict[str, str]:
+    """Return the SVG of each figure that both runs have numbers for, ready to stand inside a page."""
     pages = {}
     with style.context(["default", STYLE]):
-        for name, draw in _drawings(found).items():
+        for name, draw in _drawings(comparison).items():
             text = io.StringIO()
             no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
             draw().savefig(text, format="svg", metadata=no_metadata)
@@ -45,36 +46,34 @@ def write_svgs(found: Found) -> dict[str, str]:
     return pages
 
 
-def shown_scores(found: Found) -> list[str]:
-    """Return the scores whose layers are drawn: those that chose, as far as both runs know them."""
-    return [name for name in dict.fromkeys(found["choice"]["score"]) if name in found["readings"]["scores"]]
-
-
-def _drawings(found: Found) -> dict[str, Callable[[], Figure]]:
+def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     """Return what draws each figure."""
-    made: dict[str, Callable[[], Figure]] = {}
-    if shown_scores(found):
-        made["scores"] = partial(_scores, found)
-    if found["readings"]["scores"]:
-        made["costs"] = partial(_costs, found["readings"]["scores"])
-    if _paired(found):
-        made["changes"] = partial(_changes, _paired(found))
-    for variant, model in found["models"].items():
-        if model["sets"]:
-            made[f"sets-{variant}"] = partial(_sets, model["sets"])
-    reading = found["eavss"]["reading"][0]
-    if reading in found["eavss"]["values"]:
-        made["eavss"] = partial(_eavss, found["eavss"]["values"][reading], reading)
-    return made
+    scores, eavss = comparison["readings"]["scores"], comparison["eavss"]
+    figures: dict[str, Callable[[], Figure]] = {}
+    chose = {name: scores[name] for name in comparison["choice"]["score"] if name in scores}
+    if chose:
+        figures["scores"] = partial(_scores, chose)
+    if scores:
+        figures["costs"] = partial(_costs, scores)
+    models = {name: model["sets"] for name, model in comparison["models"].items() if model["sets"]}
+    paired = {
+        variant: {name: each for name, each in sets.items() if each["shared"]}
+        for variant, sets in models.items()
+    }
+    if any(paired.values()):
+        figures["changes"] = partial(_changes, {name: sets for name, sets in paired.items() if sets})
+    figures |= {f"sets-{name}": partial(_sets, sets) for name, sets in models.items()}
+    reading = eavss["reading"][0]
+    if reading in eavss["values"]:
+        figures["eavss"] = partial(_eavss, eavss["values"][reading], reading)
+    return figures
 
 
-def _scores(found: Found) -> Figure:
+def _scores(scores: Mapping[str, ComparedScore]) -> Figure:
     """Draw the score of every layer in both runs, a panel for each score that chose in one of them."""
-    names = shown_scores(found)
-    figure = Figure(figsize=(WIDTH, 0.6 + 2.5 * len(names)), layout="constrained")
-    panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]
-    for axes, name in zip(panels, names, strict=True):
-        entry = found["readings"]["scores"][name]
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.5 * len(scores)), layout="constrained")
+    panels = figure.subplots(len(scores), 1, squeeze=False)[:, 0]
+    for axes, (name, entry) in zip(panels, scores.items(), strict=True):
         _by_layer(axes, entry["scores"], name, entry["removed"])
         log_if_wide(axes, [value for line in entry["scores"] for value in line])
         axes.set_title(f"Score by {name}", pad=22)
@@ -91,8 +90,13 @@ def _scores(found: Found) -> Figure:
     return figure
 
 
-def _by_layer(axes: Axes, lines: Any, what: str, removed: Any = ((), ())) -> None:
-    """Draw a line a run, that of A broader so that an equal one shows; removed layers are marked on top."""
+def _by_layer(
+    axes: Axes,
+    lines: Sequence[Sequence[float]],
+    what: str,
+    removed: Sequence[Sequence[int]] = ((), ()),
+) -> None:
+    """Draw a line a run, that of A broader so that an equal one shows; marks on top are removed layers."""
     sizes, heights = ((3.2, 40), (1.2, 11)), (1.1, 1.03)
     for values, (label, colour, marker), gone, sign, (width, size), height in zip(
         lines, RUNS.values(), removed, "v^", sizes, heights, strict=True
@@ -114,13 +118,13 @@ def _by_layer(axes: Axes, lines: Any, what: str, removed: Any = ((), ())) -> Non
     by_layer(axes)
 
 
-def _costs(scores: Found) -> Figure:
-    """Draw the loss after each score's removal in both runs with its interval."""
+def _costs(scores: Mapping[str, ComparedScore]) -> Figure:
+    """Draw the loss after each score's removal in both runs, with intervals."""
     names = list(scores)
     figure = Figure(figsize=(WIDTH, 1.0 + 0.36 * len(names)), layout="constrained")
     axes = figure.subplots()
     for offset, (key, (label, colour, marker)) in zip(spread(2), RUNS.items(), strict=True):
-        entries = {name: scores[name]["cost"][key] for name in names}
+        entries = {name: score["cost"][key] for name, score in scores.items()}
         intervals(axes, entries, "nll", offset=offset, colour=colour, marker=marker, label=f"run {label}")
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -130,8 +134,8 @@ def _costs(scores: Found) -> Figure:
     return figure
 
 
-def _sets(sets: Found) -> Figure:
-    """Draw the figures of each question set in both runs with their intervals."""
+def _sets(sets: Mapping[str, ComparedSet]) -> Figure:
+    """Draw the figures of each question set in both runs, with intervals."""
     names = list(sets)
     with set_panels(names, 2) as (figure, panels):
         for axes, (key, label) in zip(panels, NAMES.items(), strict=True):
@@ -145,17 +149,8 @@ def _sets(sets: Found) -> Figure:
     return figure
 
 
-def _paired(found: Found) -> dict[str, dict[str, Any]]:
-    """Return the sets of each model that were compared in pairs."""
-    paired = {
-        variant: {name: entry for name, entry in model["sets"].items() if entry["shared"]}
-        for variant, model in found["models"].items()
-    }
-    return {variant: sets for variant, sets in paired.items() if sets}
-
-
-def _changes(models: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw B minus A of each model on each set, with paired intervals; solid where one leaves zero out."""
+def _changes(models: Mapping[str, Mapping[str, ComparedSet]]) -> Figure:
+    """Draw B minus A of each model on each set, with paired intervals; solid if one excludes zero."""
     names = list(dict.fromkeys(name for sets in models.values() for name in sets))
     with set_panels(names, len(models)) as (figure, panels):
         for axes, (key, label) in zip(panels, NAMES.items(), strict=True):
@@ -163,15 +158,15 @@ def _changes(models: Mapping[str, Mapping[str, Any]]) -> Figure:
             for offset, ((variant, sets), colour, marker) in zip(
                 spread(len(models)), styled(models), strict=True
             ):
-                nothing = {"change": {"value": None, "low": None, "high": None}, "tone": "void"}
-                entries = {name: sets[name]["figures"][key] if name in sets else nothing for name in names}
+                known = {name: each["figures"][key] for name, each in sets.items()}
+                sure = {name for name, each in known.items() if each["tone"] in ("better", "worse")}
                 intervals(
                     axes,
-                    {name: entry["change"] for name, entry in entries.items()},
+                    {name: known[name]["change"] if name in known else NO_VALUE for name in names},
                     key,
                     offset=offset,
                     colour=colour,
-                    filled=[entry["tone"] in ("better", "worse") for entry in entries.values()],
+                    filled=[name in sure for name in names],
                     marker=marker,
                     label=variant,
                     sets=names,
@@ -182,7 +177,7 @@ def _changes(models: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _eavss(lines: Any, reading: str) -> Figure:
+def _eavss(lines: Sequence[Sequence[float]], reading: str) -> Figure:
     """Draw EAVSS of every layer in both runs."""
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()

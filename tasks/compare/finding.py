@@ -1,4 +1,4 @@
-"""Find a run to compare: a workspace, a folder of reports, or a pipeline run of the MLflow store."""
+"""Find a run to compare, and its answers: a workspace, a folder of reports, or a pipeline run of MLflow."""
 
 import json
 import re
@@ -10,10 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from avss_core.files.digests import digest_json
 from avss_core.files.writing import read_json
+from tasks.answers.answer_rows import SENTIMENT
+from tasks.data.rows import read_prepared
 from tasks.history.run_store import has_store, open_store, search
 from tasks.report.run_record import FILE, parts_of, run_record
 from tasks.report.words.wording import setting_text
@@ -31,11 +35,17 @@ STAGES: Mapping[str, tuple[str, str]] = {
 }
 """Each record of a run: the stage that writes it, and its file below data/."""
 
+_ANSWERS = {"dense": "evaluation", "pruned": "evaluation", "healed": "healing", "mitigated": "mitigation"}
+"""The folder below data/ with the answers of each model."""
+
 _LOGGED = {"manifest": "data.json", "card": "model.json", "pruned": "certificate.json"}
-"""What MLflow calls a record whose name differs."""
+"""Names in MLflow that differ from NAME.json."""
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _SETTING = re.compile(r'<tr><th scope="row"><code>(.*?)</code></th><td>(.*?)</td></tr>', re.DOTALL)
+
+
+Answer = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,51 @@ class Run:
     record: Mapping[str, Any]
     """See `tasks.report.run_record.run_record`."""
     data: Path | None
-    """The folder with its answers and questions, None where they are not at hand."""
+    """The folder with its answers and questions, None if they are not at hand."""
+
+
+class RunAnswers:
+    """The answers of a run's models; each file is read once, and without a data folder there are none."""
+
+    def __init__(self, data: Path | None) -> None:
+        self._data = data
+        self._tables: dict[str, pd.DataFrame] = {}
+        self._asked: dict[str, dict[str, str]] = {}
+
+    def answers(self, variant: str, name: str) -> dict[str, Answer]:
+        """Return a model's answers to a set, or to `sentiment`: id -> id, confidence, correct (0 or 1)."""
+        folder = _ANSWERS[variant]
+        file = self._data / folder / "answers.parquet" if self._data else None
+        if file is None or not file.is_file():
+            return {}
+        if folder not in self._tables:
+            self._tables[folder] = pd.read_parquet(file)
+        table = self._tables[folder]
+        rows = table[(table["variant"] == variant) & (table["set"] == name)]
+        records = rows[["id", "confidence", "correct"]].astype({"correct": int}).to_dict("records")
+        return {str(row["id"]): {str(key): value for key, value in row.items()} for row in records}
+
+    def asked(self, name: str) -> dict[str, str]:
+        """Return the digest of each test question with its answers, or of each review, by id."""
+        if name not in self._asked:
+            path = "sst2/validation.jsonl" if name == SENTIMENT else f"{name}/test.jsonl"
+            file = self._data / "prepared" / path if self._data else None
+            rows = read_prepared(file) if file and file.is_file() else []
+            self._asked[name] = {row["id"]: digest_json(row) for row in rows}
+        return self._asked[name]
+
+
+def shared_answers(
+    first: RunAnswers, second: RunAnswers, variant: str, name: str
+) -> tuple[list[Answer], list[Answer]]:
+    """Return the answers of both runs' models to the same questions, in the same order.
+
+    Two data sets may use the same ids, so question and answers must be equal, too.
+    """
+    a, b = (run.answers(variant, name) for run in (first, second))
+    asked, other = (run.asked(name) for run in (first, second))
+    ids = sorted(i for i in a.keys() & b.keys() if i in asked and asked[i] == other.get(i))
+    return [a[i] for i in ids], [b[i] for i in ids]
 
 
 def find_run(name: str, home: Path) -> Run:
@@ -76,15 +130,16 @@ def find_run(name: str, home: Path) -> Run:
 
 
 def _of_folder(name: str, folder: Path) -> Run:
-    """Return the run of a folder; the records of its stages count before what the report says."""
-    here = (folder / FILE).is_file() or (folder / "summary.json").is_file()
-    inside = here and not (folder / "data").is_dir()
+    """Return the run of a folder: its stages' records if they are there, else what its report says."""
+    is_report = (folder / FILE).is_file() or (folder / "summary.json").is_file()
+    inside = is_report and not (folder / "data").is_dir()
     root, reports = (folder.parent, folder) if inside else (folder, folder / "reports")
     data = root / "data"
     missing = {key: data / file for key, (_, file) in STAGES.items() if not (data / file).is_file()}
     if not missing:
-        record = run_record({**_read(data), "parameters": {}}, parts_of(data / "prepared"))
-        return Run(name, "workspace", record | _said(reports), data)
+        records = {key: read_json(data / file) for key, (_, file) in STAGES.items()}
+        record = run_record({**_with_healed(records), "parameters": {}}, parts_of(data / "prepared"))
+        return Run(name, "workspace", record | _reported(reports), data)
     if len(missing) == len(STAGES) and (reports / FILE).is_file():
         return Run(name, "reports", read_json(reports / FILE), None)
     key, path = next(iter(missing.items()))
@@ -97,21 +152,15 @@ def _of_folder(name: str, folder: Path) -> Run:
     )
 
 
-def _read(data: Path) -> dict[str, Any]:
-    """Return the records of a workspace."""
-    found = {key: read_json(data / file) for key, (_, file) in STAGES.items()}
-    return _with_healed(found)
-
-
-def _with_healed(found: dict[str, Any]) -> dict[str, Any]:
+def _with_healed(records: dict[str, Any]) -> dict[str, Any]:
     """Put the figures of the healed model beside those of the others."""
-    if found["healing"]["enabled"]:
-        found["evaluation"] = {**found["evaluation"], "healed": found["healing"]["healed"]}
-    return found
+    if records["healing"]["enabled"]:
+        records["evaluation"] = {**records["evaluation"], "healed": records["healing"]["healed"]}
+    return records
 
 
-def _said(reports: Path) -> dict[str, Any]:
-    """Return the parameters and versions of a run as its report tells them; an older one is a page alone."""
+def _reported(reports: Path) -> dict[str, Any]:
+    """Return parameters and versions from a run's report; an older report has the parameters on its page."""
     if (reports / FILE).is_file():
         record = read_json(reports / FILE)
         return {key: record[key] for key in ("parameters", "versions")}
@@ -122,7 +171,7 @@ def _said(reports: Path) -> dict[str, Any]:
 
 
 def _of_store(name: str, home: Path) -> Run:
-    """Return a pipeline's run of the MLflow store: what its report logged, or else all of its stages."""
+    """Return a pipeline's run in MLflow: the record that its report logged, or those of its stages."""
     if not has_store(home):
         raise LookupError(f"there is no MLflow run {name}: {home} has no history of experiments yet")
     client, experiment = open_store(home)
@@ -150,12 +199,12 @@ def _of_store(name: str, home: Path) -> Run:
 
 
 def _of_stages(client: MlflowClient, done: Mapping[str, str], run: Any) -> dict[str, Any]:
-    """Return the record of a run whose report is of before it logged one."""
-    name, found = run.info.run_id, {}
+    """Return the record of a run that is older than the report's own record."""
+    name, records = run.info.run_id, {}
     healed = run.data.tags.get("healed") != "no"
     for key, (stage, _) in STAGES.items():
         if key == "healing" and not healed:
-            found[key] = {"enabled": False}
+            records[key] = {"enabled": False}
             continue
         logged = _logged(client, done[stage], _LOGGED.get(key, f"{key}.json")) if stage in done else None
         if logged is None:
@@ -163,26 +212,26 @@ def _of_stages(client: MlflowClient, done: Mapping[str, str], run: Any) -> dict[
                 f"the MLflow run {name} lacks the record of the stage {stage}, and its report is of a "
                 f"version that did not log {FILE}; name the folder of the run instead"
             )
-        found[key] = logged
+        records[key] = logged
     parts = {
         each.dataset.name: {"digest": each.dataset.digest, "count": _count(each.dataset)}
         for each in run.inputs.dataset_inputs
     }
     settings = {key: setting_text(_plain(value)) for key, value in run.data.params.items()}
-    return run_record({**_with_healed(found), "parameters": {}}, parts) | {"parameters": settings}
+    return run_record({**_with_healed(records), "parameters": {}}, parts) | {"parameters": settings}
 
 
 def _logged(client: MlflowClient, run: str, file: str) -> dict[str, Any] | None:
-    """Return a JSON file that a stage logged, None where it logged none."""
+    """Return a JSON file that a stage logged, None if it logged none."""
     if file not in {each.path for each in client.list_artifacts(run)}:
         return None
     with TemporaryDirectory(prefix="avss-") as folder:
-        found: dict[str, Any] = read_json(Path(client.download_artifacts(run, file, folder)))
-    return found
+        record: dict[str, Any] = read_json(Path(client.download_artifacts(run, file, folder)))
+    return record
 
 
 def _count(dataset: Any) -> int | None:
-    """Return the number of rows of a part of the data as MLflow holds it."""
+    """Return the number of rows of a part of the data from MLflow's record of it."""
     return json.loads(dataset.profile)["num_rows"] if dataset.profile else None
 
 

@@ -1,88 +1,150 @@
-"""What a comparison of two runs found, in sentences that follow from the numbers."""
+"""What a comparison of two runs says, in sentences that follow from the numbers."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tasks.compare.terms import (
-    KINDS,
-    both_sides,
-    both_text,
-    difference_text,
-    first_few,
-    reasons,
-    shared_notes,
+from tasks.compare.comparison import (
+    Choice,
+    Compared,
+    ComparedEavss,
+    ComparedMitigation,
+    ComparedModel,
+    ComparedSet,
+    Comparison,
+    Readings,
 )
 from tasks.report.words.evidence import NOT_SURE, few, few_reviews
-from tasks.report.words.wording import NAMES, Verdict, figure_text, joined, listed, number
+from tasks.report.words.wording import (
+    NAMES,
+    NONE,
+    Verdict,
+    change_text,
+    figure_text,
+    interval_text,
+    joined,
+    listed,
+    number,
+)
 
-Found = Mapping[str, Any]
+KINDS = {"model": "the model", "data": "the data", "versions": "versions", "parameters": "parameters"}
+"""What two runs can differ in, and its name in a sentence."""
+
+MARKS = {
+    "better": "▲ B is better",
+    "worse": "▼ B is worse",
+    "same": "· no certain difference",
+    "unsure": "· too few to say",
+    "hollow": "· no answer is right",
+    "void": "! not comparable",
+    "fact": "· fact",
+}
+"""What stands beside a figure of both runs or before a sentence, by its tone."""
+
+_MOST_NAMES = 8
+"""Names that a sentence lists; more are counted."""
 
 
-def verdicts(found: Found) -> list[Verdict]:
-    """Return what the comparison found; better and worse speak of run B."""
+def verdicts(comparison: Comparison) -> list[Verdict]:
+    """Return what the comparison says; better and worse speak of run B."""
+    choice = comparison["choice"]
     return [
-        _made_of(found["differs"], found["unrecorded"]),
-        *_only(found["only"]),
-        *_not_comparable(found),
-        _choice(found["choice"]),
-        *_costs(found["readings"], found["choice"]["score"]),
-        *(verdict for name, model in found["models"].items() for verdict in _model(name, model)),
-        _prone(found["eavss"]),
-        _trained(found["mitigation"]),
+        _differences(comparison["differs"], comparison["unrecorded"]),
+        *_only(comparison["only"]),
+        *_not_comparable(comparison),
+        _choice(choice),
+        *_costs(comparison["readings"], choice["score"]),
+        *(verdict for name, model in comparison["models"].items() for verdict in _model(name, model)),
+        _prone(comparison["eavss"]),
+        _trained(comparison["mitigation"]),
     ]
 
 
-def _made_of(differs: Found, unrecorded: Sequence[str]) -> Verdict:
+def reasons(comparison: Comparison) -> dict[str, list[str]]:
+    """Return why figures cannot be compared, each reason with the names of the figures."""
+    named = [("costs of the scores", comparison["readings"]["reasons"])]
+    for model in comparison["models"].values():
+        named += [(name, entry["reasons"]) for name, entry in model["sets"].items()]
+        named += [("test text", model["text"]["reasons"]), ("sentiment", model["sentiment"]["reasons"])]
+    names: dict[str, dict[str, None]] = {}
+    for name, why in named:
+        for reason in why:
+            names.setdefault(reason, {})[name] = None
+    return {reason: list(each) for reason, each in names.items()}
+
+
+def both_text(figure: str, entry: Compared) -> tuple[str, str]:
+    """Return a figure of both runs, each with its interval."""
+    a, b = (
+        f"{figure_text(figure, side['value'])} {interval_text(figure, side)}".strip()
+        for side in (entry["a"], entry["b"])
+    )
+    return a, b
+
+
+def difference_text(figure: str, entry: Compared) -> str:
+    """Return B minus A, with its interval if it is paired; a dash if the two cannot be compared."""
+    if entry["tone"] == "void" or entry["change"]["value"] is None:
+        return NONE
+    return change_text(figure, entry["change"]).strip()
+
+
+def _differences(differs: Mapping[str, Mapping[str, object]], unrecorded: Sequence[str]) -> Verdict:
     """Return in what the runs differ before any result."""
-    known = {kind: values for kind, values in differs.items() if values}
+    known = {kind: names for kind, names in differs.items() if names}
     same = [KINDS[kind] for kind in differs if kind not in known and kind not in unrecorded]
     tail = f" One of them did not record its {joined(unrecorded)}." if unrecorded else ""
     if not known:
         return Verdict("same", f"A and B do not differ in {joined(same)}.{tail}")
-    lines = [f"{KINDS[kind]}: {first_few(values)}" for kind, values in known.items()]
     agree = f" Both have the same {joined([words.removeprefix('the ') for words in same])}." if same else ""
     return Verdict(
         "fact",
         f"A and B differ in {joined([KINDS[kind] for kind in known])}.{agree}{tail}",
-        tuple(lines),
+        tuple(f"{KINDS[kind]}: {_first_few(list(names))}" for kind, names in known.items()),
     )
 
 
-def _only(only: Found) -> Iterator[Verdict]:
-    """Yield what only one of the runs has, and which is therefore not compared."""
+def _first_few(names: Sequence[str]) -> str:
+    """Return names, the last ones counted if there are many."""
+    more = len(names) - _MOST_NAMES
+    return f"{listed(names[:_MOST_NAMES])} and {more} more" if more > 0 else listed(names)
+
+
+def _only(only: Mapping[str, Mapping[str, Sequence[str]]]) -> Iterator[Verdict]:
+    """Yield what only one of the runs has, and is therefore not compared."""
     lines = [
-        f"{what} of {key.upper()}: {listed(held)}"
+        f"{what} of {run.upper()}: {listed(names)}"
         for what, sides in only.items()
-        for key, held in sides.items()
-        if held
+        for run, names in sides.items()
+        if names
     ]
     if lines:
         yield Verdict("fact", "In one of the runs only, and so not compared:", tuple(lines))
 
 
-def _not_comparable(found: Found) -> Iterator[Verdict]:
+def _not_comparable(comparison: Comparison) -> Iterator[Verdict]:
     """Yield the warning of what cannot be compared, and of what is compared in part."""
-    why = reasons(found)
-    if why:
-        lines = [f"{reason}: {listed(names)}" for reason, names in why.items()]
-        yield Verdict(
-            "void", "Some figures of A and B stand side by side but cannot be compared:", tuple(lines)
-        )
-    notes = shared_notes(found)
+    lines = [f"{reason}: {listed(names)}" for reason, names in reasons(comparison).items()]
+    if lines:
+        text = "Some figures of A and B stand side by side but cannot be compared:"
+        yield Verdict("void", text, tuple(lines))
+    notes = [
+        f"{name}: {entry['n'][0]} questions in A and {entry['n'][1]} in B; changes are of the "
+        f"{entry['shared']} that both runs asked"
+        for name, entry in next(iter(comparison["models"].values()))["sets"].items()
+        if entry["shared"] and set(entry["n"]) != {entry["shared"]}
+    ]
     if notes:
-        yield Verdict("void", "Not all test questions are the same ones:", tuple(notes))
+        yield Verdict("void", "Not all test questions are the same:", tuple(notes))
 
 
-def _choice(choice: Found) -> Verdict:
+def _choice(choice: Choice) -> Verdict:
     """Return which layers the pruned models lost."""
-    scores, depths = choice["score"], choice["layers"]
-    how = f"by {scores[0]}" if scores[0] == scores[1] else f"A by {scores[0]}, B by {scores[1]}"
+    depths, how = choice["layers"], _named(choice["score"])
     if depths[0] != depths[1]:
         counts = [len(removed) for removed in choice["removed"]]
         return Verdict(
             "fact",
             f"A removes {counts[0]} of {depths[0]} layers, B {counts[1]} of {depths[1]} ({how}); layers of "
-            "models of different depth are not the same ones.",
+            "models of different depth are not the same.",
         )
     if not choice["only_first"] and not choice["only_second"]:
         return Verdict("same", f"Both remove the same layers ({how}): {listed(choice['shared'])}.")
@@ -93,10 +155,10 @@ def _choice(choice: Found) -> Verdict:
     )
 
 
-def _costs(readings: Found, scores: Sequence[str]) -> Iterator[Verdict]:
-    """Yield what each run's choice costs, and how the ranks agree where both chose by the same score."""
+def _costs(readings: Readings, scores: Sequence[str]) -> Iterator[Verdict]:
+    """Yield what each run's choice costs, and how the ranks agree if both chose by the same score."""
     known = readings["scores"].get(scores[0]) if scores[0] == scores[1] else None
-    tau = None if known is None else known["tau"]
+    tau = known and known["tau"]
     agree = "" if tau is None else f" Ranks by {scores[0]} agree with Kendall's tau {number(tau, 2)}."
     cost = readings["chosen"]
     if cost and cost["tone"] != "void":
@@ -106,121 +168,101 @@ def _costs(readings: Found, scores: Sequence[str]) -> Iterator[Verdict]:
         yield Verdict("fact", f"The calibration texts are not the same.{agree}")
 
 
-def _model(name: str, model: Found) -> Iterator[Verdict]:
-    """Yield what changed in the figures of one model: questions, then text and sentiment."""
+def _model(name: str, model: ComparedModel) -> Iterator[Verdict]:
+    """Yield what changed in the figures of one model: text, question sets, then sentiment."""
     head = f"The {name} model"
-    if _identical(model):
+    text, reviews = model["text"]["nll"], model["sentiment"]["accuracy"]
+    entries = [text, reviews, *(each for held in model["sets"].values() for each in held["figures"].values())]
+    if all(entry["tone"] != "void" and entry["a"] == entry["b"] for entry in entries):
         yield Verdict(
             "same", f"{head}'s figures of question sets, text and sentiment are the same in A and B."
         )
         return
-    text, feeling = model["text"]["nll"], model["sentiment"]["accuracy"]
     if text["tone"] != "void":
         yield Verdict(text["tone"], f"{head}, loss on test text: {_loss(text)}.")
     yield from _figures(head, model["sets"])
-    if feeling["tone"] == "unsure":
-        yield Verdict("unsure", f"{head}, sentiment accuracy: {_few_reviews(model, feeling)}.")
-    elif feeling["tone"] != "void":
-        sides = " and ".join(
-            f"{each} in {key}" for key, each in zip("AB", both_text("accuracy", feeling), strict=True)
-        )
-        how = "in pairs" if feeling["paired"] else "by two intervals"
-        yield Verdict(
-            feeling["tone"],
-            f"{head}, sentiment accuracy: {sides}; {difference_text('accuracy', feeling)}, {how}.",
-        )
+    if reviews["tone"] == "unsure":
+        why = few_reviews([{"n": reviews["paired"] or min(model["sentiment"]["n"])}])
+        yield Verdict("unsure", f"{head}, sentiment accuracy: {why}.")
+    elif reviews["tone"] != "void":
+        how = "in pairs" if reviews["paired"] else "by two intervals"
+        sides = _sides(both_text("accuracy", reviews))
+        text_of = f"{sides}; {difference_text('accuracy', reviews)}, {how}"
+        yield Verdict(reviews["tone"], f"{head}, sentiment accuracy: {text_of}.")
 
 
-def _identical(model: Found) -> bool:
-    """Tell whether all figures of a model can be compared, and are equal."""
-    entries = [model["text"]["nll"], model["sentiment"]["accuracy"]]
-    entries += [entry for each in model["sets"].values() for entry in each["figures"].values()]
-    return all(entry["tone"] != "void" and entry["a"] == entry["b"] for entry in entries)
-
-
-def _figures(head: str, sets: Found) -> Iterator[Verdict]:
-    """Yield what is surely better, what is surely worse, and how many figures are neither."""
-    tones: dict[str, list[tuple[str, str]]] = {"better": [], "worse": [], "same": [], "hollow": []}
-    for figure in NAMES:
-        for name, entry in sets.items():
-            each = entry["figures"][figure]
-            if each["tone"] in tones:
-                values = " to ".join(figure_text(figure, side["value"]) for side in both_sides(each))
-                how = "" if each["paired"] else ", by two intervals"
-                tones[each["tone"]].append(
-                    (figure, f"{name} {values} ({difference_text(figure, each)}{how})")
-                )
-    count = sum(map(len, tones.values()))
+def _figures(head: str, sets: Mapping[str, ComparedSet]) -> Iterator[Verdict]:
+    """Yield what is certainly better, what is certainly worse, and how many figures are neither."""
+    told: dict[str, dict[str, list[str]]] = {}
+    for figure, label in NAMES.items():
+        for name, compared in sets.items():
+            entry = compared["figures"][figure]
+            values = " to ".join(figure_text(figure, entry[side]["value"]) for side in ("a", "b"))
+            how = "" if entry["paired"] else ", by two intervals"
+            text = f"{name} {values} ({difference_text(figure, entry)}{how})"
+            told.setdefault(entry["tone"], {}).setdefault(label, []).append(text)
+    counts = {tone: sum(map(len, figures.values())) for tone, figures in told.items()}
+    count = sum(number for tone, number in counts.items() if tone not in ("void", "unsure"))
     for tone in ("better", "worse"):
-        if tones[tone]:
-            lines = tuple(
-                f"{label}: {'; '.join(text for name, text in tones[tone] if name == figure)}"
-                for figure, label in NAMES.items()
-                if any(name == figure for name, _ in tones[tone])
-            )
-            yield Verdict(
-                tone,
-                f"{head}: B is {tone} beyond the interval in {len(tones[tone])} of {count} figures.",
-                lines,
-            )
-    if tones["hollow"]:
-        lines = tuple(text for _, text in tones["hollow"])
-        yield Verdict("same", f"{head}, not judged: {NOT_SURE}.", lines)
-    if tones["same"]:
-        yield Verdict(
-            "same",
-            f"{head}: no certain difference in {len(tones['same'])} of {count} figures of question sets.",
-        )
+        if tone in told:
+            text = f"{head}: B is {tone} beyond the interval in {counts[tone]} of {count} figures."
+            yield Verdict(tone, text, _lines(told[tone]))
+    if "hollow" in told:
+        yield Verdict("same", f"{head}, not judged: {NOT_SURE}.", _lines(told["hollow"]))
+    if "same" in told:
+        text = f"{head}: no certain difference in {counts['same']} of {count} figures of question sets."
+        yield Verdict("same", text)
     small = {
-        name: {"n": entry["shared"] or min(entry["n"])}
-        for name, entry in sets.items()
-        if any(each["tone"] == "unsure" for each in entry["figures"].values())
+        name: {"n": compared["shared"] or min(compared["n"])}
+        for name, compared in sets.items()
+        if any(entry["tone"] == "unsure" for entry in compared["figures"].values())
     }
     if small:
         yield Verdict("unsure", f"{head}: {few(small)}.")
 
 
-def _few_reviews(model: Found, entry: Found) -> str:
-    """Return that there are too few reviews to compare."""
-    return few_reviews([{"n": entry["paired"] or min(model["sentiment"]["n"])}])
+def _lines(figures: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """Return one line for each figure, with its sets."""
+    return tuple(f"{label}: {'; '.join(texts)}" for label, texts in figures.items())
 
 
-def _prone(eavss: Found) -> Verdict:
+def _prone(eavss: ComparedEavss) -> Verdict:
     """Return whether the same layers look prone to hallucinate."""
-    readings, count = eavss["reading"], len(eavss["most_prone"][0])
+    readings = eavss["reading"]
     tau = eavss["tau"].get(readings[0]) if readings[0] == readings[1] else None
-    tail = "" if tau is None else f"; Kendall's tau of all layers is {number(tau, 2)}"
-    how = readings[0] if readings[0] == readings[1] else f"A by {readings[0]}, B by {readings[1]}"
+    agree = "" if tau is None else f"; Kendall's tau of all layers is {number(tau, 2)}"
+    unsaid = few({run: {"n": asked} for run, asked in zip("AB", eavss["questions"], strict=True)})
     same = not eavss["only_first"] and not eavss["only_second"]
-    unsaid = few({key: {"n": asked} for key, asked in zip("AB", eavss["questions"], strict=True)})
-    if unsaid:
-        tail += f": {unsaid}"
     return Verdict(
         "unsure" if unsaid else "same" if same else "fact",
-        f"Of the {count} layers most prone to hallucinate ({how}) A and B share {len(eavss['shared'])}: "
-        f"{listed(eavss['shared'])}{tail}.",
+        f"A and B share {len(eavss['shared'])} of the {len(eavss['most_prone'][0])} layers most prone to "
+        f"hallucinate ({_named(readings)}): {listed(eavss['shared'])}{agree}{unsaid and f': {unsaid}'}.",
     )
 
 
-def _trained(mitigation: Found) -> Verdict:
+def _trained(mitigation: ComparedMitigation) -> Verdict:
     """Return what was trained."""
-    layers, pairs, base = mitigation["layers"], mitigation["train_pairs"], mitigation["base"]
-    if layers[0] == layers[1] and pairs[0] == pairs[1] and base[0] == base[1]:
-        return Verdict(
-            "same", f"Both train layers {listed(layers[0])} of the {base[0]} model on {pairs[0]:,} pairs."
-        )
-    sides = [
-        f"{key} trains layers {listed(layers[i])} of the {base[i]} model on {pairs[i]:,} pairs of answers"
-        for i, key in enumerate("AB")
+    layers, pairs, bases = mitigation["layers"], mitigation["train_pairs"], mitigation["base"]
+    what = [
+        f"layers {listed(layers[i])} of the {bases[i]} model on {pairs[i]:,} pairs of answers" for i in (0, 1)
     ]
-    return Verdict("fact", f"{'; '.join(sides)}.")
+    if what[0] == what[1]:
+        return Verdict("same", f"Both train {what[0]}.")
+    return Verdict("fact", f"A trains {what[0]}; B trains {what[1]}.")
 
 
-def _loss(entry: Found) -> str:
+def _loss(entry: Compared) -> str:
     """Return a loss of both runs with its change."""
-    sides = [
-        f"{number(side['value'])} nats a token in {key}"
-        for key, side in zip("AB", both_sides(entry), strict=True)
-    ]
+    sides = _sides([f"{number(side['value'])} nats a token" for side in (entry["a"], entry["b"])])
     how = f"in pairs over {entry['paired']} windows" if entry["paired"] else "by two intervals"
-    return f"{' and '.join(sides)} ({difference_text('nll', entry)}, {how})"
+    return f"{sides} ({difference_text('nll', entry)}, {how})"
+
+
+def _sides(texts: Iterable[str]) -> str:
+    """Return what holds in A and in B."""
+    return " and ".join(f"{text} in {run}" for text, run in zip(texts, "AB", strict=True))
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return by what both runs chose."""
+    return f"by {names[0]}" if names[0] == names[1] else f"A by {names[0]}, B by {names[1]}"

@@ -1000,7 +1000,7 @@ class TestReport:
             0,
             ["\t".join(["1.5"] * len(DOCUMENTED["report"]))],
         )
-        assert found.err == "The comparison is compare.html\n· found: A and B\n    more\n"
+        assert found.err == "The comparison is compare.html\n· fact: A and B\n    more\n"
         found = avss("report", "--compare", "one", "two", "--json").json
         assert found["verdicts"] == [{"tone": "fact", "text": "A and B", "details": ["more"]}]
         found = avss("report", "--compare", "one", "two", "--markdown", "--set", "seed=5", "--out", "b.html")

@@ -10,10 +10,9 @@ import pytest
 
 from avss_core.files.writing import write_json
 from tasks.compare.finding import STAGES, find_run
-from tasks.compare.listing import figures, markdown, plain_rows
-from tasks.compare.page import write_page
 from tasks.compare.runs import compare_runs
 from tasks.compare.verdicts import verdicts
+from tasks.compare.views import figures, markdown, plain_rows, write_page
 from tasks.data.rows import write_rows
 from tasks.report.run_record import FILE, run_record
 from tasks.report.words.evidence import NOT_SURE
@@ -234,9 +233,7 @@ def test_models_of_other_depth_share_no_layers(records, write, compare):
         assert name
     found = compare(write("one", records), write("two", changed))
     assert found["readings"]["scores"]["avss"]["tau"] is None
-    assert "layers of models of different depth are not the same ones" in " ".join(
-        v.text for v in verdicts(found)
-    )
+    assert "layers of models of different depth are not the same" in " ".join(v.text for v in verdicts(found))
     assert found["models"]["dense"]["text"]["reasons"] == ["the models differ, and so may their tokens"]
 
 
@@ -304,7 +301,7 @@ def test_of_few_questions_no_run_is_better(records, write, compare, monkeypatch)
     for figures in (records, changed):
         figures["evaluation/figures.json"]["pruned"]["sentiment"] = {"n": 12, "accuracy": entry(0.5)}
     changed["evaluation/figures.json"]["pruned"]["sentiment"]["accuracy"] = entry(0.9)
-    monkeypatch.setattr("tests.tasks.test_compare.REVIEWS", REVIEWS[:12])
+    monkeypatch.setattr("tests.tasks.compare.test_runs.REVIEWS", REVIEWS[:12])
     found = compare(
         write("three", records, questions=asked),
         write("four", changed, right={"pruned": [1, 1, 1, 1]}, questions=asked),
@@ -322,7 +319,7 @@ def test_confidence_in_no_right_answer_is_not_compared(records, write, compare):
     assert (figures_of["brier"]["tone"], figures_of["accuracy"]["tone"]) == ("hollow", "worse")
     (why,) = (verdict for verdict in verdicts(found) if NOT_SURE in verdict.text)
     assert why.tone == "same"
-    assert why.details[0].startswith("nq 0.250 to 0.250")
+    assert why.details[0].startswith("ECE: nq 0.250 to 0.250")
 
 
 @pytest.mark.parametrize(
