@@ -1,13 +1,48 @@
-"""Look a name up in a table of records, with an error that helps; read a table's names without its module."""
+"""The names of tables that need torch, for help texts and checks of settings; look a record up by name."""
 
-import ast
 import difflib
-from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 Record = TypeVar("Record")
+
+SCORE_SITES: dict[str, str | None] = {
+    "avss": "update",
+    "avss_input": "update",
+    "avss_output": "output",
+    "avss_authors": "output",
+    "block_influence": None,
+    "angular": None,
+    "relative_magnitude": None,
+    "last_n": None,
+    "random": None,
+    "traversal": None,
+    "greedy": None,
+}
+"""By score the activation site that must be collected for it; None if any or none will do."""
+
+READING_NAMES = ["eavss", "eavss_contrast", "eavss_paired"]
+"""The EAVSS readings."""
+
+CONTROL_NAMES = ["cross_entropy", "random", "lowest", "all"]
+"""The controls of the mitigation."""
+
+
+def require_declared(written: Iterable[object], declared: Iterable[object], what: str) -> None:
+    """Compare the rows of a table with those that this module declares.
+
+    Args:
+        written: names, or names with what is declared of them, in the order of the table.
+        declared: the same as this module has it.
+        what: what the table is called, for the message.
+
+    Raises:
+        LookupError: a row differs, is missing or is in excess; names it.
+    """
+    table, here = list(written), list(declared)
+    if table != here:
+        strange = [row for row in [*table, *here] if row not in table or row not in here] or ["their order"]
+        raise LookupError(f"{what} and avss_core/registry.py disagree about {strange[0]}: change one of them")
 
 
 def lookup(table: Mapping[str, Record], name: str, what: str) -> Record:
@@ -26,61 +61,3 @@ def lookup(table: Mapping[str, Record], name: str, what: str) -> Record:
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise LookupError(f"unknown {what} {name!r}: {hint}known {what}s: {', '.join(table)}")
     return table[name]
-
-
-def names_in(module: str, table: str) -> list[str]:
-    """Return the names of a table that a module writes out, in its order, without loading the module.
-
-    For a help text or a check of settings, which should not wait for torch.
-
-    Args:
-        module: dotted name.
-        table: what the table is called in the module; an annotated literal.
-
-    Raises:
-        LookupError: there is no such module or table.
-
-    Example:
-        >>> names_in("avss_core.hallucination.localization", "READINGS")
-        ['eavss', 'eavss_contrast', 'eavss_paired']
-    """
-    return list(_written(module, table))
-
-
-def fields_in(module: str, table: str, field: str) -> dict[str, Any]:
-    """Return by name what the records of a table give a field as a literal, without loading the module.
-
-    None where a record does not name the field.
-
-    Args:
-        module: dotted name.
-        table: what the table is called in the module; an annotated literal, its values calls of a record.
-        field: keyword of the record.
-
-    Raises:
-        LookupError: there is no such module or table.
-
-    Example:
-        >>> fields_in("avss_core.scores.scores", "SCORES", "site")["avss_output"]
-        'output'
-    """
-    given = {
-        name: {keyword.arg: keyword.value for keyword in getattr(record, "keywords", [])}
-        for name, record in _written(module, table).items()
-    }
-    return {
-        name: ast.literal_eval(fields[field]) if field in fields else None for name, fields in given.items()
-    }
-
-
-def _written(module: str, table: str) -> dict[str, ast.expr]:
-    """Return the records of a table as a module writes them out, by name."""
-    spec = find_spec(module)
-    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
-    for node in ast.parse(source).body:
-        if not (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == table):
-            continue
-        if isinstance(node.value, ast.Dict):
-            pairs = zip(node.value.keys, node.value.values, strict=True)
-            return {str(ast.literal_eval(key)): value for key, value in pairs if key}
-    raise LookupError(f"{module} writes out no table {table}")

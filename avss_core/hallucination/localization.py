@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from avss_core.hallucination.samples import SampleActivations
-from avss_core.registry import lookup
+from avss_core.registry import READING_NAMES, lookup, require_declared
 
 Weights = Float[Tensor, "*draws pairs"]
 """How often each pair of answers counts; a whole bootstrap at a time, a draw a row."""
@@ -115,6 +115,7 @@ READINGS: dict[str, Reading] = {
     ),
     "eavss_paired": Reading(eavss_paired, "Var(paired difference) / pooled Var; our reading"),
 }
+require_declared(READINGS, READING_NAMES, "READINGS")
 
 
 def find_reading(name: str) -> Reading:

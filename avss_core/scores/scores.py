@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from avss_core.registry import lookup
+from avss_core.registry import SCORE_SITES, lookup, require_declared
 from avss_core.scores.evidence import Evidence
 from avss_core.scores.score_records import Need
 from avss_core.statistics.statistics import SiteStatistics
@@ -267,6 +267,8 @@ SCORES: dict[str, Score] = {
     "greedy": Score(greedy, "repeated traversal: the step at which the layer went", needs="order"),
 }
 """Every score; the lowest values are pruned first."""
+
+require_declared(((name, score.site) for name, score in SCORES.items()), SCORE_SITES.items(), "SCORES")
 
 
 def find_score(name: str) -> Score:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from avss_core.registry import CONTROL_NAMES, require_declared
 from avss_core.scores.ranking import kendall_tau
 
 CONTROLS: Mapping[str, str] = {
@@ -13,6 +14,8 @@ CONTROLS: Mapping[str, str] = {
     "all": "all layers, at a lower rank",
 }
 """What each control trains; all but the first have the loss of the mitigation."""
+
+require_declared(CONTROLS, CONTROL_NAMES, "CONTROLS")
 
 
 @dataclass(frozen=True)

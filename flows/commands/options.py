@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avss_core.registry import names_in
+from avss_core.registry import SCORE_SITES
 from flows import ROOT, SOURCE
 
 DEFAULT_PARAMS = (SOURCE if (SOURCE / "params.yaml").is_file() else ROOT) / "params.yaml"
@@ -39,7 +39,7 @@ ScoreName = Annotated[
     str,
     typer.Option(
         "--score",
-        help=f"One of {', '.join(names_in('avss_core.scores.scores', 'SCORES'))}. traversal measures the "
+        help=f"One of {', '.join(SCORE_SITES)}. traversal measures the "
         "loss without each layer in turn; greedy repeats that after each removal, which is slow.",
     ),
 ]

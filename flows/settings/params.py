@@ -13,15 +13,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from avss_core.judges.judges import JUDGES
-from avss_core.registry import fields_in, names_in
+from avss_core.registry import CONTROL_NAMES, READING_NAMES, SCORE_SITES
 from tasks.data.pile import SUBSETS
 from tasks.history.masking import masked
-
-# Read, not imported: a wrong setting should be told before torch is loaded, which takes longer than all else.
-CONTROLS = names_in("avss_core.training.controls", "CONTROLS")
-READINGS = names_in("avss_core.hallucination.localization", "READINGS")
-SITES = fields_in("avss_core.scores.scores", "SCORES", "site")
-"""By score the site that it needs, None where any or none will do."""
 
 HUB_TEXTS = ("wikitext2", *SUBSETS)
 """The texts that the Hub has, by our names."""
@@ -204,12 +198,12 @@ class ScoreSection(Section):
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        return _known(value, SITES, "score")
+        return _known(value, SCORE_SITES, "score")
 
     @field_validator("compare")
     @classmethod
     def _compare(cls, value: list[str]) -> list[str]:
-        return [_known(name, SITES, "score") for name in value]
+        return [_known(name, SCORE_SITES, "score") for name in value]
 
 
 class Prune(Section):
@@ -304,7 +298,7 @@ class Localize(Section):
     @field_validator("reading")
     @classmethod
     def _reading(cls, value: str) -> str:
-        return _known(value, READINGS, "EAVSS reading")
+        return _known(value, READING_NAMES, "EAVSS reading")
 
 
 class Mitigate(Section):
@@ -339,7 +333,7 @@ class Mitigate(Section):
     @field_validator("controls")
     @classmethod
     def _controls(cls, value: list[str]) -> list[str]:
-        return [_known(name, CONTROLS, "control") for name in value]
+        return [_known(name, CONTROL_NAMES, "control") for name in value]
 
 
 class Gates(Section):
@@ -372,7 +366,7 @@ class Params(Section):
         if collect is None:
             return value
         for name in (value.name, *value.compare):
-            site = SITES[name]
+            site = SCORE_SITES[name]
             if site is not None and site not in collect.sites:
                 raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")
         return value

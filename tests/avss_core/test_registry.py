@@ -4,39 +4,37 @@ import sys
 import pytest
 
 from avss_core.hallucination.localization import READINGS
-from avss_core.models.architectures import ARCHITECTURES
-from avss_core.models.families import DECODERS, ENCODERS
-from avss_core.registry import fields_in, lookup, names_in
+from avss_core.registry import CONTROL_NAMES, READING_NAMES, SCORE_SITES, lookup, require_declared
 from avss_core.scores.scores import SCORES
+from avss_core.training.controls import CONTROLS
 
 
-def test_names_are_those_of_the_table() -> None:
-    assert names_in("avss_core.scores.scores", "SCORES") == list(SCORES)
-    assert names_in("avss_core.hallucination.localization", "READINGS") == list(READINGS)
-    written = names_in("avss_core.models.families", "DECODERS") + names_in(
-        "avss_core.models.families", "ENCODERS"
-    )
-    assert written == [*DECODERS, *ENCODERS] == list(ARCHITECTURES)
+def test_names_are_those_of_the_tables() -> None:
+    assert {name: score.site for name, score in SCORES.items()} == SCORE_SITES
+    assert list(READINGS) == READING_NAMES
+    assert list(CONTROLS) == CONTROL_NAMES
 
 
-def test_fields_are_those_of_the_records() -> None:
-    sites = {name: score.site for name, score in SCORES.items()}
-    assert fields_in("avss_core.scores.scores", "SCORES", "site") == sites
-
-
-def test_names_are_read_without_torch() -> None:
-    code = (
-        "import sys; from avss_core.registry import names_in; names_in('avss_core.scores.scores', 'SCORES'); "
-        "print('torch' in sys.modules)"
-    )
+def test_names_are_there_without_torch() -> None:
+    code = "import sys; from avss_core.registry import SCORE_SITES; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown == "False\n"
 
 
-@pytest.mark.parametrize("module", ["avss_core.scores.scores", "avss_core.nowhere"])
-def test_a_table_that_is_not_there_is_said(module: str) -> None:
-    with pytest.raises(LookupError, match=f"{module} writes out no table READINGS"):
-        names_in(module, "READINGS")
+@pytest.mark.parametrize(
+    ("written", "declared", "message"),
+    [
+        (["a", "b"], ["a"], "TABLE and avss_core/registry.py disagree about b"),
+        (["a"], ["a", "b"], "disagree about b"),
+        ([("a", "update")], [("a", None)], r"disagree about \('a', 'update'\)"),
+        (["a", "b"], ["b", "a"], "disagree about their order"),
+    ],
+)
+def test_a_table_that_differs_from_its_names_is_refused(
+    written: list[object], declared: list[object], message: str
+) -> None:
+    with pytest.raises(LookupError, match=message):
+        require_declared(written, declared, "TABLE")
 
 
 def test_near_names_are_given() -> None:
