@@ -19,7 +19,8 @@ from flows.prepare import prepare
 from flows.running.execution import run, stop
 from flows.running.server import prefect_server
 from flows.running.workspace import Workspace
-from flows.settings.params import Params, load_params
+from flows.settings.params import Params
+from flows.settings.reading import load_params
 
 WORKERS = (1, 2)
 

@@ -18,7 +18,8 @@ from flows.heal import healing_settings
 from flows.prepare import wanted
 from flows.running.errors import quiet
 from flows.running.workspace import Workspace
-from flows.settings.params import Params, load_params
+from flows.settings.params import Params
+from flows.settings.reading import load_params
 from tasks.evaluate import retained
 from tasks.heal import heal_model
 from tasks.prepare import prepare_data, prepare_model

@@ -41,7 +41,7 @@ def _run(name: str) -> str:
     """Import a stage and run it; return the parameter that leaves it out, if one does."""
     # What is imported stays; looking through it for garbage would take a fifth of the time to start.
     gc.disable()
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     params = load_params(ROOT / "params.yaml")
     # Only the stage's own module: importing all of them would take longer.

@@ -60,7 +60,7 @@ def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
         retries: how often measuring is tried again.
         backoff_seconds: before the first time; doubled each time.
     """
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
     from tasks.drift import compare_scores, publish_drift
 
     with tempfile.TemporaryDirectory(prefix="avss-drift-") as scratch:

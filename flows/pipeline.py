@@ -19,7 +19,8 @@ from flows.prune import prune
 from flows.report import report
 from flows.running.workspace import Workspace
 from flows.score import score
-from flows.settings.params import Params, params_text
+from flows.settings.params import Params
+from flows.settings.reading import params_text
 from flows.speed import speed
 from tasks.history.tracking import pipeline_run
 from tasks.progress.steps import stage_shown

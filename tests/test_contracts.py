@@ -122,7 +122,8 @@ def test_the_plots_of_dvc_are_of_columns_and_templates_that_are_there():
 
 
 def test_params_yaml_is_complete():
-    from flows.settings.params import known_keys, load_params
+    from flows.settings.params import known_keys
+    from flows.settings.reading import load_params
 
     flat = load_params(ROOT / "params.yaml").flat()
     assert {key for key in known_keys() if "." in key} | {"seed"} == set(flat)
@@ -131,7 +132,7 @@ def test_params_yaml_is_complete():
 def test_one_number_for_dvc_and_for_the_code():
     from dvc.utils.serialize import load_yaml
 
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     threshold = load_yaml(ROOT / "params.yaml")["collect"]["threshold"]
     assert threshold == load_params(ROOT / "params.yaml").collect.threshold == 1e-5

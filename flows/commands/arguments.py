@@ -27,7 +27,7 @@ def params_of(
     if sets:
         _refuse_misspelt(names, data, changes or [])
     # Imported behind what is refused without it.
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     if names:
         options["data.sets"] = list(dict.fromkeys(filter(None, names)))

@@ -36,7 +36,7 @@ def run(
     refuse_file(output, "--output")
     quiet(verbose)
     with loading():
-        from flows.settings.params import load_params
+        from flows.settings.reading import load_params
 
         checked = load_params(params, changes)
         refuse_absent(checked)
@@ -91,7 +91,7 @@ def report(
     Example: avss report --compare runs/ten runs/forty --out compare.html
     """
     from flows.running.workspace import Workspace
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     place = Workspace(workspace)
     own = place.settings if place.settings.is_file() else DEFAULT_PARAMS

@@ -47,7 +47,7 @@ def _run(arguments: list[str], record: RunRecord) -> None:
     from flows.running.keeper import keeper
     from flows.running.processes import end, of_pipeline, wait
     from flows.running.server import prefect_server
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
     from tasks.history.masking import masked
     from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run
 

@@ -60,7 +60,7 @@ RUN_BY = {
 
 @cache
 def _settings(changes: tuple[str, ...]) -> None:
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     load_params(ROOT / "params.yaml", list(changes))
 

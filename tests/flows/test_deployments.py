@@ -56,7 +56,7 @@ def home(client, tiny, tokenizer, tmp_path_factory):
     from flows.collect import collect
     from flows.prepare import prepare
     from flows.score import score
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     home = tmp_path_factory.mktemp("home")
     model = home / "model"

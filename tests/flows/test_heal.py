@@ -31,7 +31,7 @@ REMOVED, KEPT = [1, 3, 4], [0, 2, 5]
 @pytest.fixture(scope="module")
 def changed(tiny, tokenizer, tmp_path_factory, prefect_harness):
     """A function that returns the parameters with changes."""
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     model = tmp_path_factory.mktemp("model")
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)

@@ -63,7 +63,7 @@ def model(tiny, tokenizer, tmp_path_factory):
 @pytest.fixture(scope="module")
 def workspace(model, prefect_harness, tmp_path_factory):
     from flows.pipeline import pipeline
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     root = tmp_path_factory.mktemp("workspace")
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
@@ -86,7 +86,7 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
 
 
 def test_the_settings_of_the_run_stay_beside_its_results(workspace, model):
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     assert load_params(workspace / "params.yaml") == load_params(ROOT / "params.yaml", changes)
@@ -350,7 +350,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     workspace, model, prefect_harness, tmp_path, monkeypatch
 ):
     from flows.pipeline import pipeline
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
     from tasks import collect, removal
     from tasks.answers import questions
 
@@ -379,7 +379,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harness, tmp_path):
     from avss_core.files.writing import write_json
     from flows.gate import gate
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     params = load_params(ROOT / "params.yaml", [*changes, "gates.min_retention=0.9"])

@@ -126,7 +126,7 @@ def project(tiny, tokenizer, prefect_harness, reads, tmp_path_factory):
     from flows import ROOT as HOME
     from flows.pipeline import STAGES
     from flows.running import stage as stages
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
     from tasks.history.tracking import pipeline_run
 
     model = tmp_path_factory.mktemp("model")

@@ -24,7 +24,7 @@ from pathlib import Path
 from flows.running.errors import readable_errors
 
 with readable_errors():
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
     from flows.prepare import prepare
 
     prepare(load_params(Path("params.yaml"), sys.argv[2:]), Path(sys.argv[1]))

@@ -41,7 +41,7 @@ ENGINES = [
 @pytest.fixture(scope="module")
 def settings(tiny, tokenizer, tmp_path_factory):
     """Make parameters with changes."""
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
 
     folder = tmp_path_factory.mktemp("model")
     tiny("llama", layers=4, max_position_embeddings=1024).save_pretrained(folder)
