@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from flows import SAMPLE
-from flows.commands.layer_work import prune_by_score
+from flows.commands.prune_command import prune_by_score
+from flows.commands.score_command import choose
 from flows.evaluate import evaluate_checkpoint
 from flows.heal import healing_settings
 from flows.prepare import wanted
 from flows.running.errors import quiet
+from flows.running.session import as_flow
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
 from flows.settings.reading import load_params
@@ -45,7 +47,7 @@ def prepare(params: Params, place: Workspace, pruned: Path | None) -> Path:
     name, revision = params.model.name, params.model.revision
     prepare_model.fn(name, revision, dtype=params.model.dtype, folder=place.dense)
     if pruned is None and not place.pruned.exists():
-        prune_by_score(params, place.pruned)
+        prune_by_score(params, as_flow("prune-by-score", choose, params), place.pruned)
     return pruned or place.pruned
 
 

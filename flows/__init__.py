@@ -4,26 +4,26 @@ import os
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent.parent
-"""The folder that the packages lie in: the repository, unless they were installed apart from it."""
+"""The folder of the packages: the repository, or where they are installed."""
 
 ROOT = Path(
     os.environ.get("AVSS_HOME") or (SOURCE if (SOURCE / "dvc.yaml").is_file() else Path.cwd())
 ).resolve()
 """Where caches and history live: AVSS_HOME, else the repository, else the working folder."""
-# Prefect makes its own folder in there, but none above it.
+# Prefect makes its own folder in it, but none above.
 ROOT.mkdir(parents=True, exist_ok=True)
 
 SAMPLE = SOURCE / "data" / "sample"
 """The sample that comes with the project."""
 
-# Prefect reads its settings when it is imported. A value of the user's own wins.
+# Prefect reads its settings when it is imported. The user's own values win.
 for _name, _value in {
     "PREFECT_HOME": str(ROOT / ".prefect"),
     "PREFECT_LOCAL_STORAGE_PATH": str(ROOT / ".prefect" / "storage"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Where a user turns results on for all tasks: no pickles.
+    # No pickles, also for a user who turns results on for all tasks.
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
-    # The default of 20 s does not hold on a loaded machine, nor do two minutes where it is very loaded.
+    # On a loaded machine the default of 20 s is too short, and so are two minutes.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_LEVEL": "INFO",
@@ -32,17 +32,17 @@ for _name, _value in {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # It tells of every table that it makes in a new database.
+    # It logs every table that it makes in a new database.
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    # Else a service on the Hub is asked to convert pickled weights, and what it proposes is loaded.
+    # Otherwise the Hub is asked to convert pickled weights, and its proposal is loaded.
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Ray would hide the GPUs from units, since it counts CPUs alone here.
+    # Ray would hide the GPUs from units, since only CPUs are counted here.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Bars of loading would be drawn over those of `tasks.progress.steps`.
+    # They would be drawn over the bars of `tasks.progress.steps`.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }.items():
     os.environ.setdefault(_name, _value)

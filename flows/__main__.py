@@ -38,13 +38,13 @@ def main(arguments: list[str]) -> None:
 
 
 def _run(name: str) -> str:
-    """Import a stage and run it; return the parameter that leaves it out, if one does."""
-    # What is imported stays; looking through it for garbage would take a fifth of the time to start.
+    """Import a stage and run it; return the parameter that switches it off, or an empty text."""
+    # Imported modules stay; searching them for garbage would take a fifth of the start.
     gc.disable()
     from flows.settings.reading import load_params
 
     params = load_params(ROOT / "params.yaml")
-    # Only the stage's own module: importing all of them would take longer.
+    # Only the stage's own module: importing all stages takes longer.
     module = importlib.import_module(f"flows.{name}")
     gc.freeze()
     gc.enable()

@@ -29,33 +29,21 @@ def collect(params: Params, workspace: Workspace) -> StageLog:
     sources = {"text": (workspace.prepared / "text" / "calibration.json", options.tokens)}
     for name in params.data.sets:
         sources[name] = (workspace.prepared / name / "calibration.jsonl", options.set_tokens)
-    # A very small set has no calibration row.
+    # A very small set has no calibration rows.
     known = {name: source for name, source in sources.items() if source[0].stat().st_size}
     statistics = collect_texts(params, workspace.dense, known)
     dump = dump_answers(params, workspace.dense, workspace.prepared, workspace.activations)
     write_json(workspace.statistics, statistics)
-    tokens = {f"collect.tokens.{name}": found["tokens"] for name, found in statistics.items()}
+    tokens = {f"collect.tokens.{name}": record["tokens"] for name, record in statistics.items()}
     return StageLog(metrics={**tokens, "collect.answers": dump["answers"]})
-
-
-def collect_text(params: Params, model: Path, source: Path, tokens: int) -> TextStatistics:
-    """Return the statistics of a text by its parts.
-
-    Raises:
-        ValueError: the text has no token to count.
-    """
-    return collect_texts(params, model, {"text": (source, tokens)})["text"]
 
 
 def collect_texts(
     params: Params, model: Path, sources: Mapping[str, tuple[Path, int]]
 ) -> dict[str, TextStatistics]:
-    """Return the statistics of texts, by name, in parts: a killed collection goes on where it stopped.
+    """Return the statistics of texts by name, in parts, so that a killed collection goes on where it stopped.
 
-    Args:
-        params: all of them.
-        model: a checkpoint folder.
-        sources: the file of each text, and how many tokens of it.
+    `sources` has the file of each text, and how many of its tokens are read.
 
     Raises:
         ValueError: a text has no token to count.
@@ -83,25 +71,25 @@ def collect_texts(
         for name, (source, tokens) in sources.items()
     }
     sizes = [float(tokens) for _, tokens in sources.values() for _ in range(options.parts)]
-    found = {
+    counted = {
         name: [part for part in parts if part["tokens"]]
         for name, parts in run(params, jobs, "statistics", sizes=sizes).items()
     }
-    for name, parts in found.items():
+    for name, parts in counted.items():
         if not parts:
             raise ValueError(
                 f"{sources[name][0]}: no activation was counted; give text of two tokens or more"
             )
     return {
         name: {"tokens": sum(part["tokens"] for part in parts), "parts": parts}
-        for name, parts in found.items()
+        for name, parts in counted.items()
     }
 
 
 def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> dict[str, Any]:
-    """Write the activation dump of a model into a folder, and return what is in it."""
+    """Write the activation dump of a model into a folder, and return its counts."""
     source = params.collect.answers_from
-    found: dict[str, Any] = dump_activations(
+    dump: dict[str, Any] = dump_activations(
         model,
         prepared,
         params.data.sets,
@@ -113,11 +101,11 @@ def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> d
         own={} if source == "supplied" else _own_answers(params, model, prepared),
         folder=folder,
     )
-    return found
+    return dump
 
 
 def _own_answers(params: Params, model: Path, prepared: Path) -> dict[str, Any]:
-    """Return own answers by set, asked as the evaluation asks, but no test question; cached units."""
+    """Return the model's own answers by set, to the questions of every part but the test."""
     collecting, asking = params.collect, params.evaluate
     jobs = {
         name: partial(
@@ -138,5 +126,5 @@ def _own_answers(params: Params, model: Path, prepared: Path) -> dict[str, Any]:
         )
         for name in params.data.sets
     }
-    found: dict[str, Any] = run(params, jobs, "own answers")
-    return found
+    answers: dict[str, Any] = run(params, jobs, "own answers")
+    return answers

@@ -1,8 +1,8 @@
 """The flows that run on a schedule (prefect.yaml): the whole pipeline, and whether the scores still hold.
 
-Both run in a process of their own what a person would type, so that DVC's files, the cache and the history of
-MLflow see no difference, and the memory of a model goes with the process. Heavy imports wait until a run
-needs them: whoever registers or starts a run imports this module.
+Each runs the command that a person would type in a process of its own: DVC's files, the cache and the history
+of MLflow see no difference, and the memory of a model is freed with the process. Heavy imports wait for a
+run, since registering or starting one imports this module.
 """
 
 import json
@@ -35,8 +35,8 @@ def nightly(retries: Retries, backoff_seconds: Seconds) -> None:
     """Run what has changed of the pipeline, as `make repro` does, and publish its tables.
 
     Args:
-        retries: how often it is tried again; DVC goes on at the stage that failed.
-        backoff_seconds: before the first time; doubled each time.
+        retries: further attempts; DVC goes on at the stage that failed.
+        backoff_seconds: wait before the first of them; doubled each time.
     """
     from tasks.report.tables import markdown_tables
 
@@ -53,12 +53,12 @@ def nightly(retries: Retries, backoff_seconds: Seconds) -> None:
 def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
     """Measure the model's scores afresh, and compare them with those on record in data/scores.json.
 
-    Nothing comes from the cache and nothing of the repository is written. A run that finds drift logs a
-    warning with the layers, and ends in a completed state of the name Drifted.
+    It reads no cache and writes nothing in the repository. Drift is logged as a warning with the layers, and
+    the run ends in a completed state called Drifted.
 
     Args:
-        retries: how often measuring is tried again.
-        backoff_seconds: before the first time; doubled each time.
+        retries: further attempts to measure.
+        backoff_seconds: wait before the first of them; doubled each time.
     """
     from flows.settings.reading import load_params
     from tasks.drift import compare_scores, publish_drift
@@ -71,18 +71,18 @@ def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
             output=fresh,
             environment={"PREFECT_LOCAL_STORAGE_PATH": str(Path(scratch) / "results")},
         )
-        found = compare_scores(Workspace(ROOT).scores, fresh)
-    publish_drift(found)
+        comparison = compare_scores(Workspace(ROOT).scores, fresh)
+    publish_drift(comparison)
     log = get_run_logger()
-    if not found["drifted"]:
-        log.info(found["verdict"])
+    if not comparison["drifted"]:
+        log.info(comparison["verdict"])
         return None
-    log.warning(found["verdict"])
-    return Completed(name="Drifted", message=found["verdict"])
+    log.warning(comparison["verdict"])
+    return Completed(name="Drifted", message=comparison["verdict"])
 
 
 def scoring(params: "Params") -> list[str]:
-    """Return the command that scores the model of some parameters: `avss score`, with all of them."""
+    """Return the command `avss score` with all parameters."""
     settings = [
         part
         for key, value in params.flat().items()
@@ -92,5 +92,5 @@ def scoring(params: "Params") -> list[str]:
 
 
 def _persistent(retries: int, backoff_seconds: float) -> Any:
-    """Return `run_command`, tried again after a time that doubles."""
+    """Return `run_command` with retries, after a wait that doubles."""
     return run_command.with_options(retries=retries, retry_delay_seconds=exponential_backoff(backoff_seconds))

@@ -27,16 +27,16 @@ from tasks.history.stage_log import StageLog
 
 @stage("evaluate", ("seed", "model", "data", "evaluate"), reads=EVALUATED)
 def evaluate(params: Params, workspace: Workspace) -> StageLog:
-    """Measure what pruning cost, and what each layer of the dense model would answer."""
+    """Measure what pruning cost, and what the dense model would answer at each layer."""
     jobs = {
         "dense": evaluation_jobs(params, workspace.prepared, workspace.dense),
         "layers": layer_jobs(params, workspace.prepared, workspace.dense),
         "pruned": evaluation_jobs(params, workspace.prepared, workspace.pruned),
     }
-    found = run(params, jobs, "evaluation")
-    dense, dense_record = figures_of(params, found["dense"])
-    pruned, pruned_record = figures_of(params, found["pruned"])
-    layers = summarise_layers(found["layers"], seed=params.seed) if found["layers"] else None
+    answers = run(params, jobs, "evaluation")
+    dense, dense_record = figures_of(params, answers["dense"])
+    pruned, pruned_record = figures_of(params, answers["pruned"])
+    layers = summarise_layers(answers["layers"], seed=params.seed) if answers["layers"] else None
     figures = {
         "dense": dense,
         "pruned": pruned,
@@ -48,13 +48,13 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
     with folder_written_whole(workspace.evaluation, replace=True) as part:
         write_json(part / "figures.json", figures)
         write_answers(part / "answers.parquet", {"dense": dense_record, "pruned": pruned_record})
-        for variant, found in (("dense", dense), ("pruned", pruned)):
+        for variant, measured in (("dense", dense), ("pruned", pruned)):
             results = harness_results(
                 f"{name} ({variant})",
-                found,
+                measured,
                 **params.machine,
                 shots={
-                    **{name: sets["shots"] for name, sets in found["sets"].items()},
+                    **{name: answers["shots"] for name, answers in measured["sets"].items()},
                     "sentiment": params.evaluate.sentiment_shots,
                 },
                 seed=params.seed,
@@ -69,7 +69,7 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
 def evaluate_checkpoint(
     params: Params, prepared: Path, model: Path, *, score_given: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of a checkpoint, and what they are of: see `evaluation_jobs` and `figures_of`."""
+    """Return the figures of a checkpoint, and the answers and losses that they summarize."""
     jobs = evaluation_jobs(params, prepared, model, score_given=score_given)
     return figures_of(params, run(params, jobs, f"evaluation of {model.name}"))
 
@@ -79,8 +79,7 @@ def evaluation_jobs(
 ) -> dict[str, Any]:
     """Return the units that evaluate a checkpoint: `sets` by name and `sentiment` in shards, and `text`.
 
-    Without `score_given` the likelihood of accepted and wrong answers is left out, which takes as long as
-    answering.
+    `score_given` adds the likelihood of accepted and wrong answers, which takes as long as answering.
     """
     options, machine = params.evaluate, params.machine
     scored = options.scored_answers if score_given else 0
@@ -119,18 +118,18 @@ def evaluation_jobs(
     }
 
 
-def figures_of(params: Params, found: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of what the units of an evaluation found, and the same with shards joined."""
+def figures_of(params: Params, units: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of the results of `evaluation_jobs`, and these results with shards joined."""
     record = {
-        "sets": {name: join_answers(shards) for name, shards in found["sets"].items()},
-        "text": found["text"],
-        "sentiment": {"answers": [row for shard in found["sentiment"] for row in shard["answers"]]},
+        "sets": {name: join_answers(shards) for name, shards in units["sets"].items()},
+        "text": units["text"],
+        "sentiment": {"answers": [row for shard in units["sentiment"] for row in shard["answers"]]},
     }
     return summarise_variant(record, seed=params.seed), record
 
 
 def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
-    """Return the units that read answers out at each layer, by set; none where none shall be."""
+    """Return the units that read answers out at each layer, by set; empty if `layer_questions` is 0."""
     count = min(params.evaluate.layer_questions, params.evaluate.limit or params.evaluate.layer_questions)
     return {
         name: partial(
@@ -148,8 +147,8 @@ def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
 def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | None]:
     """Return a model's figures as metrics named variant.set.figure."""
     metrics: dict[str, float | None] = {}
-    for name, found in figures["sets"].items():
-        for figure, entry in found.items():
+    for name, answers in figures["sets"].items():
+        for figure, entry in answers.items():
             if isinstance(entry, dict) and "value" in entry:
                 metrics[f"{variant}.{name}.{figure}"] = entry["value"]
     for figure, value in figures["language_modelling"].items():
@@ -160,7 +159,7 @@ def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | 
 
 
 def _questions(params: Params, prepared: Path, name: str) -> dict[str, Any]:
-    """Return how the test questions of a set are asked."""
+    """Return the arguments with which the test questions of a set are asked."""
     options = params.evaluate
     return {
         **params.machine,

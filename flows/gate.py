@@ -1,4 +1,4 @@
-"""Stage gate: fail the run where a model kept less than `gates.min_retention`, after all else is written."""
+"""Stage gate: fail the run if a model kept less than `gates.min_retention`, after all else is written."""
 
 from avss_core.files.writing import read_json, write_json
 from flows.running.stage import stage
@@ -10,19 +10,19 @@ from tasks.history.stage_log import StageLog
 
 @stage("gate", ("gates",))
 def gate(params: Params, workspace: Workspace) -> StageLog:
-    """Check what the pruned model kept, and the healed one where there is one, which then has the last word.
+    """Check what the pruned model kept, and the healed one if there is one; the last of them decides.
 
     Raises:
-        ValueError: a figure of the last model fell; names each.
+        ValueError: the last model kept too little of a figure; names each.
     """
     tables = {"pruned": read_json(workspace.evaluation / "figures.json")["retention"]}
     healing = read_json(workspace.healing / "figures.json")
     if healing["enabled"]:
         tables["healed"] = healing["retention"]["after"]
-    found = check_retention(tables, params.gates.min_retention)
-    lines = fallen_lines(found, list(tables)[-1])
+    gates = check_retention(tables, params.gates.min_retention)
+    lines = fallen_lines(gates, list(tables)[-1])
     if lines:
         raise ValueError("\n".join(["the run kept too little; the report is written all the same", *lines]))
-    write_json(workspace.gates, found)
+    write_json(workspace.gates, gates)
     off = params.gates.min_retention is None
-    return StageLog(tables={"gates.json": found}, left_out="gates.min_retention" if off else "")
+    return StageLog(tables={"gates.json": gates}, left_out="gates.min_retention" if off else "")

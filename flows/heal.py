@@ -1,9 +1,11 @@
 """Stage heal: the pruned model learns from the dense one, and is evaluated the same way."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
+from avss_core.training.healing import HealingSettings
 from avss_core.training.healing_text import Shares
 from flows.evaluate import evaluate_checkpoint, figures_by_name
 from flows.running.stage import stage
@@ -15,20 +17,6 @@ from tasks.evaluate import compare_variants, retained
 from tasks.heal import Mixture, heal_model
 from tasks.history.stage_log import StageLog
 from tasks.training.watched_training import forget, machine_metrics
-
-_TRAINING = (
-    "epochs",
-    "learning_rate",
-    "batch_size",
-    "accumulate",
-    "rank",
-    "patience",
-    "autocast",
-    "validate_every",
-    "temperature",
-    "hidden",
-    "top_k",
-)
 
 
 @stage(
@@ -86,7 +74,7 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
 
 
 def healing_settings(params: Params) -> dict[str, Any]:
-    """Return what is learnt from and how, as `tasks.heal.heal_model` takes it."""
+    """Return the data and settings of the training, as arguments of `tasks.heal.heal_model`."""
     options = params.heal
     mixture = Mixture(
         tokens=options.tokens,
@@ -98,11 +86,12 @@ def healing_settings(params: Params) -> dict[str, Any]:
         chat=params.evaluate.chat,
         seed=params.seed,
     )
-    training = {name: getattr(options, name) for name in _TRAINING} | {"seed": params.seed}
+    names = {field.name for field in fields(HealingSettings)}
+    training = options.model_dump(include=names) | {"seed": params.seed}
     return {**params.machine, "mixture": mixture, "layers": options.layers, "settings": training}
 
 
 def _record(evaluation: Path, figures: dict[str, Any], variant: str) -> dict[str, Any]:
-    """Return what the evaluation found of a model, of the text the losses of its windows."""
+    """Return the answers of a model and the losses of its windows of text, as the evaluation wrote them."""
     answers = read_answers(evaluation / "answers.parquet", variant)
     return answers | {"text": figures[variant]["language_modelling"]}

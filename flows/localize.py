@@ -14,23 +14,23 @@ from tasks.localize import localize_layers
 @stage("localize", ("seed", "collect", "localize"))
 def localize(params: Params, workspace: Workspace) -> StageLog:
     """Read EAVSS of every layer from the activation dump."""
-    found = localized(params, workspace.activations)
-    write_json(workspace.localization, found)
+    record = localized(params, workspace.activations)
+    write_json(workspace.localization, record)
     return StageLog(
-        layers={f"localize.{name}": reading["values"] for name, reading in found["readings"].items()}
-        | {"localize.probe_auroc": found["probe_auroc"]},
-        tables={"localization.json": found},
-        tags={"most_prone": str(found["most_prone"])},
+        layers={f"localize.{name}": reading["values"] for name, reading in record["readings"].items()}
+        | {"localize.probe_auroc": record["probe_auroc"]},
+        tables={"localization.json": record},
+        tags={"most_prone": str(record["most_prone"])},
     )
 
 
 def localized(params: Params, activations: Path) -> dict[str, Any]:
-    """Return EAVSS of every layer from a dump."""
-    found: dict[str, Any] = localize_layers(
+    """Return EAVSS of every layer from an activation dump."""
+    record: dict[str, Any] = localize_layers(
         activations,
         params.collect.dump_site,
         reading=params.localize.reading,
         resamples=params.localize.resamples,
         seed=params.seed,
     )
-    return found
+    return record

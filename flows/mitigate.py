@@ -1,9 +1,11 @@
 """Stage mitigate: contrastive LoRA on the most prone layers, and its controls, all evaluated the same way."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
+from avss_core.training.mitigation import ContrastiveSettings
 from flows.evaluate import evaluate_checkpoint, figures_by_name
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
@@ -16,22 +18,6 @@ from tasks.training.controls import compare_trainings, discarded, plan_trainings
 from tasks.training.divergence import divergence
 from tasks.training.watched_training import forget, machine_metrics
 
-_TRAINING = (
-    "epochs",
-    "learning_rate",
-    "batch_size",
-    "accumulate",
-    "rank",
-    "cross_entropy",
-    "alpha",
-    "beta",
-    "gamma",
-    "temperature",
-    "validate_every",
-    "patience",
-    "autocast",
-)
-
 
 @stage(
     "mitigate",
@@ -39,7 +25,7 @@ _TRAINING = (
     reads=(*EVALUATED, "questions/validation"),
 )
 def mitigate(params: Params, workspace: Workspace) -> StageLog:
-    """Train the prone layers alone, and beside them the controls; measure what each training changed."""
+    """Train the prone layers, and each control; measure what each training changed."""
     options = params.mitigate
     base = {"dense": workspace.dense, "pruned": workspace.pruned, "healed": workspace.healed}[options.base]
     answered = workspace.healing if options.base == "healed" else workspace.evaluation
@@ -52,7 +38,7 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
         draws=options.random_draws,
         seed=params.seed,
     )
-    # Those of a run that was killed while it measured them.
+    # A run that was killed may have left some.
     forget(workspace.controls)
     trained = {}
     known = {"base": options.base, "weights": read_json(workspace.dense / "model_card.json")["weights"]}
@@ -66,10 +52,10 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
     result = compare_trainings(before, trained, localization["readings"], base=options.base, seed=params.seed)
     with folder_written_whole(workspace.mitigation, replace=True) as part:
         write_json(part / "figures.json", result)
-        write_answers(part / "answers.parquet", {name: found["answers"] for name, found in trained.items()})
+        write_answers(part / "answers.parquet", {name: each["answers"] for name, each in trained.items()})
     forget(workspace.training / "mitigate")
     return StageLog(
-        metrics=_metrics(result, {name: found["machine"] for name, found in trained.items()}),
+        metrics=_metrics(result, {name: variant["machine"] for name, variant in trained.items()}),
         tables={"mitigation.json": result},
         tags={"trained_layers": str(result["training"]["dense_layers"])},
         checkpoints={"mitigated": workspace.mitigated},
@@ -78,7 +64,8 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
 
 def training_settings(params: Params) -> dict[str, Any]:
     """Return the fields of `avss_core.training.mitigation.ContrastiveSettings`."""
-    return {name: getattr(params.mitigate, name) for name in _TRAINING} | {"seed": params.seed}
+    names = {field.name for field in fields(ContrastiveSettings)}
+    return params.mitigate.model_dump(include=names) | {"seed": params.seed}
 
 
 def _trained(
@@ -114,7 +101,7 @@ def _trained(
         tokens=params.evaluate.tokens,
         window=params.evaluate.window,
     )
-    # Of a control nobody asks how likely given answers are.
+    # Controls are not compared by the likelihood of given answers.
     figures, answers = evaluate_checkpoint(
         params, workspace.prepared, folder, score_given=name == "mitigated"
     )
@@ -128,18 +115,18 @@ def _trained(
 
 
 def _metrics(result: dict[str, Any], machines: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
-    """Return the figures of every variant by name, and what its training took of the machine."""
+    """Return the figures of every variant by name, and the time and memory of its training."""
     metrics = figures_by_name("mitigated", result["mitigated"])
     metrics["mitigate.validation_loss"] = min(
         epoch["validation_loss"] for epoch in result["training"]["history"]
     )
-    for name, found in result["controls"].items():
-        metrics |= figures_by_name(f"control.{name}", found["figures"])
+    for name, control in result["controls"].items():
+        metrics |= figures_by_name(f"control.{name}", control["figures"])
     for name, machine in machines.items():
         metrics |= machine_metrics(_curve(name), machine)
     return metrics
 
 
 def _curve(name: str) -> str:
-    """Return what the curves of a variant are called."""
+    """Return the name of a variant's curves."""
     return "mitigate" if name == "mitigated" else f"control.{name}"

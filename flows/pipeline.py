@@ -36,8 +36,7 @@ STAGES: Mapping[str, Any] = {
 def pipeline(params: Params, root: Path = ROOT) -> None:
     """Run every stage in order in one workspace, as children of one MLflow run.
 
-    Outside of the repository, whose own file a person edits, the settings stay beside the results, where
-    `avss report` reads them.
+    Outside the repository the settings are written beside the results, where `avss report` reads them.
     """
     if root.resolve() != ROOT:
         write_text(Workspace(root).settings, params_text(params))

@@ -16,7 +16,7 @@ from tasks.prepare import prepare_data, prepare_model
 @stage("prepare", ("seed", "model", "data"), reads=ALL)
 def prepare(params: Params, workspace: Workspace) -> StageLog:
     """Bring data and model into the workspace."""
-    model_name(params.model.name)  # refuses one that is not there before anything is written
+    model_name(params.model.name)  # refuses a missing one before anything is written
     manifest = prepare_rows(params, workspace)
     card = prepare_model(
         params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense
@@ -34,7 +34,7 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
 
 
 def prepare_rows(params: Params, workspace: Workspace) -> dict[str, Any]:
-    """Put checked rows and text into a workspace, and return what they are."""
+    """Put checked rows and text into a workspace, and return the manifest."""
     data = params.data
     manifest: dict[str, Any] = prepare_data(
         data.source,
@@ -51,5 +51,5 @@ def prepare_rows(params: Params, workspace: Workspace) -> dict[str, Any]:
 
 
 def wanted(params: Params) -> Wanted:
-    """Return which text and which sentiment set the parameters ask for."""
+    """Return the text and the sentiment set of the parameters."""
     return Wanted(params.data.text, params.data.sentiment, params.data.characters)

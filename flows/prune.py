@@ -11,10 +11,10 @@ from tasks.report.cards import calibration_loss
 
 @stage("prune", ("model", "prune"))
 def prune(params: Params, workspace: Workspace) -> StageLog:
-    """Remove layers and prove the checkpoint by a fresh process."""
+    """Remove layers, and check the checkpoint in a fresh process."""
     scores = read_json(workspace.scores)
     card = read_json(workspace.dense / "model_card.json")
-    # An explicit list was not chosen by the scores; what the chosen layers cost is not what these cost.
+    # The scores did not choose an explicit list, and their costs are not those of its layers.
     scored = (
         {}
         if params.prune.layers

@@ -17,7 +17,7 @@ from tasks.render import write_report
     reads=ALL,
 )
 def report(params: Params, workspace: Workspace) -> StageLog:
-    """Render everything that the other stages found."""
+    """Render the results of the other stages."""
     summary, files = write_report(**_inputs(params, workspace))
     return StageLog(files=files, tables={"summary.json": summary})
 
@@ -28,7 +28,7 @@ def render(params: Params, root: Path) -> None:
 
 
 def _inputs(params: Params, workspace: Workspace) -> dict[str, Any]:
-    """Return where the results of the other stages lie, and where the page goes."""
+    """Return the paths of the other stages' results and of the page."""
     stages = ["prepared", "dense", "statistics", "scores", "pruned", "sizes"]
     stages += ["evaluation", "healed", "healing", "localization", "mitigated", "mitigation"]
     stages += ["times", "pictures"]

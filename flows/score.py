@@ -1,6 +1,6 @@
 """Stage score: every reading's scores, what each would remove, what that costs, and how sure it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from avss_core.models.loading import load_config
 from avss_core.scores.choice import Removal, count_to_remove
 from avss_core.scores.evidence import Evidence
 from avss_core.scores.readings import Reading
+from avss_core.scores.score_records import ScoredReadings
 from avss_core.scores.scores import SCORES
 from avss_core.scores.traversal import greedy_order
 from flows.running.execution import run
@@ -18,6 +19,7 @@ from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
+from tasks.records import Cost, Scores, TextStatistics
 from tasks.removal import removal_cost, removal_loss
 from tasks.score import compare_costs, score_layers
 
@@ -25,63 +27,85 @@ from tasks.score import compare_costs, score_layers
 @stage("score", ("seed", "model", "collect", "score", "prune", "evaluate"), reads=("text/calibration",))
 def score(params: Params, workspace: Workspace) -> StageLog:
     """Score layers, compare the choices on held-out text, and ask what other text would choose."""
-    options = params.score
     text = workspace.prepared / "text" / "calibration.json"
-    names = list(dict.fromkeys([options.name, *options.compare]))
-    statistics = read_json(workspace.statistics)
-    removals = measure_removals(params, workspace.dense, text, names)
-    result: dict[str, Any] = score_layers(
-        Evidence(len(statistics["text"]["parts"][0]["layers"])),
-        readings_of(names, params.seed, options.random_draws),
-        removal_of(params),
-        statistics=statistics,
-        **removals,
-        resamples=options.resamples,
-        seed=params.seed,
-    )
-
-    readings = result["readings"]
-    chosen_by = {"dense": []} | {label: found["removed"] for label, found in readings.items()}
-    # Readings that remove the same layers share a cost.
-    named: dict[tuple[int, ...], list[str]] = {}
-    for label, removed in chosen_by.items():
-        named.setdefault(tuple(removed), []).append(label)
-    jobs = {
-        removed: partial(
-            removal_cost,
-            workspace.dense,
-            text,
-            list(removed),
-            **params.machine,
-            skip=params.collect.tokens,
-            tokens=options.cost_tokens,
-            window=params.evaluate.window,
-            said=f"cost of {', '.join(labels)}",
-        )
-        for removed, labels in named.items()
+    names = [params.score.name, *params.score.compare]
+    scored = score_checkpoint(params, workspace.dense, text, names, read_json(workspace.statistics))
+    readings, stability = scored["readings"], scored["stability"]
+    removed = {label: reading["removed"] for label, reading in readings.items()}
+    costs = _costs(params, workspace.dense, text, removed)
+    # The first score prunes; "random" stands for its first draw.
+    chosen = next(iter(readings))
+    compared: dict[str, Any] = compare_costs(costs, chosen, seed=params.seed)
+    result: Scores = {
+        "readings": {label: {**reading, "cost": compared[label]} for label, reading in readings.items()},
+        "agreement": scored["agreement"],
+        "dense": compared["dense"],
+        "stability": stability,
+        "chosen": chosen,
+        "removed": params.prune.layers or readings[chosen]["removed"],
     }
-    by_choice = run(params, jobs, "costs")
-    costs = {label: by_choice[tuple(removed)] for label, removed in chosen_by.items()}
-    # "random" stands for its first draw where it is the score that prunes.
-    chosen = f"{options.name}_0" if options.name == "random" else options.name
-    compared = compare_costs(costs, chosen, seed=params.seed)
-    result["dense"] = compared.pop("dense")
-    for label, found in readings.items():
-        found["cost"] = compared[label]
-    result |= {"chosen": chosen, "removed": params.prune.layers or readings[chosen]["removed"]}
     write_json(workspace.scores, result)
     return StageLog(
         metrics={"score.nll.dense": result["dense"]["nll"]}
-        | {f"score.nll.{name}": found["cost"]["nll"] for name, found in readings.items()}
-        | {f"score.same_choice.{name}": found["same"] for name, found in result["stability"].items()},
-        layers={f"score.{name}": found["scores"] for name, found in readings.items()},
+        | {f"score.nll.{name}": reading["cost"]["nll"] for name, reading in result["readings"].items()}
+        | {f"score.same_choice.{name}": record["same"] for name, record in stability.items()},
+        layers={f"score.{name}": reading["scores"] for name, reading in readings.items()},
         tables={"scores.json": result},
         tags={"removed": str(result["removed"])},
     )
 
 
+def score_checkpoint(
+    params: Params, model: Path, text: Path, names: Sequence[str], statistics: Mapping[str, TextStatistics]
+) -> ScoredReadings:
+    """Return every layer's score by each reading, the layers that it removes, and how sure that choice is.
+
+    Args:
+        params: all of them.
+        model: a checkpoint folder.
+        text: the calibration text, on which removals are measured.
+        names: of the scores.
+        statistics: of the calibration text (`text`) and of other texts; empty if no score reads activations.
+    """
+    removals = measure_removals(params, model, text, names)
+    return score_layers(
+        Evidence(depth(load_config(str(model)))),
+        readings_of(names, params.seed, params.score.random_draws),
+        removal_of(params),
+        statistics=statistics,
+        **removals,
+        resamples=params.score.resamples,
+        seed=params.seed,
+    )
+
+
+def _costs(params: Params, model: Path, text: Path, choices: Mapping[str, Sequence[int]]) -> dict[str, Cost]:
+    """Return the loss on held-out text after each choice, by label, and of the `dense` model."""
+    chosen_by = {"dense": [], **choices}
+    # Readings that remove the same layers share a cost.
+    labels: dict[tuple[int, ...], list[str]] = {}
+    for label, removed in chosen_by.items():
+        labels.setdefault(tuple(removed), []).append(label)
+    jobs = {
+        removed: partial(
+            removal_cost,
+            model,
+            text,
+            list(removed),
+            **params.machine,
+            skip=params.collect.tokens,
+            tokens=params.score.cost_tokens,
+            window=params.evaluate.window,
+            said=f"cost of {', '.join(sharing)}",
+        )
+        for removed, sharing in labels.items()
+    }
+    costs = run(params, jobs, "costs")
+    return {label: costs[tuple(removed)] for label, removed in chosen_by.items()}
+
+
 def removal_of(params: Params) -> Removal:
-    """Return how many layers go, and which are protected."""
+    """Return the share of layers to remove, and how many are protected at either end."""
     options = params.prune
     return {
         "ratio": options.ratio,
@@ -100,11 +124,11 @@ def readings_of(names: Sequence[str], seed: int, random_draws: int) -> list[Read
 
 
 def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[str]) -> dict[str, Any]:
-    """Return what scores need of removed layers: nothing where none of them needs it.
+    """Return what the scores need to know of removed layers, None for what no score needs.
 
     Returns:
-        losses: one record a layer with its number, the loss without it and the mean loss of each window, None
-        where no score needs it; order: the layers in the order in which greedy removal takes them, or None.
+        losses: one record a layer (`tasks.records.RemovalLoss`); order: the layers as greedy removal takes
+        them.
     """
     needs = {SCORES[name].needs for name in scores}
     if not needs & {"losses", "order"}:
@@ -129,8 +153,8 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
             if layer not in removed
         ]
         label = f"loss without each layer, {len(removed)} removed before"
-        found: list[dict[str, Any]] = run(params, jobs, label, threads=True)
-        return found
+        records: list[dict[str, Any]] = run(params, jobs, label, threads=True)
+        return records
 
     result: dict[str, Any] = {"losses": None, "order": None}
     if "losses" in needs:
@@ -139,7 +163,7 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
         options = params.prune
         free = everything[options.protect_first : layers - options.protect_last]
         result["order"] = greedy_order(
-            lambda removed: {found["layer"]: found["nll"] for found in losses(removed, free)},
+            lambda removed: {record["layer"]: record["nll"] for record in losses(removed, free)},
             min(count_to_remove(layers, options.ratio), len(free)),
             free,
         )
@@ -147,5 +171,5 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
 
 
 def removal_tokens(params: Params) -> int:
-    """Return how much calibration text removals are measured on: none of that on which costs are."""
+    """Return how many tokens removals are measured on: the start of the text, before that of the costs."""
     return min(params.score.traversal_tokens, params.collect.tokens)

@@ -1,7 +1,6 @@
 """Stage speed: the dense and the pruned model timed in turn.
 
-Only the sizes are an output that DVC compares: a time is another one in every run, and two forced runs must
-leave the same digests.
+DVC compares the sizes alone: times differ from run to run, and two forced runs must leave the same digests.
 """
 
 from collections.abc import Mapping
@@ -43,7 +42,7 @@ def speed(params: Params, workspace: Workspace) -> StageLog:
 def timed(params: Params, models: Mapping[str, str], revision: str | None = None) -> dict[str, Any]:
     """Return tokens a second and peak memory of models, by name, and the ratios to the first."""
     options = params.speed
-    found: dict[str, Any] = time_models(
+    times: dict[str, Any] = time_models(
         models,
         **params.machine,
         revision=revision,
@@ -52,4 +51,4 @@ def timed(params: Params, models: Mapping[str, str], revision: str | None = None
         batch_sizes=options.batch_sizes,
         rounds=options.rounds,
     )
-    return found
+    return times

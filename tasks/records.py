@@ -432,3 +432,94 @@ class Gates(TypedDict):
     min_retention: float | None
     fallen: dict[str, list[str]]
     without: dict[str, list[str]]
+
+
+# What commands print with --json, where it is not a record of a stage.
+
+
+class LayerChoice(TypedDict):
+    """The scores of one reading, and how sure its choice is."""
+
+    text: str
+    """Source of the calibration text: sample, path or hub."""
+    tokens: int
+    reading: ScoredLayers
+    stability: ChoiceStability | None
+    """None if the score reads no text in parts."""
+
+
+class ScoredLayer(TypedDict):
+    """One row of `avss score`."""
+
+    layer: int
+    score: float
+    normalised: float
+    cumulative: float
+    removed: bool
+    frequency: float | None
+    """Share of the resamples that remove the layer."""
+    shot_noise: bool
+
+
+class ScoredModel(TypedDict):
+    """`avss score`."""
+
+    model: str
+    score: str
+    reference: str
+    prune_first: str
+    ratio: float
+    removed: list[int]
+    text: str
+    tokens: int
+    same_choice: float | None
+    undecided: list[int] | None
+    layers: list[ScoredLayer]
+
+
+class PrunedModel(TypedDict):
+    """`avss prune`."""
+
+    model: str
+    out: str
+    removed: list[int]
+    """Numbered as in the model that was pruned."""
+    layer_map: list[int]
+    """The dense model's number of each layer that is left."""
+    parameters: int
+    dense_parameters: int
+    bytes: int
+    checks: list[CheckRecord]
+
+
+class VerifiedModel(TypedDict):
+    """`avss verify`."""
+
+    folder: str
+    passed: bool
+    checks: list[CheckRecord]
+
+
+class LocalizedLayer(TypedDict):
+    """One row of `avss localize`."""
+
+    layer: int
+    score: float
+    low: float
+    high: float
+    probe_auroc: float | None
+
+
+class LocalizedModel(TypedDict):
+    """`avss localize`."""
+
+    model: str
+    reading: str
+    reference: str
+    site: str
+    answers: dict[str, AnswerCounts]
+    questions: int
+    pairs: int
+    most_prone: list[int]
+    source_agreement: dict[str, float | None]
+    layers: list[LocalizedLayer]

@@ -1,7 +1,8 @@
-"""`avss cache`: look at the results of units that are kept, remove some, and check that all are whole."""
+"""`avss cache`: list the kept results of units, remove some, and check that all are whole."""
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,21 +30,18 @@ def list_entries(as_json: AsJson = False) -> None:
 
     Example: avss cache ls
     """
-    entries = _entries()
-    found: dict[str, Any] = {
-        "folder": str(_folder()),
-        "entries": _rows(entries),
-        "units": _totals(entries),
-    }
+    folder, entries = _read()
+    rows, units = _rows(entries), _totals(entries)
     if not as_json:
-        for unit, total in found["units"].items():
+        for unit, total in units.items():
             counts = ", ".join(f"{total[key]} {key}" for key in ("outdated", "broken") if total[key])
             print(
                 f"{unit}: {total['entries']} entries, {total['bytes'] / 1e6:.1f} MB"
                 + (f" ({counts})" if counts else ""),
                 file=sys.stderr,
             )
-    show(found, _shown(found["entries"]), title=f"Results in {found['folder']}", as_json=as_json)
+    record = {"folder": str(folder), "entries": rows, "units": units}
+    show(record, _shown(rows), title=f"Results in {folder}", as_json=as_json)
 
 
 @cache.command("rm")
@@ -76,16 +74,17 @@ def remove_entries(
             "say what to remove: names of units or first digits of keys, --older-than, --broken, --outdated, "
             "or --all alone"
         )
-    found = select(
-        _entries(), which or [], older_than=seconds_of(older_than) if older_than else 0, states=states
+    folder, entries = _read()
+    chosen = select(
+        entries, which or [], older_than=seconds_of(older_than) if older_than else 0, states=states
     )
-    if not found:
-        raise LookupError(f"nothing in {_folder()} matches; `avss cache ls` lists what is there")
+    if not chosen:
+        raise LookupError(f"nothing in {folder} matches; `avss cache ls` lists what is there")
     if everything and not yes:
-        _ask(len(found))
-    for entry in found:
+        _ask(len(chosen), folder)
+    for entry in chosen:
         remove(entry.path)
-    rows = _rows(found)
+    rows = _rows(chosen)
     total = {"removed": len(rows), "bytes": sum(row["bytes"] for row in rows)}
     say_unless(as_json, f"{total['removed']} results removed, {total['bytes'] / 1e6:.1f} MB")
     show(total | {"entries": rows}, _shown(rows), title="Removed", as_json=as_json)
@@ -97,7 +96,7 @@ def verify_entries(as_json: AsJson = False) -> None:
 
     Example: avss cache verify
     """
-    entries = _entries()
+    _, entries = _read()
     broken = _rows([entry for entry in entries if entry.problem])
     show({"entries": len(entries), "broken": broken}, _shown(broken), title="Broken results", as_json=as_json)
     if broken:
@@ -108,22 +107,17 @@ def verify_entries(as_json: AsJson = False) -> None:
     say_unless(as_json, f"{len(entries)} results, all as they were written")
 
 
-def _folder() -> Any:
-    """Return where the results lie."""
+def _read() -> "tuple[Path, list[Entry]]":
+    """Return the folder of the results, and all of them."""
+    from tasks.cache.result_cache import read_entries
     from tasks.cache.stored_results import storage_folder
 
-    return storage_folder()
-
-
-def _entries() -> list["Entry"]:
-    """Return all results."""
-    from tasks.cache.result_cache import read_entries
-
-    return read_entries(_folder())
+    folder = storage_folder()
+    return folder, read_entries(folder)
 
 
 def _rows(entries: Sequence["Entry"]) -> list[dict[str, Any]]:
-    """Return what there is to tell of each result."""
+    """Return one row for each result."""
     return [
         {"unit": e.unit, "key": e.key, "bytes": e.size, "age": round(e.age), "state": e.state}
         | ({"problem": e.problem} if e.problem else {})
@@ -132,14 +126,14 @@ def _rows(entries: Sequence["Entry"]) -> list[dict[str, Any]]:
 
 
 def _shown(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows for a person at a terminal: first digits of keys, and ages in the largest unit of time."""
+    """Return rows for a terminal: the first digits of keys, and ages in the largest unit of time."""
     if not sys.stdout.isatty():
         return list(rows)
     return [row | {"key": row["key"][:12], "age": _age_text(row["age"])} for row in rows]
 
 
 def _totals(entries: Sequence["Entry"]) -> dict[str, dict[str, int]]:
-    """Return number and bytes of each unit's results, and how many are of no use."""
+    """Return number and bytes of each unit's results, and how many are outdated or broken."""
     totals: dict[str, dict[str, int]] = {}
     for entry in entries:
         total = totals.setdefault(entry.unit, {"entries": 0, "bytes": 0, "outdated": 0, "broken": 0})
@@ -158,18 +152,18 @@ def _age_text(seconds: int) -> str:
     return f"{seconds // 60}m"
 
 
-def _ask(count: int) -> None:
-    """Ask on a terminal whether all shall go.
+def _ask(count: int, folder: Path) -> None:
+    """Ask on a terminal whether to remove all results.
 
     Raises:
-        ValueError: there is nobody to ask, or the answer is no.
+        ValueError: nobody can be asked, or the answer is no.
     """
     if not _at_terminal():
         raise ValueError(f"--all would remove {count} results; give --yes with it where nobody can be asked")
-    if not typer.confirm(f"Remove all {count} results in {_folder()}?", err=True):
+    if not typer.confirm(f"Remove all {count} results in {folder}?", err=True):
         raise ValueError("nothing was removed")
 
 
 def _at_terminal() -> bool:
-    """Return whether there is a person to ask."""
+    """Tell whether a person can be asked."""
     return sys.stdin.isatty()

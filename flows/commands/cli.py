@@ -5,10 +5,28 @@ from contextlib import nullcontext
 
 import typer
 
-from flows.commands import deploy_command as deploy_commands
-from flows.commands import layer_commands, measure_commands, run_commands, train_commands
 from flows.commands.cache_command import cache
+from flows.commands.deploy_command import deploy, worker
+from flows.commands.evaluate_command import evaluate
+from flows.commands.heal_command import heal
+from flows.commands.localize_command import localize
+from flows.commands.mitigate_command import mitigate
+from flows.commands.prune_command import prune
+from flows.commands.report_command import report
+from flows.commands.run_command import run
+from flows.commands.score_command import score
+from flows.commands.speed_command import speed
+from flows.commands.verify_command import verify
 from flows.running.errors import error_object, readable_errors
+
+PANELS = {
+    "Whole runs": (run, report),
+    "Layers": (score, prune, verify),
+    "Measuring": (evaluate, speed),
+    "Training": (heal, localize, mitigate),
+    "Schedules": (deploy, worker),
+}
+"""The commands by the panel of `avss --help` in which they stand."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,8 +43,9 @@ app = typer.Typer(
     "one object. All else goes to standard error: how far a long step is, warnings, errors. An error ends "
     "with exit code 1, a wrong option with 2; with [b]--json[/b] the object says why as [b]error[/b].",
 )
-for _group in (run_commands, layer_commands, measure_commands, train_commands, deploy_commands):
-    app.add_typer(_group.app)
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
 app.add_typer(cache, name="cache", rich_help_panel="Kept results")
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from flows.commands.printing import say_unless, show
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import WorkPool
 
 POOL = "avss"
 """The work pool of prefect.yaml."""
@@ -35,10 +36,7 @@ _HOW = (
     "  export PREFECT_API_URL=http://127.0.0.1:4200/api"
 )
 
-app = typer.Typer()
 
-
-@app.command(rich_help_panel="Schedules")
 def deploy(
     names: Annotated[
         list[str] | None,
@@ -70,7 +68,6 @@ def deploy(
         say_unless(as_json, f"`avss worker` runs them. To start one now: {now}")
 
 
-@app.command(rich_help_panel="Schedules")
 def worker(
     once: Annotated[
         bool, typer.Option("--once", help="Run what is due, one run after another, and end.")
@@ -84,7 +81,8 @@ def worker(
     Example: avss worker
     """
     with _server() as client:
-        _check_pool(client)
+        if _pool(client) is None:  # Prefect's worker would make one without a limit
+            raise LookupError(f"the Prefect server has no work pool {POOL}: run `avss deploy` first")
         os.environ[_REPOSITORY] = str(SOURCE)
         os.chdir(SOURCE)
         if once:
@@ -95,12 +93,12 @@ def worker(
 
 @contextmanager
 def _server() -> Iterator["SyncPrefectClient"]:
-    """Yield a client of the Prefect server that is named, if it answers.
+    """Yield a client of the Prefect server that PREFECT_API_URL names.
 
-    Where none is named Prefect would start one for each process alone: there a schedule would never fire.
+    Without a name Prefect would start a server for this process alone, where a schedule never fires.
 
     Raises:
-        ConnectionError: none is named, or it does not answer.
+        ConnectionError: no server is named, or it does not answer.
     """
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
@@ -126,10 +124,10 @@ def _configured(names: list[str] | None) -> list[dict[str, Any]]:
 
     if not PREFECT_YAML.is_file():
         raise FileNotFoundError(f"{PREFECT_YAML} is not there; scheduled runs need a clone of the repository")
-    found = {entry["name"]: entry for entry in YAML(typ="safe").load(PREFECT_YAML)["deployments"]}
-    unknown = [name for name in names or [] if name not in found]
+    known = {entry["name"]: entry for entry in YAML(typ="safe").load(PREFECT_YAML)["deployments"]}
+    unknown = [name for name in names or [] if name not in known]
     if unknown:
-        raise LookupError(f"{PREFECT_YAML.name} has no deployment {unknown[0]!r}: known: {', '.join(found)}")
+        raise LookupError(f"{PREFECT_YAML.name} has no deployment {unknown[0]!r}: known: {', '.join(known)}")
     return [
         {
             "name": name,
@@ -140,30 +138,36 @@ def _configured(names: list[str] | None) -> list[dict[str, Any]]:
             "at_a_time": entry["concurrency_limit"]["limit"],
             "retries": entry["parameters"]["retries"],
         }
-        for name, entry in found.items()
+        for name, entry in known.items()
         if not names or name in names
     ]
 
 
+def _pool(client: "SyncPrefectClient") -> "WorkPool | None":
+    """Return the work pool, None if the server has none."""
+    from prefect.exceptions import ObjectNotFound
+
+    with suppress(ObjectNotFound):
+        return client.read_work_pool(POOL)
+    return None
+
+
 def _make_pool(client: "SyncPrefectClient") -> None:
-    """Make the work pool where it is missing, for one run at a time; one that is there stays as it is.
+    """Make the work pool for one run at a time if it is missing.
 
     Raises:
-        ValueError: the pool is there, and its runs are no processes.
+        ValueError: the pool exists, and its runs are not processes.
     """
     from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
-    try:
-        pool = client.read_work_pool(POOL)
-    except ObjectNotFound:
+    pool = _pool(client)
+    if pool is None:
         template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(
             WorkPoolCreate(name=POOL, type="process", base_job_template=template, concurrency_limit=1)
         )
-        return
-    if pool.type != "process":
+    elif pool.type != "process":
         raise ValueError(
             f"the work pool {POOL} is of the type {pool.type}, and runs here are processes: remove it, with "
             f"`prefect work-pool delete {POOL}`, and run `avss deploy` again"
@@ -171,14 +175,14 @@ def _make_pool(client: "SyncPrefectClient") -> None:
 
 
 def _register(names: list[str]) -> None:
-    """Register deployments by Prefect's own command.
+    """Register deployments with Prefect's own command.
 
     Raises:
-        ChildProcessError: Prefect refused; gives what it said.
+        ChildProcessError: Prefect refused; gives its output.
     """
     wanted = [part for name in names for part in ("--name", name)]
     command = [*_PREFECT, "deploy", "--prefect-file", str(PREFECT_YAML), *wanted]
-    # Prefect would put the value of a variable that is set into the deployment, and each worker has its own.
+    # Prefect would write the value of a set variable into the deployment, and each worker has its own.
     environment = {name: value for name, value in os.environ.items() if name != _REPOSITORY}
     done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -186,19 +190,9 @@ def _register(names: list[str]) -> None:
 
 
 def _registered(client: "SyncPrefectClient", row: dict[str, Any]) -> dict[str, Any]:
-    """Return what the server says of a deployment's schedules."""
+    """Return the active schedules of a deployment, as the server has them."""
     schedules = client.read_deployment_by_name(row["deployment"]).schedules
     return {"schedule": ", ".join(getattr(each.schedule, "cron", "") for each in schedules if each.active)}
-
-
-def _check_pool(client: "SyncPrefectClient") -> None:
-    """Raise LookupError where the server has no work pool: a worker would make one without a limit."""
-    from prefect.exceptions import ObjectNotFound
-
-    try:
-        client.read_work_pool(POOL)
-    except ObjectNotFound:
-        raise LookupError(f"the Prefect server has no work pool {POOL}: run `avss deploy` first") from None
 
 
 def _run_due(client: "SyncPrefectClient") -> None:
@@ -223,6 +217,6 @@ def _run_due(client: "SyncPrefectClient") -> None:
 
 
 def _due(client: "SyncPrefectClient") -> list[Any]:
-    """Return the ids of the runs that the pool hands out now, in order."""
-    found = client.get_scheduled_flow_runs_for_work_pool(POOL, scheduled_before=datetime.now(UTC))
-    return [each.flow_run.id for each in found]
+    """Return the ids of the runs that are due, in order."""
+    due = client.get_scheduled_flow_runs_for_work_pool(POOL, scheduled_before=datetime.now(UTC))
+    return [each.flow_run.id for each in due]

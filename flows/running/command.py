@@ -1,4 +1,4 @@
-"""Run a command as a Prefect task: what it says stands in the log of the run, and a failure is retried."""
+"""Run a command as a Prefect task: its output goes to the log of the run, and a failure is retried."""
 
 import os
 import subprocess
@@ -22,13 +22,13 @@ def run_command(
     Args:
         command: the program and its arguments.
         folder: where it runs.
-        output: a file for its standard output, which is then not logged.
-        environment: what it finds changed in its environment.
+        output: file for its standard output, which is then not logged.
+        environment: variables to change for it.
 
     Raises:
-        RuntimeError: the command failed; gives its last errors, or else its last line.
+        RuntimeError: the command failed; gives its last errors, or its last line.
     """
-    # What tells this run from others is none of the command's business: its own flows are runs of their own.
+    # Without the variables of this run: the command's own flows are runs of their own.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
     lines = []
     with ExitStack() as stack:

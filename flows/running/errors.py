@@ -1,4 +1,4 @@
-"""Errors that a person can act on: one message, no traceback, exit code 1. AVSS_TRACEBACK=1 shows it all."""
+"""Errors that a person can act on: one message, exit code 1, no traceback (unless AVSS_TRACEBACK=1)."""
 
 import errno
 import json
@@ -18,51 +18,51 @@ from flows import ROOT
 from tasks.history.masking import masked
 
 EXPECTED = (ValueError, LookupError, OSError, ImportError)
-"""What the code raises with a message that says what is wrong and what to do."""
+"""Errors that the code raises with a message that says what is wrong and what to do."""
 
 _BUGS = (KeyError, IndexError)
-"""Kinds of LookupError that nobody raises on purpose."""
+"""Kinds of LookupError that the code never raises on purpose."""
 
 _INTERRUPTED = "interrupted; run the same command again to go on from the finished units"
 
 _ENDED = ("Execution was aborted by an interrupt signal", "Execution was aborted by Python system exit call")
-"""What Prefect says of a flow that a person or the system has ended."""
+"""Prefect's words for a flow that a person or the system has ended."""
 
 _ROOM = 100e6
-"""Bytes, under which a disk passes for full: what could not be written whole is gone when that is said."""
+"""Free bytes under which a disk counts as full: the file that did not fit is removed before the message."""
 
 _LOGGERS = ("prefect", "prefect.engine", "prefect.flow_runs", "prefect.task_runs")
 
 QUIET = {
     **dict.fromkeys(_LOGGERS, logging.WARNING),
-    # Warns of every event that is not sent yet when the command is done; it is sent all the same.
+    # Warns of each event not yet sent when the command ends; it is sent all the same.
     "EventsWorker": logging.ERROR,
-    # Says how long a training takes and how far it is.
+    # The progress of a training.
     "prefect.training": logging.INFO,
 }
-"""Loggers of Prefect, and the least that they say unless a command is told to be verbose."""
+"""Lowest level of Prefect's loggers, unless a command is verbose."""
 
 VERBOSE = "AVSS_VERBOSE"
-"""Environment variable that lets Prefect tell of every task."""
+"""Environment variable that lets Prefect log every task."""
 
 
 class CheckFailedError(ValueError):
-    """A check that failed, whose result has been printed."""
+    """A check failed, and its result has been printed."""
 
 
 class _SaidOnce(logging.Filter):
-    """Drop what Prefect logs of an expected end, once a task and a flow: the message follows at the end."""
+    """Drop what Prefect logs of an expected end, for each task and flow: one message follows at the end."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record says something new."""
         error = record.exc_info[1] if record.exc_info else None
         text = record.getMessage()
-        told = text.startswith("Finished in state Failed(") or any(end in text for end in _ENDED)
-        return not _is_expected(error) and not told
+        ended = text.startswith("Finished in state Failed(") or any(end in text for end in _ENDED)
+        return not _is_expected(error) and not ended
 
 
 class _Masked(logging.Filter):
-    """Take secrets out of what Prefect logs and keeps."""
+    """Mask secrets in what Prefect logs and keeps."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Change the record in place, and return true."""
@@ -74,7 +74,7 @@ class _Masked(logging.Filter):
 
 @contextmanager
 def error_object() -> Iterator[None]:
-    """Print as one JSON object what ends the context, unless a result stands on standard output already."""
+    """Print the error that ends the context as one JSON object, unless a result has been printed."""
     try:
         yield
     except BaseException as error:
@@ -88,7 +88,7 @@ def error_object() -> Iterator[None]:
 def readable_errors() -> Iterator[None]:
     """Print an expected error as one message and exit with code 1; let a bug show its traceback.
 
-    Secrets are masked in all that is shown and logged.
+    Secrets are masked in the message, the traceback and the log.
     """  # noqa: DOC501 - an error becomes an exit code
     sys.excepthook = _show_masked
     if os.environ.get("AVSS_TRACEBACK"):
@@ -108,14 +108,14 @@ def readable_errors() -> Iterator[None]:
         print(_INTERRUPTED, file=sys.stderr)
         raise SystemExit(130) from None
     except SystemExit as end:
-        if end.code == 130:  # typer's way to say so
+        if end.code == 130:  # from typer
             print(_INTERRUPTED, file=sys.stderr)
         raise
 
 
 @contextmanager
 def _filtered(*filters: logging.Filter) -> Iterator[None]:
-    """Send what Prefect logs through filters."""
+    """Put filters on Prefect's loggers."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for logger, each in product(loggers, filters):
         logger.addFilter(each)
@@ -127,10 +127,7 @@ def _filtered(*filters: logging.Filter) -> Iterator[None]:
 
 
 def quiet(verbose: bool = False) -> None:
-    """Hold back Prefect's log for the rest of the process and in those that it starts, unless told otherwise.
-
-    Warnings and errors still show.
-    """
+    """Let Prefect log only warnings and errors, in this process and those it starts, unless it is verbose."""
     if verbose or os.environ.get(VERBOSE):
         return
     for name, level in QUIET.items():
@@ -141,12 +138,12 @@ def quiet(verbose: bool = False) -> None:
 
 
 def _show_masked(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-    """Print the traceback of an error that nobody caught."""
+    """Print the traceback of an uncaught error with secrets masked."""
     print(masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def _said(error: BaseException) -> str:
-    """Return why a command ends, nothing where it is done or has printed a result."""
+    """Return why a command ends; an empty text if it succeeded or has printed a result."""
     if not isinstance(error, SystemExit):
         return f"{type(error).__name__}: {error}"
     cause = error.__context__  # the error that became an exit code
@@ -154,12 +151,12 @@ def _said(error: BaseException) -> str:
         return ""
     if cause is None:
         return f"exit code {error.code}"
-    # A wrong option stands in this text of typer's errors alone.
+    # Typer's errors name a wrong option in this text alone.
     return str(getattr(cause, "format_message", cause.__str__)()) or type(cause).__name__
 
 
 def _full_disk(error: BaseException) -> str:
-    """Return which disk has no room, where the system says that one is full and not which."""
+    """Return which disk is full, for an error of the system that does not name it."""
     if not (isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None):
         return ""
     places = [ROOT / name for name in ("", "data", "reports", ".prefect", ".dvc")]
@@ -167,7 +164,7 @@ def _full_disk(error: BaseException) -> str:
     free = {place: shutil.disk_usage(place).free for place in places if place.is_dir()}
     least = min(free, key=lambda place: free[place])
     if free[least] > _ROOM:
-        return "; free some space"  # on a disk that is none of these
+        return "; free some space"  # another disk
     shown = least.relative_to(ROOT) if least.is_relative_to(ROOT) else least
     return f"; free some space: the disk of {shown} has {free[least] / 1e6:,.0f} MB left"
 

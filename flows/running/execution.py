@@ -1,6 +1,6 @@
-"""Where units of work run: in this process, or in the processes of Dask or Ray; never what they return.
+"""Run units of work in this process, or in the processes of Dask or Ray.
 
-Only this module reads the section `execution`: no key, no result and no stage of DVC knows of it, so that the
+Only this module reads the section `execution`. No cache key, no result and no DVC stage depends on it, so the
 engine may be changed at any time.
 """
 
@@ -22,23 +22,23 @@ from flows.settings.params import Params
 from tasks.progress.steps import progress
 
 CONNECT_SECONDS = 20
-"""How long a cluster that has an address may take to answer."""
+"""Seconds that a cluster with an address may take to answer."""
 
 _STARTED = ExitStack()
-"""Ends what this process has started or is connected to."""
+"""Closes the clusters that this process has started or is connected to."""
 
 
 def run(params: Params, jobs: Any, label: str, *, threads: bool = False, sizes: Sequence[float] = ()) -> Any:
-    """Return what units return, in the shape in which they are given; as many run at a time as may.
+    """Return the results of units in the shape of `jobs`, run as `params.execution` says.
 
     Args:
-        params: of which `execution` says where the units run.
-        jobs: units with their arguments (`functools.partial`) in dicts and lists, nested at will. They start
-            in this order, so those of one model should stand together.
-        label: what the bar and the flow are called.
+        params: all of them.
+        jobs: units with their arguments (`functools.partial`) in nested dicts and lists. They start in this
+            order, so those of one model should stand together.
+        label: name of the bar and of the flow.
         threads: whether these units may run in several threads of one process. Most may not: they put hooks
             on the one model that the process holds, and torch has threads of its own.
-        sizes: how much work each unit is, in their order; alike where left out. The time left follows them.
+        sizes: work of each unit, for the time left; equal if empty.
 
     Raises:
         OSError: the cluster does not answer.
@@ -47,22 +47,22 @@ def run(params: Params, jobs: Any, label: str, *, threads: bool = False, sizes: 
     runner = task_runner(params, threads=threads) if len(flat) > 1 else None
     with progress(label, len(flat), "units", sizes) as advance:
         if runner is None:
-            return _filled(jobs, iter([_told(advance, job()) for job in flat]))
+            return _filled(jobs, iter([_counted(advance, job()) for job in flat]))
 
         @flow(name="fan-out", flow_run_name=label, task_runner=runner, persist_result=False)
         def fan_out() -> list[Any]:
             futures = [job.func.submit(*job.args, **job.keywords) for job in flat]
-            return [_told(advance, future.result()) for future in futures]
+            return [_counted(advance, future.result()) for future in futures]
 
         with _one_server():
             return _filled(jobs, iter(fan_out()))
 
 
 def task_runner(params: Params, *, threads: bool = False) -> TaskRunner[Any] | None:
-    """Return the Prefect task runner of the parameters; None where one unit runs after another.
+    """Return the Prefect task runner of the parameters; None if units run one after another.
 
-    Without an address the processes are started by the first call and stay as long as this process, with
-    their models in memory.
+    Without an address the first call starts processes, which keep their models in memory as long as this
+    process runs.
 
     Raises:
         OSError: the cluster does not answer.
@@ -71,26 +71,26 @@ def task_runner(params: Params, *, threads: bool = False) -> TaskRunner[Any] | N
     if options.engine != "threads":
         runner: TaskRunner[Any] = _connected(options.engine, options.address, options.workers)()
         return runner
-    # The weights of a model that is spread over devices come and go in the middle of a pass.
+    # A model that is spread over devices moves its weights during a pass.
     if threads and options.workers > 1 and params.model.device != "auto":
         return ThreadPoolTaskRunner(max_workers=options.workers)
     return None
 
 
 def stop() -> None:
-    """End the processes that this one has started, and let go of a cluster; the next call starts anew."""
+    """End the processes that this one has started, and disconnect; the next call starts anew."""
     _STARTED.close()
     _connected.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)
 def _connected(engine: str, address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
-    """Return what makes task runners of an engine that is ready to work.
+    """Return a factory of task runners of an engine that is ready.
 
     Raises:
         OSError: the cluster does not answer.
     """
-    _STARTED.close()  # those of another engine, or another number of them
+    _STARTED.close()  # another engine, or another number of processes
     start = {"dask": _dask, "ray": _ray}[engine]
     if address is None:
         return start(None, workers)
@@ -106,22 +106,22 @@ def _connected(engine: str, address: str | None, workers: int) -> Callable[[], T
 
 
 def _knock(address: str) -> None:
-    """Connect to an address and hang up: an engine's own client may try for minutes before it gives up."""
+    """Connect to an address and disconnect: an engine's own client may try for minutes."""
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.hostname and place.port:
         socket.create_connection((place.hostname, place.port), timeout=CONNECT_SECONDS).close()
 
 
 def _dask(address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
-    """Return what makes task runners of a Dask cluster."""
+    """Return a factory of task runners of a Dask cluster."""
     from distributed import Client, LocalCluster
     from prefect_dask.task_runners import DaskTaskRunner
 
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # it tells of every connection
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # it logs every connection
     if address is None:
         cluster = LocalCluster(
             n_workers=workers,
-            threads_per_worker=1,  # a unit has the process and its model for itself
+            threads_per_worker=1,  # one unit at a time uses the model of a process
             host="127.0.0.1",
             dashboard_address=None,
             memory_limit=0,  # Dask would end a worker whose model takes more than its share
@@ -135,7 +135,7 @@ def _dask(address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
 
 
 def _ray(address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
-    """Return what makes task runners of Ray, to which this process is connected from here on."""
+    """Connect this process to Ray, and return a factory of its task runners."""
     import ray
     from prefect_ray import RayTaskRunner
 
@@ -156,7 +156,7 @@ def _ray(address: str | None, workers: int) -> Callable[[], TaskRunner[Any]]:
 
 
 def _worker_environment(workers: int) -> dict[str, str]:
-    """Return what processes of this machine find set: their share of the cores, and where modules are."""
+    """Return the environment of processes of this machine: their share of the cores, and the module path."""
     mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or mine) // workers)
     return {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -164,7 +164,7 @@ def _worker_environment(workers: int) -> dict[str, str]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, which processes started inside the context inherit."""
+    """Set environment variables for the processes that the context starts."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -176,15 +176,15 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _one_server() -> Iterator[None]:
-    """Lead the processes of an engine to the Prefect server of this one; else each would start its own."""
+    """Give an engine's processes the Prefect server of this one; otherwise each starts its own."""
     with get_client(sync_client=True) as client:
         address = str(client.api_url).rstrip("/")
     with temporary_settings({PREFECT_API_URL: address}):
         yield
 
 
-def _told(advance: Callable[[int], None], result: Any) -> Any:
-    """Return a result once the bar knows of it."""
+def _counted(advance: Callable[[int], None], result: Any) -> Any:
+    """Advance the bar by one unit, and return its result."""
     advance(1)
     return result
 

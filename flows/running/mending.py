@@ -1,4 +1,4 @@
-"""What a killed run or a broken disk left in the repository, put right before the next run."""
+"""Remove what a killed run or a broken disk left damaged in the repository, before the next run."""
 
 import contextlib
 import errno
@@ -16,25 +16,24 @@ from ruamel.yaml.error import YAMLError
 from avss_core.files.writing import sweep
 
 PAUSE = 1.0
-"""Seconds after which a file that was being written is whole."""
+"""Seconds until a file that another command is writing is whole."""
 
 _STAMPS = Path(".prefect", "cache-objects.json")
-"""Size and time of each object of DVC's cache when its content was last found right."""
-
+"""Size and time of each object of DVC's cache at its last check."""
 
 ROOM = 1 << 20
-"""Bytes that must be left on the disk of `.dvc`: what DVC says of a full one does not name the disk."""
+"""Free bytes that a run needs on the disk of `.dvc`; DVC's own message does not name the disk."""
 
 
 def check_room(root: Path) -> None:
-    """Raise OSError where the disk of `.dvc` is full."""
+    """Raise OSError if the disk of `.dvc` is full."""
     place = root / ".dvc"
     if shutil.disk_usage(place).free < ROOM:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(place))
 
 
 def mend(root: Path) -> Iterator[str]:
-    """Remove what is half written in a repository in which nothing runs, and tell of each thing removed."""
+    """Remove half-written files of a repository in which nothing runs, and yield a line for each."""
     for path in sweep(root / "data", root / "reports"):
         yield f"removed {path.relative_to(root)}, which a killed run had left half written"
     lock = root / "dvc.lock"
@@ -48,17 +47,17 @@ def mend(root: Path) -> Iterator[str]:
 
 
 def drop_damaged_objects(root: Path) -> Iterator[str]:
-    """Remove objects of DVC's cache whose content is not what their name says, and tell of each.
+    """Remove objects of DVC's cache with another digest than in their name, and yield a line for each.
 
-    DVC trusts what lies in its cache. An object is read only where its size or time is new.
+    DVC trusts its cache. An object is read again only if its size or time has changed.
     """
     objects = root / ".dvc" / "cache" / "files" / "md5"
     record = root / _STAMPS
     known = _read_stamps(record)
     stamps: dict[str, list[int]] = {}
     for path in sorted(objects.glob("??/*")):
-        name, found = f"{path.parent.name}{path.name}", path.stat()
-        stamp = [found.st_size, found.st_mtime_ns]
+        name, status = f"{path.parent.name}{path.name}", path.stat()
+        stamp = [status.st_size, status.st_mtime_ns]
         if known.get(name) != stamp and not _has_digest(path, name.removesuffix(".dir")):
             path.unlink()
             what = "half written" if path.suffix == ".tmp" else "damaged: what needs it runs again"
@@ -66,18 +65,18 @@ def drop_damaged_objects(root: Path) -> Iterator[str]:
         else:
             stamps[name] = stamp
     if stamps != known:
-        with contextlib.suppress(OSError):  # then they are read once more
+        with contextlib.suppress(OSError):  # the objects are then read once more
             record.write_text(json.dumps(stamps), encoding="utf-8")
 
 
 def _has_digest(path: Path, digest: str) -> bool:
-    """Tell whether a file has an MD5 digest; one that was not written to its end has another name."""
+    """Tell whether a file has this MD5 digest."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == digest
 
 
 def _stays(path: Path, whole: Callable[[Path], bool]) -> bool:
-    """Tell whether a file is cut off and stays so: another command may just be writing it."""
+    """Tell whether a file is cut off and stays so, since another command may be writing it."""
     if not path.is_file() or whole(path):
         return False
     time.sleep(PAUSE)
@@ -104,8 +103,8 @@ def _is_json(path: Path) -> bool:
 
 
 def _read_stamps(path: Path) -> dict[str, list[int]]:
-    """Return what is known of the cache's objects, nothing where the file is not there or damaged."""
+    """Return the stamps of the last check; empty if the file is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+        stamps = json.loads(path.read_text(encoding="utf-8"))
+        return stamps if isinstance(stamps, dict) else {}
     return {}

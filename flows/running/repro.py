@@ -4,16 +4,84 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+
+from filelock import FileLock, Timeout
 
 from flows import ROOT
 from flows.running.errors import readable_errors
 from flows.running.mending import check_room, drop_damaged_objects, mend
-from flows.running.run_lock import RunRecord, only_run
 from flows.running.workspace import Workspace
 from tasks.progress.steps import working
 
 _DVC = [sys.executable, "-m", "dvc"]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The name of the pipeline that runs in a repository; it stays behind if that is killed."""
+
+    path: Path
+
+    @property
+    def name(self) -> str | None:
+        """The pipeline that was noted last and did not end by itself."""
+        try:
+            return self.path.read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def note(self, name: str) -> None:
+        """Write the name of a pipeline; it starts with the number of its process."""
+        self.path.write_text(name, encoding="utf-8")
+
+
+@contextmanager
+def only_run(home: Path) -> Iterator[RunRecord]:
+    """Hold the repository for one pipeline; the system lets go of it however this process ends.
+
+    Args:
+        home: the repository; the lock and the record lie in its `.prefect`.
+
+    Raises:
+        BlockingIOError: another run holds the repository; names its process.
+        OSError: nothing can be written there.
+    """
+    folder = home / ".prefect"
+    record = RunRecord(folder / "running")
+    lock = FileLock(folder / "repro.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BlockingIOError(_busy(record, home)) from None
+    except OSError as error:
+        raise OSError(
+            f"cannot write {folder}: {error.strerror}; make it writable, or free some space"
+        ) from error
+    try:
+        yield record
+    finally:
+        record.path.unlink(missing_ok=True)
+        lock.release()
+
+
+def _busy(record: RunRecord, home: Path) -> str:
+    """Return the message for a repository that another run holds."""
+    name = record.name
+    if name is None:
+        return f"another `make repro` is just starting or checking in {home}; try again when it has ended"
+    pid = name.partition("-")[0]
+    since = time.strftime("%H:%M:%S", time.localtime(record.path.stat().st_mtime))
+    return (
+        f"another `make repro` (process {pid}, since {since}) runs in {home}; wait for it, or end it with "
+        f"`kill {pid}`"
+    )
 
 
 def repro(arguments: list[str]) -> int:
@@ -42,10 +110,9 @@ def repro(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str], record: RunRecord) -> None:
-    """Run `dvc repro`; nothing that it started outlives this process."""
-    # Imported here, so that a run with nothing to do takes seconds.
-    from flows.running.keeper import keeper
-    from flows.running.processes import end, of_pipeline, wait
+    """Run `dvc repro`; no process that it starts outlives this one."""
+    # Imported here, so that a run with nothing to do takes only seconds.
+    from flows.running.keeper import end, keeper, of_pipeline, wait
     from flows.running.server import prefect_server
     from flows.settings.reading import load_params
     from tasks.history.masking import masked
@@ -68,7 +135,7 @@ def _run(arguments: list[str], record: RunRecord) -> None:
             try:
                 code = dvc.wait()
             except KeyboardInterrupt:
-                # Ctrl-C has reached the stage as well, which is about to end by itself.
+                # Ctrl-C has reached the stage too, which is about to end.
                 patience = 20.0
                 raise
             finally:
@@ -80,8 +147,8 @@ def _run(arguments: list[str], record: RunRecord) -> None:
 
 
 def _clear(killed: str) -> None:
-    """End what is left of a pipeline that was killed, and its record in the history."""
-    from flows.running.processes import end_all
+    """End the remaining processes of a killed pipeline, and its record in the history."""
+    from flows.running.keeper import end_all
     from tasks.history.tracking import PIPELINE_VARIABLE, end_pipeline
 
     print("The run before this one was killed: going on where it stopped", flush=True)
@@ -90,7 +157,7 @@ def _clear(killed: str) -> None:
 
 
 def measured_speed(workspace: Workspace) -> list[str]:
-    """Return what this machine's times say of the pruned checkpoint, nothing where they are of another."""
+    """Return the lines about the speed of the pruned checkpoint; none if another one was timed."""
     from avss_core.files.digests import digest_path
     from avss_core.files.writing import read_json
     from tasks.report.words.speed_wording import speed_lines
@@ -103,7 +170,7 @@ def measured_speed(workspace: Workspace) -> list[str]:
 
 
 def up_to_date() -> bool:
-    """Tell whether DVC finds nothing to do, without starting a server."""
+    """Tell whether DVC has nothing to do, without starting a server."""
     if not (ROOT / "dvc.lock").is_file():
         return False
     status = subprocess.run(
@@ -113,7 +180,7 @@ def up_to_date() -> bool:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
-    """End as after an error, so that all that was started ends too."""
+    """End as after an error, so that the processes it started end too."""
     raise SystemExit(143)
 
 

@@ -1,10 +1,9 @@
 """One Prefect server for a whole pipeline or command, on loopback.
 
-The server that Prefect would start by itself shares the terminal with its command: Ctrl-C ends it first, and
-the command then waits minutes for a server that is gone. This one has a session of its own.
+Prefect's own temporary server shares the terminal with its command: Ctrl-C ends the server first, and the
+command then waits for it for minutes. This one has a session of its own.
 """
 
-import functools
 import os
 import socket
 import subprocess
@@ -13,29 +12,25 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from flows import ROOT
 from flows.running.keeper import keeper
 from tasks.history.databases import is_damaged
 from tasks.progress.steps import working
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 _SERVER = "AVSS_SERVER"
 """Environment variable by which the server of a single command is known."""
 
 START_SECONDS = 300
-"""Until a server that still runs and does not answer is given up; one that has ended is at once."""
+"""Seconds until a server that runs but does not answer is given up."""
 
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """Yield the address of a Prefect server that lives as long as the context; one that is set stays.
+    """Yield the address of a Prefect server that lives as long as the context, or of one that is set.
 
     Raises:
         OSError: the server did not start; names its log.
@@ -46,7 +41,9 @@ def prefect_server() -> Iterator[str]:
         return
     log = ROOT / ".prefect" / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    _drop_damaged(log.with_name("prefect.db"))
+    if is_damaged(log.with_name("prefect.db")):  # it only holds what the server's pages show
+        for path in log.parent.glob("prefect.db*"):
+            path.unlink()
     port = _free_port()
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as output:
@@ -64,7 +61,7 @@ def prefect_server() -> Iterator[str]:
 
 @contextmanager
 def kept_server() -> Iterator[None]:
-    """Run a Prefect server that ends with this process, however that ends; one that is named stays."""
+    """Run a Prefect server that ends with this process, however that ends, unless one is set."""
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     if PREFECT_API_URL.value():
@@ -75,26 +72,8 @@ def kept_server() -> Iterator[None]:
         yield
 
 
-def served(work: Callable[P, T]) -> Callable[P, T]:
-    """Return what a command runs, with a Prefect server around it."""
-
-    @functools.wraps(work)
-    def call(*arguments: P.args, **settings: P.kwargs) -> T:
-        with kept_server():
-            return work(*arguments, **settings)
-
-    return call
-
-
-def _drop_damaged(database: Path) -> None:
-    """Remove the server's database where it is damaged: it only holds what the server's pages show."""
-    if is_damaged(database):
-        for path in database.parent.glob(f"{database.name}*"):
-            path.unlink()
-
-
 def _free_port() -> int:
-    """Return a port of the loopback interface that nobody uses."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

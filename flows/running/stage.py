@@ -1,4 +1,4 @@
-"""What every stage has in common: a Prefect flow over a workspace, recorded as one MLflow run."""
+"""A stage: a Prefect flow over a workspace, recorded as one MLflow run."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ Body = Callable[[Params, Workspace], StageLog]
 def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Callable[[Body], Any]:
     """Return a decorator that makes a stage body the flow `name(params, root)`.
 
-    The flow returns the parameter that leaves the stage out, an empty text where it did its work.
+    The flow returns the parameter that switches the stage off, or an empty text.
 
     Args:
         name: of the flow, the DVC stage and the MLflow run.
-        sections: the parameters that the stage reads, recorded with its run beside how it was carried out.
+        sections: of the parameters that the stage reads; recorded with its run, like `UNTRACKED`.
         reads: kinds of `tasks.data.lineage.ALL`, the prepared data that the stage reads or makes.
     """
 
@@ -38,10 +38,10 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
             workspace = Workspace(root.resolve())
             sweep(workspace.root / "data", workspace.reports)
             with stage_run(ROOT, name, chosen, digest_json(params.decisive()), flat) as log:
-                found = body(params, workspace)
-                read = () if found.left_out else data_parts(workspace.prepared, reads)
-                log(replace(found, data=read))
-            return found.left_out
+                result = body(params, workspace)
+                read = () if result.left_out else data_parts(workspace.prepared, reads)
+                log(replace(result, data=read))
+            return result.left_out
 
         functools.update_wrapper(run, body, assigned=("__doc__", "__module__"), updated=())
         del run.__wrapped__  # type: ignore[attr-defined]  # the flow has its own signature

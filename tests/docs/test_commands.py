@@ -20,23 +20,23 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
+COMMANDS = "tests/flows/commands"
+
 RUN_BY = {
-    "avss cache ls": "tests/flows/commands/test_cache_command.py::test_ls_in_json_is_exact",
-    "avss cache rm": "tests/flows/commands/test_cache_command.py::test_rm_removes_what_is_asked_for",
-    "avss cache verify": (
-        "tests/flows/commands/test_cache_command.py::test_verify_names_what_is_broken_and_fails"
-    ),
+    "avss cache ls": f"{COMMANDS}/test_cache_command.py::test_ls_in_json_is_exact",
+    "avss cache rm": f"{COMMANDS}/test_cache_command.py::test_rm_removes_what_is_asked_for",
+    "avss cache verify": (f"{COMMANDS}/test_cache_command.py::test_verify_names_what_is_broken_and_fails"),
     "avss deploy": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
-    "avss evaluate": "tests/flows/commands/test_cli.py::test_evaluate_has_every_set_that_is_asked_for",
-    "avss heal": "tests/flows/commands/test_cli.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
-    "avss localize": "tests/flows/commands/test_cli.py::test_localize_ranks_the_layers",
-    "avss mitigate": "tests/flows/commands/test_cli.py::test_mitigate_trains_the_most_prone_layers",
-    "avss prune": "tests/flows/commands/test_cli.py::test_prune_by_ratio_removes_what_score_names",
-    "avss report": "tests/flows/commands/test_cli.py::test_it_renders_a_workspace_again",
-    "avss run": "tests/flows/commands/test_cli.py::test_settings_and_folder_reach_the_pipeline",
-    "avss score": "tests/flows/commands/test_cli.py::test_json_has_a_row_for_each_layer_in_depth_order",
-    "avss speed": "tests/flows/commands/test_cli.py::test_speed_compares_the_others_with_the_first",
-    "avss verify": "tests/flows/commands/test_cli.py::test_verify_passes_what_was_written",
+    "avss evaluate": f"{COMMANDS}/test_evaluate_command.py::test_evaluate_has_every_set_that_is_asked_for",
+    "avss heal": f"{COMMANDS}/test_heal_command.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
+    "avss localize": f"{COMMANDS}/test_localize_command.py::test_localize_ranks_the_layers",
+    "avss mitigate": f"{COMMANDS}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
+    "avss prune": f"{COMMANDS}/test_prune_command.py::test_prune_by_ratio_removes_what_score_names",
+    "avss report": f"{COMMANDS}/test_report_command.py::test_it_renders_a_workspace_again",
+    "avss run": f"{COMMANDS}/test_run_command.py::test_settings_and_folder_reach_the_pipeline",
+    "avss score": f"{COMMANDS}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",
+    "avss speed": f"{COMMANDS}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
+    "avss verify": f"{COMMANDS}/test_verify_command.py::test_verify_passes_what_was_written",
     "avss worker": "tests/flows/test_deployments.py::test_triggered_runs_take_turns_and_leave_their_verdict",
     "dask": "tests/flows/running/test_execution.py::test_an_address_where_nobody_answers_is_named",
     "dvc metrics diff": "tests/flows/test_remotes.py::test_metrics_tell_what_changed_between_two_commits",

@@ -46,9 +46,9 @@ def test_every_path_is_in_the_tree_or_is_what_a_run_leaves(pages):
         for name in ([out] if isinstance(out, str) else out)
     ]
     outputs += [
-        getattr(Workspace(Path()), name).as_posix()
-        for name, kind in vars(Workspace).items()
-        if isinstance(kind, property)
+        place.as_posix()
+        for name in vars(Workspace)
+        if isinstance(place := getattr(Workspace(Path()), name), Path)
     ]
     strange = []
     for page in pages.values():

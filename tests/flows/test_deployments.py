@@ -93,9 +93,9 @@ def avss(server, home):
 @pytest.fixture(scope="module")
 def deployed(avss, client):
     """What `avss deploy` printed, and the deployment of the drift check."""
-    found = avss("deploy", "--json")
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout)["deployments"], client.read_deployment_by_name("drift/drift")
+    done = avss("deploy", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["deployments"], client.read_deployment_by_name("drift/drift")
 
 
 def _logs(client, run):
@@ -140,13 +140,13 @@ def test_triggered_runs_take_turns_and_leave_their_verdict(deployed, avss, clien
     assert (first.state_name, second.state_name) == ("Completed", "Completed")
     assert second.start_time >= first.end_time
     for key, text in (("avss-drift", "steady; the same layers go"), ("avss-drift-layers", '"now"')):
-        found = client.read_artifacts(
+        artifacts = client.read_artifacts(
             artifact_filter=ArtifactFilter(
                 key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[first.id])
             )
         )
-        assert [artifact.key for artifact in found] == [key]
-        assert text in found[0].data
+        assert [artifact.key for artifact in artifacts] == [key]
+        assert text in artifacts[0].data
     assert any("steady; the same layers go" in log.message for log in _logs(client, first))
 
 

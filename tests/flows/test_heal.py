@@ -98,22 +98,23 @@ def test_the_healed_checkpoint_keeps_the_layer_map_and_all_that_was_not_trained(
 
 
 def test_the_figures_hold_the_training_and_what_is_kept_before_and_after(workspace):
-    found, evaluated = _json(workspace.healing / "figures.json"), _json(workspace.evaluation / "figures.json")
-    assert found["enabled"] is True
-    assert found["training"]["layers"] == [0, 1, 2]
-    assert found["training"]["dense_layers"] == KEPT
-    losses = [epoch["validation_loss"] for epoch in found["training"]["history"]]
+    healing = _json(workspace.healing / "figures.json")
+    evaluated = _json(workspace.evaluation / "figures.json")
+    assert healing["enabled"] is True
+    assert healing["training"]["layers"] == [0, 1, 2]
+    assert healing["training"]["dense_layers"] == KEPT
+    losses = [epoch["validation_loss"] for epoch in healing["training"]["history"]]
     assert min(losses) < losses[0]
-    assert found["retention"]["before"] == evaluated["retention"]
+    assert healing["retention"]["before"] == evaluated["retention"]
     losses = [
-        side["language_modelling"]["window_mean"]["value"] for side in (evaluated["dense"], found["healed"])
+        side["language_modelling"]["window_mean"]["value"] for side in (evaluated["dense"], healing["healed"])
     ]
-    kept = found["retention"]["after"]["language_modelling"]["nll_retention"]
+    kept = healing["retention"]["after"]["language_modelling"]["nll_retention"]
     assert kept["value"] == pytest.approx(losses[0] / losses[1])
     before = evaluated["retention"]["language_modelling"]["nll_retention"]
     assert kept["value"] > before["value"]
-    assert set(found["healed_against_pruned"]) == {"nq", "sciq"}
-    assert found["healed"]["sets"]["nq"]["n"] == 4
+    assert set(healing["healed_against_pruned"]) == {"nq", "sciq"}
+    assert healing["healed"]["sets"]["nq"]["n"] == 4
 
 
 def test_no_time_and_no_memory_is_in_the_files(workspace):
@@ -134,9 +135,9 @@ def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed
     mixture = healing_settings(params)["mixture"]
     train, validation = mixed(tokenizer, workspace.prepared, params.data.sets, mixture, 1024)
     asked = {}
-    for part, found in (("train", train), ("validation", validation)):
-        assert all(counts["windows"] for counts in found.counts.values())
-        blocks = [block for ids in found.ids for block in tokenizer.decode(ids).split("\n\n")]
+    for part, windows in (("train", train), ("validation", validation)):
+        assert all(counts["windows"] for counts in windows.counts.values())
+        blocks = [block for ids in windows.ids for block in tokenizer.decode(ids).split("\n\n")]
         questions = [b.removeprefix("Question: ").split("\nAnswer:")[0] for b in blocks if "\nAnswer:" in b]
         reviews = [b.removeprefix("Review: ").split("\nSentiment:")[0] for b in blocks if "\nSentiment:" in b]
         asked[part] = {question_key(text) for text in [*questions, *reviews]}
@@ -150,8 +151,8 @@ def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed
     }
     rows["reviews"] = read_prepared(workspace.prepared / "sst2" / "validation.jsonl")
     keys = {
-        part: {question_key(row.get("question") or row["text"]) for row in found}
-        for part, found in rows.items()
+        part: {question_key(row.get("question") or row["text"]) for row in prepared}
+        for part, prepared in rows.items()
     }
     assert keys["train"] <= asked["train"]  # all of them, since so many tokens are asked for
     assert asked["train"].isdisjoint(asked["validation"])
@@ -274,9 +275,9 @@ def test_a_student_of_one_layer_heals(beside, changed):
     params = changed("heal.hidden=0.1", "heal.top_k=8")
     evaluate(params, beside.root)
     heal(params, beside.root)
-    found = _json(beside.healing / "figures.json")["training"]
-    assert found["dense_layers"] == [5]
-    assert set(found["steps"][0]["terms"]) == {"kl", "hidden"}
+    training = _json(beside.healing / "figures.json")["training"]
+    assert training["dense_layers"] == [5]
+    assert set(training["steps"][0]["terms"]) == {"kl", "hidden"}
 
 
 def test_mitigation_can_start_from_the_healed_model(workspace, beside, changed):

@@ -45,12 +45,12 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stage(model, data, prefect_harness, tmp_path_factory):
     """Return what the stage wrote, and the text that it scored on."""
-    from avss_core.files.digests import write_json
-    from flows.collect import collect_text
+    from avss_core.files.writing import write_json
+    from flows.collect import collect_texts
     from flows.prepare import wanted
     from flows.running.workspace import Workspace
     from flows.score import score
-    from flows.settings.params import load_params
+    from flows.settings.reading import load_params
     from tasks.prepare import prepare_text
 
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
@@ -58,7 +58,7 @@ def stage(model, data, prefect_harness, tmp_path_factory):
     origin = prepare_text("path", data, (), wanted(params), folder=workspace.prepared)
     write_json(workspace.prepared / "manifest.json", {"origin": {"text": origin}})
     text = workspace.prepared / "text" / "calibration.json"
-    write_json(workspace.statistics, {"text": collect_text(params, model, text, TOKENS)})
+    write_json(workspace.statistics, collect_texts(params, model, {"text": (text, TOKENS)}))
     workspace.dense.symlink_to(model, target_is_directory=True)
     score(params, workspace.root)
     return json.loads(workspace.scores.read_text()), json.loads(text.read_text())

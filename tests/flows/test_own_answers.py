@@ -115,12 +115,12 @@ def test_a_killed_stage_goes_on_and_a_second_run_gives_the_same_bytes(load, run,
     assert asked == []
     for name in (*(f"activations/{file}" for file in DUMP), "localization.json"):
         assert (first / "data" / name).read_bytes() == (second / "data" / name).read_bytes(), name
-    found = _json(first / "data/localization.json")
-    own = [found["answers"][name]["generated"] for name in ("nq", "sciq")]
+    localization = _json(first / "data/localization.json")
+    own = [localization["answers"][name]["generated"] for name in ("nq", "sciq")]
     assert [counts["questions"] for counts in own] == [10, 10]
-    assert found["pairs"] == 20 + sum(counts["both_kinds"] for counts in own) > 24
-    assert found["questions"] == 20  # the same ones
-    assert set(found["sources"]) == {"supplied", "generated"}
+    assert localization["pairs"] == 20 + sum(counts["both_kinds"] for counts in own) > 24
+    assert localization["questions"] == 20  # the same ones
+    assert set(localization["sources"]) == {"supplied", "generated"}
 
 
 def test_another_way_to_draw_asks_again_and_supplied_answers_ask_nothing(load, run, asked, tmp_path):
@@ -146,9 +146,9 @@ def test_answers_of_one_kind_alone_are_refused_before_anything_is_written(load, 
         run(params, tmp_path, "prepare", "collect")
     assert not (tmp_path / "data/activations").exists()
     both = load(**cold, **{"collect.answers_from": "both"})
-    found = _json(run(both, tmp_path, "collect", "localize") / "localization.json")
-    assert found["sources"] == found["source_agreement"] == {}
-    counts = found["answers"]["nq"]["generated"]
+    localization = _json(run(both, tmp_path, "collect", "localize") / "localization.json")
+    assert localization["sources"] == localization["source_agreement"] == {}
+    counts = localization["answers"]["nq"]["generated"]
     assert counts["both_kinds"] == 0
     assert counts["answers"] == 40
     assert counts["right"] + counts["wrong"] <= 10

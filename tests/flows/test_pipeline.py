@@ -106,12 +106,12 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
         "traversal",
         "greedy",
     }
-    for found in scores["readings"].values():
-        assert len(found["scores"]) == 6
-        assert sum(found["normalised"]) == pytest.approx(1)
-        assert len(found["removed"]) == 1
-        assert found["cost"]["tokens"] == scores["dense"]["tokens"]
-        assert found["cost"]["interval"]["low"] <= found["cost"]["interval"]["high"]
+    for reading in scores["readings"].values():
+        assert len(reading["scores"]) == 6
+        assert sum(reading["normalised"]) == pytest.approx(1)
+        assert len(reading["removed"]) == 1
+        assert reading["cost"]["tokens"] == scores["dense"]["tokens"]
+        assert reading["cost"]["interval"]["low"] <= reading["cost"]["interval"]["high"]
     assert scores["removed"] == scores["readings"]["avss"]["removed"]
     # One layer of six goes: greedy removal takes the one that traversal finds cheapest.
     assert scores["readings"]["greedy"]["removed"] == scores["readings"]["traversal"]["removed"]
@@ -124,9 +124,9 @@ def test_stability_says_how_often_each_layer_goes(workspace):
     scores = _json(workspace / "data/scores.json")
     stable = scores["stability"]
     assert set(stable) == {"avss", "avss_output", "avss_authors", "block_influence", "traversal"}
-    for found in stable.values():
-        assert sum(found["frequency"]) == pytest.approx(1)
-        assert 0 <= found["same"] <= 1
+    for record in stable.values():
+        assert sum(record["frequency"]) == pytest.approx(1)
+        assert 0 <= record["same"] <= 1
     assert [entry["tokens"] for entry in stable["avss"]["sizes"]] == [64, 128]
     assert set(stable["avss"]["sources"]) == {"nq", "sciq"}
 
@@ -212,9 +212,9 @@ def test_every_second_layer_up_to_the_last_answers(workspace):
 
 def test_the_results_are_there_in_the_harness_layout(workspace):
     figures = _json(workspace / "data/evaluation/figures.json")
-    found = _json(workspace / "data/evaluation/results_pruned.json")
-    assert found["results"]["nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
-    assert found["n-samples"]["nq"] == {"original": 4, "effective": 4}
+    harness = _json(workspace / "data/evaluation/results_pruned.json")
+    assert harness["results"]["nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
+    assert harness["n-samples"]["nq"] == {"original": 4, "effective": 4}
 
 
 def test_no_gate_is_no_reason_to_fail(workspace):
@@ -231,8 +231,9 @@ def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(work
 
 
 def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoint(workspace):
-    found = _json(workspace / "data/mitigation/figures.json")
-    own, controls = found["training"], {name: c["training"] for name, c in found["controls"].items()}
+    mitigation = _json(workspace / "data/mitigation/figures.json")
+    own = mitigation["training"]
+    controls = {name: control["training"] for name, control in mitigation["controls"].items()}
     assert controls.keys() == {"cross_entropy", "random_1", "random_2", "lowest", "all"}
     assert controls["cross_entropy"]["layers"] == own["layers"]
     assert not {"preference", "info_nce"} & controls["cross_entropy"]["history"][0]["train_terms"].keys()
@@ -243,9 +244,9 @@ def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoi
         assert training["train_rows"] == own["train_rows"]
         assert len(training["steps"]) == len(own["steps"])
         assert training["parameters"] == pytest.approx(own["parameters"], rel=0.2)
-    assert all(control["divergence"]["value"] > 0 for control in found["controls"].values())
-    assert found["against_controls"].keys() == {"cross_entropy", "random", "lowest", "all"}
-    assert found["localization_against_training"]["trainings"] == [
+    assert all(control["divergence"]["value"] > 0 for control in mitigation["controls"].values())
+    assert mitigation["against_controls"].keys() == {"cross_entropy", "random", "lowest", "all"}
+    assert mitigation["localization_against_training"]["trainings"] == [
         "mitigated", "random_1", "random_2", "lowest",
     ]  # fmt: skip
     assert not (workspace / "data/controls").exists() or not list((workspace / "data/controls").iterdir())
@@ -323,14 +324,14 @@ def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspa
     report = next(run for run in runs if run.data.tags.get("avss.stage") == "report")
     parent = report.data.tags["mlflow.parentRunId"]
     shutil.copytree(workspace / "reports", tmp_path / "reports")
-    found = [find_run(str(each), HOME) for each in (workspace, tmp_path / "reports", parent)]
-    assert [each.kind for each in found] == ["workspace", "reports", "MLflow"]
-    for other in found[1:]:
-        compared = compare_runs(found[0], other, 0)
+    runs = [find_run(str(each), HOME) for each in (workspace, tmp_path / "reports", parent)]
+    assert [each.kind for each in runs] == ["workspace", "reports", "MLflow"]
+    for other in runs[1:]:
+        compared = compare_runs(runs[0], other, 0)
         assert not any(compared["differs"].values())
         assert compared["models"]["healed"]["sets"].keys() == {"nq", "sciq"}
         assert not any(entry["reasons"] for entry in compared["models"]["healed"]["sets"].values())
-    paired = compare_runs(found[0], found[0], 0)["models"]["mitigated"]["sets"]["sciq"]
+    paired = compare_runs(runs[0], runs[0], 0)["models"]["mitigated"]["sets"]["sciq"]
     assert paired["shared"] == 4
     with pytest.raises(LookupError, match=f"is the stage report alone; name its pipeline, {parent}"):
         find_run(report.info.run_id, HOME)
@@ -393,8 +394,8 @@ def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harn
     assert not (tmp_path / "data/gates.json").exists()
     # Where there is a healed model it has the last word; what the pruned one lost is written down.
     good = json.loads(json.dumps(figures["retention"]).replace("0.5", "0.95"))
-    for found in (*good["generation"]["sets"].values(), good["classification"]["sentiment"]):
-        found["retention"] = {"value": 1.0, "low": 1.0, "high": 1.0}
+    for entry in (*good["generation"]["sets"].values(), good["classification"]["sentiment"]):
+        entry["retention"] = {"value": 1.0, "low": 1.0, "high": 1.0}
     healing = {"enabled": True, "retention": {"after": good}}
     write_json(tmp_path / "data/healing/figures.json", healing)
     gate(params, tmp_path)

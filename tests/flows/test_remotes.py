@@ -107,12 +107,12 @@ class Reads:
     """The prepared files that each stage opened."""
 
     def __init__(self):
-        self.stage, self.found = None, {}
+        self.stage, self.files = None, {}
         sys.addaudithook(self._hook)  # stays for good, and does nothing once no stage is named
 
     def _hook(self, event, arguments):
         if self.stage and event == "open" and "/data/prepared/" in str(arguments[0]):
-            self.found.setdefault(self.stage, set()).add(Path(str(arguments[0])))
+            self.files.setdefault(self.stage, set()).add(Path(str(arguments[0])))
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +271,7 @@ def test_the_recorded_data_are_those_that_each_stage_reads(project, reads):
     for name, stage in STAGES.items():
         if name == "prepare":
             continue
-        opened = {path for path in reads.found.get(name, ()) if path.name != "manifest.json"}
+        opened = {path for path in reads.files.get(name, ()) if path.name != "manifest.json"}
         kinds = {"text": "text", "sst2": "reviews"}
         read = {f"{kinds.get(path.parent.name, 'questions')}/{path.stem}" for path in opened}
         assert read == set(stage.reads), name

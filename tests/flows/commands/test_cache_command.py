@@ -42,17 +42,17 @@ def avss(folder):
 
 
 def test_ls_in_json_is_exact(avss, folder):
-    found = json.loads(avss("ls", "--json").stdout)
-    assert found["folder"] == str(folder)
+    record = json.loads(avss("ls", "--json").stdout)
+    assert record["folder"] == str(folder)
     sizes = {path.name.rpartition("-")[2]: path.stat().st_size for path in folder.iterdir()}
-    broken, current, outdated = found["entries"]
-    assert {entry["key"]: entry["bytes"] for entry in found["entries"]} == sizes
-    assert all(0 <= entry["age"] < 600 for entry in found["entries"])
+    broken, current, outdated = record["entries"]
+    assert {entry["key"]: entry["bytes"] for entry in record["entries"]} == sizes
+    assert all(0 <= entry["age"] < 600 for entry in record["entries"])
     assert (broken["unit"], broken["state"]) == ("divergence", "broken")
     assert broken["problem"] == "its content does not have the checksum that it was written with"
     assert (current["unit"], current["state"]) == ("sentiment", "current")
     assert (outdated["unit"], outdated["state"]) == ("sentiment", "outdated")
-    assert found["units"] == {
+    assert record["units"] == {
         "divergence": {"entries": 1, "bytes": broken["bytes"], "outdated": 0, "broken": 1},
         "sentiment": {
             "entries": 2,
@@ -76,9 +76,9 @@ def test_verify_names_what_is_broken_and_fails(avss):
     done = avss("verify", "--json")
     assert isinstance(done.exception, ValueError)
     assert str(done.exception).startswith("1 of 3 results are broken; ")
-    found = json.loads(done.stdout)
-    assert found["entries"] == 3
-    assert [entry["unit"] for entry in found["broken"]] == ["divergence"]
+    record = json.loads(done.stdout)
+    assert record["entries"] == 3
+    assert [entry["unit"] for entry in record["broken"]] == ["divergence"]
     assert avss("rm", "--broken").exit_code == 0
     done = avss("verify")
     assert done.exit_code == 0
@@ -97,10 +97,10 @@ def test_verify_names_what_is_broken_and_fails(avss):
     ],
 )
 def test_rm_removes_what_is_asked_for(avss, folder, arguments, left):
-    found = json.loads(avss("rm", *arguments, "--json").stdout)
+    record = json.loads(avss("rm", *arguments, "--json").stdout)
     assert "".join(sorted(path.name.rpartition("-")[2][0] for path in folder.iterdir())) == left
-    assert found["removed"] == len(found["entries"]) == 3 - len(left)
-    assert found["bytes"] == sum(entry["bytes"] for entry in found["entries"])
+    assert record["removed"] == len(record["entries"]) == 3 - len(left)
+    assert record["bytes"] == sum(entry["bytes"] for entry in record["entries"])
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,8 @@ import re
 
 import pytest
 
-from flows.commands.drawn_tables import drawn_columns, short_cell
-from flows.commands.printing import plain_cell, show
-from flows.commands.result_rows import change_rows, speed_rows, training_rows
+from flows.commands.printing import drawn_columns, plain_cell, short_cell, show
+from flows.commands.speed_command import speed_rows
 
 ROWS = [{"name": "a", "value": 0.1234567, "passed": True}, {"name": "b [c]", "value": None, "low": 1}]
 
@@ -30,17 +29,17 @@ def test_cells(value, plain, short):
 
 
 def test_json_is_one_line_whatever_the_rows_are(capsys):
-    found = {"text": "日本\n", "rows": []}
-    show(found, ROWS, title="title", as_json=True)
+    record = {"text": "日本\n", "rows": []}
+    show(record, ROWS, title="title", as_json=True)
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "日本" in out
-    assert json.loads(out) == found
+    assert json.loads(out) == record
 
 
 def test_json_has_every_digit_and_null_for_what_it_does_not_have(capsys):
-    found = {"a": float("nan"), "b": [float("-inf"), 0.1 + 0.2], "c": {"d": (float("inf"), True, None)}}
-    show(found, [], title="title", as_json=True)
+    record = {"a": float("nan"), "b": [float("-inf"), 0.1 + 0.2], "c": {"d": (float("inf"), True, None)}}
+    show(record, [], title="title", as_json=True)
     assert capsys.readouterr().out == (
         '{"a": null, "b": [null, 0.30000000000000004], "c": {"d": [null, true, null]}}\n'
     )
@@ -101,8 +100,8 @@ def test_speeds_of_two_models_fit_in_80_columns(capsys, monkeypatch):
     }
     ratio = {"value": 1.25, "low": 1.2, "high": 1.31}
     ratios = {"prefill": ratio, "decode": {"1": ratio, "8": ratio}}
-    found = {"models": {"/a/dense": times, "/a/pruned": times}, "ratios": {"/a/pruned": ratios}}
-    show({}, speed_rows(found), title="speed", as_json=False)
+    record = {"models": {"/a/dense": times, "/a/pruned": times}, "ratios": {"/a/pruned": ratios}}
+    show({}, speed_rows(record), title="speed", as_json=False)
     out = capsys.readouterr().out
     assert all(len(line) <= 80 for line in out.splitlines())
     for shown in ("pruned", "12,346", "123.4", "456.7", "(x1.25)", "[1.20, 1.31]", "1,250", "46.08", "kB a"):
@@ -117,9 +116,9 @@ def test_colours_are_for_a_terminal_that_wants_them(capsys, monkeypatch):
     assert "\x1b[" in capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
     show({}, SCORES, title="scores", as_json=False)
-    found = capsys.readouterr().out
-    assert not re.search("\x1b\\[[0-9;]*3[0-9]m", found)
-    assert found.count("removed") == 1
+    record = capsys.readouterr().out
+    assert not re.search("\x1b\\[[0-9;]*3[0-9]m", record)
+    assert record.count("removed") == 1
 
 
 def test_an_interval_is_one_column_with_the_decimals_of_its_ends():
@@ -148,26 +147,3 @@ def test_a_table_without_rows_says_so(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     show({}, [], title="Broken results", as_json=False)
     assert capsys.readouterr().out == "Broken results: none\n"
-
-
-def test_a_change_stands_beside_what_changed():
-    figures = {"accuracy": {"value": 0.5}}
-    found = {
-        "before": {"sets": {"nq": figures}},
-        "after": {"sets": {"nq": {"accuracy": {"value": 0.75}}}},
-        "difference": {
-            "nq": {"n": 4, "accuracy": {"value": 0.25, "low": 0.0, "high": 0.5}, "retention": 1.5}
-        },
-    }
-    row = {"set": "nq", "figure": "accuracy", "before": 0.5, "after": 0.75, "change": 0.25, "low": 0.0}
-    assert change_rows(found) == [{**row, "high": 0.5}]
-
-
-def test_a_training_has_a_row_for_each_validation_with_the_tokens_so_far():
-    history = [{"step": 1, "train_loss": 2.0, "validation_loss": 2.5},
-               {"step": 3, "train_loss": 1.0, "validation_loss": 1.5}]  # fmt: skip
-    training = {"steps": [{"tokens": 10}, {"tokens": 20}, {"tokens": 5}], "history": history}
-    assert training_rows(training) == [
-        {"step": 1, "tokens": 10, "train_loss": 2.0, "validation_loss": 2.5},
-        {"step": 3, "tokens": 35, "train_loss": 1.0, "validation_loss": 1.5},
-    ]

@@ -114,7 +114,7 @@ def expected(settings, place, tmp_path_factory):
 
     storage = tmp_path_factory.mktemp("storage")
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}):
-        return SimpleNamespace(found=everything(settings(), place), storage=storage)
+        return SimpleNamespace(figures=everything(settings(), place), storage=storage)
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_two_processes_find_the_bits_that_threads_find_under_the_same_keys(
     engine, engines, settings, place, expected
 ):
     with engines.storage(engine):
-        assert everything(settings(engine), place) == expected.found
+        assert everything(settings(engine), place) == expected.figures
     keys = [{path.name for path in folder.iterdir()} for folder in (engines.path / engine, expected.storage)]
     assert keys[0] == keys[1]
 
@@ -245,9 +245,9 @@ def test_questions_in_shards_have_the_answers_of_the_whole_set(settings, place, 
     jobs = evaluation_jobs(settings(evaluate__shard=100), place.prepared, place.dense)
     assert [len(jobs["sets"]["nq"]), len(jobs["sentiment"])] == [1, 1]
     whole = jobs["sets"]["nq"][0].func.fn(*jobs["sets"]["nq"][0].args, **jobs["sets"]["nq"][0].keywords)
-    found = expected.found["evaluation"]["dense"]
-    assert [len(shard["answers"]) for shard in found["sets"]["nq"]] == [4, 2]
-    _, record = figures_of(settings(), found)
+    dense = expected.figures["evaluation"]["dense"]
+    assert [len(shard["answers"]) for shard in dense["sets"]["nq"]] == [4, 2]
+    _, record = figures_of(settings(), dense)
     joined = record["sets"]["nq"]
     assert joined.keys() == whole.keys()
     assert joined["dropped_demonstrations"] == whole["dropped_demonstrations"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.running.processes import end, of_pipeline
+from flows.running.keeper import end, of_pipeline
 
 ROOT = Path(__file__).resolve().parents[3]
 VARIABLE = "AVSS_TEST_PIPELINE"
@@ -44,9 +44,9 @@ with readable_errors():
 @pytest.fixture
 def name():
     """A name that no other process has; its processes are gone after the test."""
-    found = uuid.uuid4().hex
-    yield found
-    end(of_pipeline(VARIABLE, found), 5)
+    name = uuid.uuid4().hex
+    yield name
+    end(of_pipeline(VARIABLE, name), 5)
 
 
 def _parent(name):

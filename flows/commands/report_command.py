@@ -1,55 +1,22 @@
-"""`avss run` and `avss report`: the whole pipeline in a folder of its own, and its page."""
+"""`avss report`: the page of a run, its results as Markdown, or two runs side by side."""
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flows import ROOT
-from flows.commands.arguments import refuse_absent, refuse_file
-from flows.commands.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose
-from flows.running.errors import quiet
-from flows.running.session import at_work, loading
+from flows.commands.options import DEFAULT_PARAMS, Set
+from flows.commands.printing import show
+from flows.running.session import at_work
+from flows.running.workspace import Workspace
 
-app = typer.Typer()
-
-
-@app.command(rich_help_panel="Whole runs")
-def run(
-    output: Annotated[Path, typer.Option(help="Folder for all results.")],
-    changes: Set = None,
-    params: ParamsFile = DEFAULT_PARAMS,
-    verbose: Verbose = False,
-) -> None:
-    """Run the whole pipeline with changed settings, into a folder of its own.
-
-    Finished units come from the same cache as those of `make repro`, and
-    the run stands in the same MLflow history. DVC is not involved.
-
-    Prints where the report is; all files are in --output, also params.yaml,
-    the settings of the run.
-
-    Example: avss run --set prune.ratio=0.4 --output runs/forty
-
-    Example: avss run --params runs/forty/params.yaml --set seed=1 --output runs/again
-    """
-    refuse_file(output, "--output")
-    quiet(verbose)
-    with loading():
-        from flows.settings.reading import load_params
-
-        checked = load_params(params, changes)
-        refuse_absent(checked)
-        from flows.pipeline import pipeline
-        from flows.running.server import kept_server
-
-    # Its stages say how far it is.
-    with kept_server():
-        pipeline(checked, output)
-    print(f"The report is {output / 'reports' / 'index.html'}")
+PAGE = Path("compare.html")
+"""Where the page of a comparison goes unless --out names a file."""
 
 
-@app.command(rich_help_panel="Whole runs")
 def report(
     workspace: Annotated[
         Path,
@@ -90,15 +57,12 @@ def report(
 
     Example: avss report --compare runs/ten runs/forty --out compare.html
     """
-    from flows.running.workspace import Workspace
     from flows.settings.reading import load_params
 
     place = Workspace(workspace)
     own = place.settings if place.settings.is_file() else DEFAULT_PARAMS
     checked = load_params(params or own, changes)
     if compare is not None:
-        with at_work("comparing the runs", verbose=False):
-            from flows.commands.compare_command import compare_reports
         compare_reports(compare, seed=checked.seed, out=out, as_markdown=markdown, as_json=as_json)
         return
     if out is not None or as_json:
@@ -111,15 +75,49 @@ def report(
             "`avss run --output DIR` and name that DIR with --workspace"
         )
     if markdown:
-        from avss_core.files.writing import read_json
-        from tasks.report.tables import markdown_tables, speed_table
-
-        print(markdown_tables(*needed))
-        if place.times.is_file():
-            print(f"\n{speed_table(read_json(place.times))}")
+        print_markdown(place, needed)
         return
-    from flows.report import render
-
     with at_work("drawing the report", verbose=False):
+        from flows.report import render
+
         render(checked, workspace)
     print(place.reports / "index.html")
+
+
+def print_markdown(place: Workspace, results: tuple[Path, Path, Path, Path]) -> None:
+    """Print the results of a run as Markdown tables."""
+    from avss_core.files.writing import read_json
+    from tasks.report.tables import markdown_tables, speed_table
+
+    print(markdown_tables(*results))
+    if place.times.is_file():
+        print(f"\n{speed_table(read_json(place.times))}")
+
+
+def compare_reports(
+    names: tuple[str, str], *, seed: int, out: Path | None, as_markdown: bool, as_json: bool
+) -> None:
+    """Print two runs side by side, and write the page unless text or JSON alone is asked for."""
+    with at_work("comparing the runs", verbose=False):
+        from tasks.compare.finding import find_run
+        from tasks.compare.runs import compare_runs
+        from tasks.compare.verdicts import MARKS, verdicts
+        from tasks.compare.views import markdown, plain_rows, write_page
+    if as_markdown and as_json:
+        raise ValueError("--markdown and --json exclude each other: give one of them")
+    first, second = (find_run(name, ROOT) for name in names)
+    comparison = compare_runs(first, second, seed)
+    page = out or (None if as_markdown or as_json else PAGE)
+    if page is not None:
+        write_page(comparison, page)
+        print(f"The comparison is {page}", file=sys.stderr)
+    if as_markdown:
+        print(markdown(comparison))
+        return
+    said = [asdict(verdict) for verdict in verdicts(comparison)]
+    if not as_json:
+        for verdict in said:
+            lines = [f"{MARKS[verdict['tone']]}: {verdict['text']}", *verdict["details"]]
+            print("\n    ".join(lines), file=sys.stderr)
+    record = {**comparison, "verdicts": said}
+    show(record, plain_rows(comparison), title=f"A: {names[0]}, B: {names[1]}", as_json=as_json)

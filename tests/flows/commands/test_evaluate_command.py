@@ -1,0 +1,62 @@
+"""`avss evaluate` as a person meets it: what it prints, where, and what it leaves behind."""
+
+import math
+import shutil
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from avss_core.models.batches import token_stream
+from tasks.data.texts import read_parts
+from tests.flows.commands.calls import SETTINGS
+
+pytestmark = pytest.mark.usefixtures("prefect_harness")
+
+
+def test_evaluate_has_every_set_that_is_asked_for(avss, model, data):
+    printed = avss("evaluate", model, "--sets", "sciq, nq", "--data", data, "--limit", 4, "--json", *SETTINGS)
+    result = printed.json
+    assert printed.err == ""
+    assert result["model"] == str(model)
+    assert list(result["sets"]) == ["sciq", "nq"]
+    for figures in result["sets"].values():
+        assert figures["n"] == 4
+        assert 0 <= figures["accuracy"]["low"] <= figures["accuracy"]["value"] <= 1
+    assert result["language_modelling"]["tokens"] == 128
+    assert result["sentiment"]["n"] == 4
+
+
+def test_evaluate_gives_every_predicted_token_the_context_that_a_stride_leaves(
+    avss, model, data, tiny_llama, tokenizer, tmp_path
+):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    (own / "notes.txt").write_text(
+        "".join(f"Note {i} says {i * i}.\n\n" for i in range(60)), encoding="utf-8"
+    )
+    extra = ["--set", "data.text=notes.txt", "--set", "evaluate.stride=16"]
+    printed = avss(
+        "evaluate", model, "--sets", "nq", "--data", own, "--limit", 2, "--json", *SETTINGS, *extra
+    )
+    text = printed.json["language_modelling"]
+    assert (text["tokens"], text["window"], text["stride"]) == (128, 64, 16)
+    pieces = read_parts(own, "notes.txt")["test"]
+    ids = token_stream(tokenizer, pieces, 128 + 48 + 1)
+    total = 0.0
+    for start in range(48, 176, 16):
+        piece = torch.tensor([ids[start - 48 : start + 17]])
+        with torch.no_grad():
+            logits = tiny_llama(piece[:, :-1]).logits[0, 48:]
+        total += float(cross_entropy(logits, piece[0, 49:], reduction="sum"))
+    assert text["nll"] == pytest.approx(total / 128, rel=1e-5)
+    words = len(tokenizer.decode(ids[49:]).split())
+    assert text["word_perplexity"] == pytest.approx(math.exp(min(total / words, 700)), rel=1e-4)
+
+
+def test_evaluate_takes_all_sets_of_the_folder_and_prints_lines(avss, model, data):
+    rows = avss("evaluate", model, "--data", data, *SETTINGS).rows
+    assert {row["set"] for row in rows} == {"nq", "sciq", "text", "sentiment"}
+    assert {row["n"] for row in rows if row["set"] == "nq"} == {"6"}
+    figures = {row["figure"] for row in rows if row["set"] == "text"}
+    assert figures == {"nll", "token_perplexity", "word_perplexity", "byte_perplexity"}
