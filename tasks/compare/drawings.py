@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Literal
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ from tasks.report.figures.svg import inline, tell, with_titles
 from tasks.report.words.evidence import LOWER_IS_BETTER
 from tasks.report.words.wording import NAMES, significant
 
-RUNS = {"a": ("A", BLUE, "o"), "b": ("B", ORANGE, "s")}
+RUNS: Mapping[Literal["a", "b"], tuple[str, str, str]] = {"a": ("A", BLUE, "o"), "b": ("B", ORANGE, "s")}
 """How each run is drawn: its name, colour and marker."""
 
 NO_VALUE: Entry = {"value": None, "low": None, "high": None}

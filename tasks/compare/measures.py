@@ -61,7 +61,7 @@ def compare_losses(a: Record, b: Record, reasons: Sequence[str], seed: int) -> C
     windows = [side["window_means"] or [] for side in (a, b)]
     if reasons or not windows[0] or len(windows[0]) != len(windows[1]):
         return compared("nll", a, b, void=bool(reasons))
-    return compared("nll", a, b, change=paired_means(*windows, seed), paired=len(windows[0]))
+    return compared("nll", a, b, change=paired_means(windows[0], windows[1], seed), paired=len(windows[0]))
 
 
 def compare_model(

@@ -110,8 +110,10 @@ def _compare_readings(sides: Sides, seed: int) -> Readings:
     chosen = [side["scores"]["readings"].get(side["choice"]["score"]) for side in sides]
     return {
         "reasons": reasons,
-        "dense": compare_losses(*dense, reasons, seed),
-        "chosen": compare_losses(*(each["cost"] for each in chosen), reasons, seed) if all(chosen) else None,
+        "dense": compare_losses(dense[0], dense[1], reasons, seed),
+        "chosen": compare_losses(chosen[0]["cost"], chosen[1]["cost"], reasons, seed)
+        if all(chosen)
+        else None,
         "scores": {
             name: {
                 "scores": [one[name]["scores"], other[name]["scores"]],

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from avss_core.files.writing import write_text
 from avss_core.surgery.markdown import plain
-from tasks.compare.comparison import Choice, Compared, ComparedScore, Comparison
+from tasks.compare.comparison import Compared, Comparison
 from tasks.compare.drawings import write_svgs
 from tasks.compare.verdicts import KINDS, MARKS, both_text, difference_text, reasons, verdicts
 from tasks.report.pages import environment
@@ -143,9 +143,9 @@ def _settings(comparison: Comparison) -> Iterator[tuple[str, str, list[Any]]]:
 
 def _removed(comparison: Comparison) -> Iterator[tuple[str, list[str], float | None]]:
     """Yield the layers that the pruned models lost, then those of each score, with Kendall's tau."""
-    chosen: dict[str, Choice | ComparedScore] = {"pruned": comparison["choice"]}
-    for name, each in (chosen | comparison["readings"]["scores"]).items():
-        yield name, [listed(layers) for layers in each["removed"]], each.get("tau")
+    yield "pruned", [listed(layers) for layers in comparison["choice"]["removed"]], None
+    for name, score in comparison["readings"]["scores"].items():
+        yield name, [listed(layers) for layers in score["removed"]], score["tau"]
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,11 +1,7 @@
 import importlib
 import importlib.metadata
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -154,26 +150,9 @@ print(json.dumps(changed))
 """
 
 
-@pytest.fixture
-def tree(tmp_path):
-    """A copy of the project's code."""
-    hidden = shutil.ignore_patterns("__pycache__")
-    for name in ("avss_core", "tasks", "flows"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=hidden)
-    return tmp_path
-
-
-def _python(tree, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_an_edited_function_changes_the_units_whose_modules_import_it_and_no_other(tree):
+def test_an_edited_function_changes_the_units_whose_modules_import_it_and_no_other(tree, python_in):
     edits = {file: edit[:2] for file, edit in EDITS.items()}
-    changed = json.loads(_python(tree, "-c", CHANGED_UNITS, json.dumps(edits)))
+    changed = json.loads(python_in("-c", CHANGED_UNITS, json.dumps(edits)))
     assert {file: set(names) for file, names in changed.items()} == {f: edit[2] for f, edit in EDITS.items()}
 
 
@@ -188,7 +167,7 @@ assert {f"avss_core/deep/{name}" for name in ("__init__.py", "beside.py", "besid
 """
 
 
-def test_a_unit_in_a_folder_is_found_with_the_packages_and_the_data_around_it(tree):
+def test_a_unit_in_a_folder_is_found_with_the_packages_and_the_data_around_it(tree, python_in):
     for name, text in {
         "avss_core/deep/__init__.py": "",
         "avss_core/deep/beside.py": "NUMBER = 1",
@@ -200,7 +179,7 @@ def test_a_unit_in_a_folder_is_found_with_the_packages_and_the_data_around_it(tr
     }.items():
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_text(text, encoding="utf-8")
-    _python(tree, "-c", PLANTED_UNIT)
+    python_in("-c", PLANTED_UNIT)
 
 
 def test_the_stages_whose_flows_import_an_edited_function_depend_on_its_file():

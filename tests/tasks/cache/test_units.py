@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,3 +105,62 @@ def test_another_process_finds_a_unit_by_its_name_and_gets_none_of_its_module():
     sent = pickle.dumps(removal_loss.fn)  # whose module holds a lock, which cannot be sent
     assert pickle.loads(sent) is removal_loss.fn
     assert len(sent) < 100
+
+
+PLANTED = {
+    "tasks/planted_choices.py": """
+from avss_core.metrics.agreement import overlap
+from tasks.cache.units import unit
+
+@unit("planted-choices")
+def both(first: list[int], second: list[int]) -> list[int]:
+    print("planted-choices ran")
+    return overlap(first, second).shared
+""",
+    "tasks/planted_ranks.py": """
+from avss_core.scores.ranking import kendall_tau
+from tasks.cache.units import unit
+
+@unit("planted-ranks")
+def tau(first: list[float], second: list[float]) -> float:
+    print("planted-ranks ran")
+    return kendall_tau(first, second)
+""",
+}
+
+RUN_UNITS = """
+from tasks.planted_choices import both
+from tasks.planted_ranks import tau
+
+print(both([1, 2, 3], [3, 2, 4]), tau([1.0, 2.0, 3.0], [1.0, 2.0, 4.0]))
+"""
+
+RUN_THREE_TIMES = """
+import json, os, pathlib, subprocess, sys
+from prefect.settings import PREFECT_API_URL
+from prefect.testing.utilities import prefect_test_harness
+
+file, old, new, code = sys.argv[1:]
+results = str(pathlib.Path("results").resolve())
+said = []
+with prefect_test_harness(server_startup_timeout=300):
+    known = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_LOCAL_STORAGE_PATH": results}
+    for turn in range(3):
+        if turn == 2:
+            path = pathlib.Path(file)
+            text = path.read_text(encoding="utf-8")
+            assert text.count(old) == 1
+            path.write_text(text.replace(old, new), encoding="utf-8")
+        said.append(subprocess.check_output([sys.executable, "-c", code], env=known, text=True).splitlines())
+print(json.dumps(said))
+"""
+
+
+def test_after_an_edit_only_the_unit_whose_module_imports_it_runs_again(tree, python_in):
+    for name, text in PLANTED.items():
+        (tree / name).write_text(text, encoding="utf-8")
+    edit = ("avss_core/metrics/agreement.py", "sorted(one & other)", "sorted(one & other, reverse=True)")
+    first, second, edited = json.loads(python_in("-c", RUN_THREE_TIMES, *edit, RUN_UNITS).splitlines()[-1])
+    assert first == ["planted-choices ran", "planted-ranks ran", "[2, 3] 1.0"]
+    assert second == ["[2, 3] 1.0"]
+    assert edited == ["planted-choices ran", "[3, 2] 1.0"]
