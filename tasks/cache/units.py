@@ -1,4 +1,4 @@
-"""Cached units of work: Prefect tasks keyed by the content of what they read, so that a hit never lies."""
+"""Cached units of work: Prefect tasks whose key holds the content of all that they read."""
 
 import functools
 from collections.abc import Callable
@@ -16,26 +16,25 @@ from tasks.cache.stored_results import CheckedJSON, drop_broken, entry_name, sto
 def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that makes a function of a module a cached unit.
 
-    The unit's parameters are JSON values and paths, and it returns a small JSON value. The key holds, for
-    each parameter, defaults included, its value or, for a path, the digest of what lies there; and the
-    fingerprint of the function's module. Of a path itself a unit may look at the suffix of a file and at the
-    name of the folder around it, which is that of a question set, and these are in the key too. What a unit
-    is `said` to do while it is shown changes no result, and is not in the key.
+    The unit's parameters are JSON values and paths, and it returns a small JSON value. The key holds each
+    parameter, defaults included, and the fingerprint of the function's module. A path counts by the digest of
+    what lies there; for a file also by its suffix and the name of its folder, which names a question set. The
+    parameter `said` is the label of the progress, changes no result, and is not in the key.
 
     Raises:
-        TypeError: the function is made inside another one, whose variables would not be in the key.
+        TypeError: the function is made inside another one; its variables would not be in the key.
     """
 
     def wrap(function: Callable[..., Any]) -> Any:
         if "<locals>" in function.__qualname__:
             raise TypeError(
-                f"the unit {name} is made inside of a function, whose variables would not be in its key; "
+                f"the unit {name} is made inside of a function, and that one's variables are not in its key; "
                 "move it to the top of its module"
             )
-        # Where the function is found from here on: so pickle names it to another process, and does not try to
-        # send it with all that its module holds.
+        # Where the function is found from here on: pickle then sends its name to another process, not the
+        # function with all that its module holds.
         function.__qualname__ += ".fn"
-        # Of the code that runs from now on, not of what it may be edited to before the first key is made.
+        # Of the code that runs now: it may be edited before the first key is made.
         fingerprint(function.__module__)
         return task(
             name=name, cache_key_fn=content_key, persist_result=True, result_serializer=CheckedJSON()
@@ -45,7 +44,7 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Return the cache key of a task run from the content of its parameters and its code."""
+    """Return the cache key of a task run: from the content of its parameters and its code."""
     code = fingerprint(context.task.fn.__module__)
     content = {name: _content(value) for name, value in parameters.items() if name != "said"}
     key = entry_name(context.task.name, digest_json({"parameters": content, "code": code}), code)
@@ -54,7 +53,7 @@ def content_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Return the digest of a file or folder; computed again only where a file's size or times changed."""
+    """Return the digest of a file or folder; computed again only if the size or a time of a file changed."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     stats = [(str(p), p.stat()) for p in files]
     return _digest_at(path, tuple((p, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for p, s in stats))
@@ -66,7 +65,7 @@ def _digest_at(path: Path, _stamps: tuple[tuple[str, int, int, int, int], ...]) 
 
 
 def _content(value: Any) -> Any:
-    """Return what stands for a parameter in the key."""
+    """Return what the key holds for a parameter."""
     if isinstance(value, Path):
         known = {"content": content_digest(value)}
         return known if value.is_dir() else known | {"of": value.parent.name, "suffix": value.suffix}

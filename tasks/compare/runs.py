@@ -107,13 +107,11 @@ def _compare_readings(sides: Sides, seed: int) -> Readings:
     one, other = (side["scores"]["readings"] for side in sides)
     dense = [side["scores"]["dense"] for side in sides]
     reasons = text_reasons(sides, "calibration", dense)
-    chosen = [side["scores"]["readings"].get(side["choice"]["score"]) for side in sides]
+    a, b = (side["scores"]["readings"].get(side["choice"]["score"]) for side in sides)
     return {
         "reasons": reasons,
         "dense": compare_losses(dense[0], dense[1], reasons, seed),
-        "chosen": compare_losses(chosen[0]["cost"], chosen[1]["cost"], reasons, seed)
-        if all(chosen)
-        else None,
+        "chosen": compare_losses(a["cost"], b["cost"], reasons, seed) if a and b else None,
         "scores": {
             name: {
                 "scores": [one[name]["scores"], other[name]["scores"]],

@@ -1,4 +1,4 @@
-"""What a data folder has to hold, looked for without reading a row."""
+"""The files that a data folder must hold, checked without reading a row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,20 +24,20 @@ def sets_in(folder: Path) -> list[str]:
 
 
 def require(folder: Path, files: Sequence[str], sets: Sequence[str]) -> None:
-    """Return nothing where a folder has all the files.
+    """Raise an error unless a folder has all the files.
 
     Args:
         folder: the data folder.
-        files: what has to be there, relative to it.
-        sets: the question sets that are asked for.
+        files: files that must be there, relative to it.
+        sets: the question sets that the run uses.
 
     Raises:
-        FileNotFoundError: it lacks some; the message has what there is and what should be.
+        FileNotFoundError: files are missing; the message lists them, what is there, and the layout.
         ValueError: a name or a link leads out of the folder.
     """
     if not folder.is_dir():
-        found = "is not a folder" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"the data folder {folder} {found}: give an existing one. {LAYOUT}")
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"the data folder {folder} {problem}: give an existing one. {LAYOUT}")
     present = sorted(entry.name for entry in folder.iterdir())
     if not present:
         raise FileNotFoundError(f"the data folder {folder} is empty: put {', '.join(files)} there. {LAYOUT}")

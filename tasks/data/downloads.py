@@ -1,4 +1,4 @@
-"""The weights of a model of the Hub, fetched with a bar; `transformers` then finds them in its cache."""
+"""Fetch the weights of a model of the Hub, with a bar; `transformers` then finds them in its cache."""
 
 import math
 from collections.abc import Callable
@@ -22,18 +22,18 @@ _MEGABYTE = 10**6
 
 
 def fetch_weights(name: str, revision: str | None) -> None:
-    """Fetch the safetensors files of a model of the Hub that are not in its cache, and show how far that is.
+    """Fetch the safetensors files of a model of the Hub that are not in its cache, and show the progress.
 
-    Does nothing for a folder, a file or an embedded model. Where the Hub cannot be asked which files there
-    are, the loading says what is the matter, or finds them in the cache.
+    Does nothing for a folder, a file or an embedded model, nor if the Hub does not answer: loading then finds
+    the files in the cache, or says what is wrong.
 
     Args:
         name: as `avss_core.models.loading.load_model` takes it.
         revision: commit, tag or branch.
 
     Raises:
-        FileNotFoundError: a download broke off; the next one goes on with the files that are missing.
-        ValueError, LookupError: the model would be refused when it is here.
+        FileNotFoundError: a download broke off; the next one fetches the files that are missing.
+        ValueError, LookupError: the model would be refused after the download.
     """
     if name in EMBEDDED or base_model(name) is None:
         return
@@ -41,8 +41,8 @@ def fetch_weights(name: str, revision: str | None) -> None:
     fetch: Callable[..., Any] = partial(hf_hub_download, name, revision=revision)
     wanted = []
     with suppress(*UNREACHABLE, ValueError):
-        found = [fetch(file, dry_run=True) for file in _weights(fetch)]
-        wanted = [file for file in found if file.will_download]
+        files = [fetch(file, dry_run=True) for file in _weights(fetch)]
+        wanted = [file for file in files if file.will_download]
     size = math.ceil(sum(file.file_size for file in wanted) / _MEGABYTE)
     with progress(f"fetching {name}", size, "MB") as advance:
         bar = partial(_Bar, _Megabytes(advance))
@@ -54,7 +54,7 @@ def fetch_weights(name: str, revision: str | None) -> None:
 
 
 def _weights(fetch: Callable[..., Any]) -> list[str]:
-    """Return the names of the safetensors files: one, or those that an index names."""
+    """Return the names of the safetensors files: one, or those in the index."""
     try:
         fetch(SAFE_WEIGHTS_NAME, dry_run=True)
     except EntryNotFoundError:
@@ -64,25 +64,25 @@ def _weights(fetch: Callable[..., Any]) -> list[str]:
 
 
 class _Megabytes:
-    """Counts the bytes of all files and passes them on in whole megabytes."""
+    """Counts bytes of all files, and advances the progress by whole megabytes."""
 
     def __init__(self, advance: Advance) -> None:
         self.advance, self.bytes = advance, 0
 
     def count(self, more: int) -> None:
-        """Count bytes; fewer than none where a file begins anew."""
+        """Count bytes; negative if a file begins anew."""
         before = self.bytes // _MEGABYTE
         self.bytes += more
         self.advance(self.bytes // _MEGABYTE - before)
 
 
 class _Bar(tqdm):
-    """What the Hub's library tells of one file; draws nothing itself."""
+    """Takes the progress of one file from the Hub's library; draws nothing itself."""
 
     def __init__(self, counted: _Megabytes, *, initial: int = 0, **_more: Any) -> None:
         super().__init__(disable=True)
         self.counted = counted
-        counted.count(initial)  # of a download that goes on
+        counted.count(initial)  # bytes of an earlier attempt
 
     def update(self, n: float | None = 1) -> None:
         """Count bytes."""

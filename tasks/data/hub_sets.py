@@ -1,4 +1,4 @@
-"""The public data sets on the Hugging Face Hub: where each one is, and how its rows become ours."""
+"""The public data sets on the Hugging Face Hub: the place of each, and how its rows become ours."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from avss_core.models.refusals import BROKEN_OFF
 PublicRow = Mapping[str, Any]
 
 _WRONG_SENTENCES = 3
-"""Wrong sentences kept of a WikiQA question, which can have dozens."""
+"""Most wrong sentences of a WikiQA question; some have dozens."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class HubSet:
     splits: Mapping[str, str]
     """The public split behind each of ours."""
     rows: Callable[[Iterable[PublicRow]], Iterator[Row]]
-    """Makes our rows, without ids, of the public ones."""
+    """Makes our rows, without ids, from the public ones."""
     config: str | None = None
     train_share: float | None = None
-    """Share of the questions that is our train side, where one public split holds both sides."""
+    """Share of the questions on our train side, if one public split holds both sides."""
 
 
 def nq_rows(rows: Iterable[PublicRow]) -> Iterator[Row]:
@@ -57,7 +57,7 @@ def truthfulqa_rows(rows: Iterable[PublicRow]) -> Iterator[Row]:
 
 
 def wikiqa_rows(rows: Iterable[PublicRow]) -> Iterator[Row]:
-    """Yield question rows of WikiQA, whose public rows are sentences, but no question without an answer."""
+    """Yield question rows of WikiQA, one for each question with an answer; its public rows are sentences."""
     questions: dict[str, str] = {}
     sentences: dict[str, dict[int, list[str]]] = {}
     for row in rows:
@@ -141,7 +141,7 @@ def load_set(name: str) -> dict[str, list[Row]]:
         name: a key of `HUB_SETS`.
 
     Raises:
-        ConnectionError: the Hub cannot be reached, and its local cache does not have the data set.
+        ConnectionError: the Hub cannot be reached, and the data set is not in its local cache.
     """
     record = HUB_SETS[name]
     loaded: dict[str, list[Row]] = {}
@@ -152,15 +152,15 @@ def load_set(name: str) -> dict[str, list[Row]]:
 
 
 def _belongs(record: HubSet, split: str, row: Row) -> bool:
-    """Return whether a row is on our side `split`, where the two sides share one public split."""
+    """Return whether a row belongs to our `split`; two of ours may share one public split."""
     if record.train_share is None:
         return True
     return (stable_fraction(row["question"]) < record.train_share) == (split == "train")
 
 
 def _download(record: HubSet, public: str) -> Iterable[PublicRow]:
-    """Return the rows of one public split, from the local cache of the Hub where it has them."""
-    # Imported here, as below: datasets takes seconds, and only a run on the public sets needs it.
+    """Return the rows of one public split, from the Hub's local cache if they are there."""
+    # Imported here: datasets takes seconds, and only a run on the public sets needs it.
     from datasets import load_dataset
 
     with reaching(record.repo):
@@ -172,7 +172,7 @@ def _download(record: HubSet, public: str) -> Iterable[PublicRow]:
 
 @contextmanager
 def reaching(repo: str) -> Iterator[None]:
-    """Make one ConnectionError, with the ways out, of all that an outage of the Hub raises inside."""
+    """Turn what an outage of the Hub raises inside into one ConnectionError that says what to do."""
     try:
         yield
     except (ConnectionError, FileNotFoundError, BROKEN_OFF) as error:
@@ -184,7 +184,7 @@ def reaching(repo: str) -> Iterator[None]:
 
 
 def _question(question: str, answers: Iterable[str], wrong_answers: Iterable[str] = ()) -> Row:
-    """Return a question row without its id: each answer once, and no accepted answer among the wrong ones."""
+    """Return a question row without its id; each answer stands once, and no accepted one among the wrong."""
     accepted = _distinct(answers)
     taken = {normalise(answer) for answer in accepted}
     wrong = [answer for answer in _distinct(wrong_answers) if normalise(answer) not in taken]
@@ -192,5 +192,5 @@ def _question(question: str, answers: Iterable[str], wrong_answers: Iterable[str
 
 
 def _distinct(texts: Iterable[str]) -> list[str]:
-    """Return the texts that are not blank, trimmed, each once, in their order."""
+    """Return the texts that are not blank: trimmed, each once, in order."""
     return list(dict.fromkeys(text.strip() for text in texts if text.strip()))

@@ -1,4 +1,4 @@
-"""Which data a stage's numbers are of: each split of each set, with digest, count and origin."""
+"""The data behind a stage's numbers: each split of each set, with digest, count and origin."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ ALL = (
 """Every kind and split that `prepare` writes."""
 
 LEARNT = ("questions/train", "questions/validation")
-"""What layers are chosen and trained on."""
+"""Questions that layers are chosen and trained on."""
 
 ASKED = ("questions/calibration", "questions/train", "questions/test")
-"""What an evaluation asks: test questions, behind demonstrations from the two other parts."""
+"""Questions of an evaluation: test questions, and demonstrations from the other two parts."""
 
 EVALUATED = (*ASKED, "reviews/train", "reviews/validation", "text/test")
-"""What a model is evaluated on."""
+"""All that a model is evaluated on."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,11 @@ class DataPart:
 
 
 def data_parts(prepared: Path, kinds: Sequence[str]) -> list[DataPart]:
-    """Return the parts of prepared data that are of some kinds, such as `questions/test`; [] where none is.
-
-    A set that has no row of a split has no such part.
-    """
+    """Return the parts of prepared data of some kinds, such as `questions/test`, without empty splits."""
     if not kinds:
         return []
     origin = read_json(prepared / "manifest.json")["origin"]
-    found = []
+    parts = []
     for kind, path in sorted(_files(prepared)):
         if kind in kinds:
             text = kind.startswith("text/")
@@ -62,8 +59,8 @@ def data_parts(prepared: Path, kinds: Sequence[str]) -> list[DataPart]:
             where = {"questions": "questions", "reviews": "sentiment", "text": "text"}[kind.partition("/")[0]]
             if count:
                 name = f"{path.parent.name}/{path.stem}"
-                found.append(DataPart(name, path.stem, digest_path(path), str(path), count, origin[where]))
-    return found
+                parts.append(DataPart(name, path.stem, digest_path(path), str(path), count, origin[where]))
+    return parts
 
 
 def _files(prepared: Path) -> Iterator[tuple[str, Path]]:

@@ -1,4 +1,4 @@
-"""The Pile and its HackerNews part: as much as is asked for, streamed from the Hugging Face Hub."""
+"""Text from the Pile or its HackerNews part, streamed from the Hugging Face Hub."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from zstandard import ZstdDecompressor, ZstdError
 from tasks.data.hub_sets import reaching
 
 SUBSETS: Mapping[str, str | None] = {"pile": None, "hackernews": "HackerNews"}
-"""What a row's `meta.pile_set_name` must be, by our name of the text; None takes every row."""
+"""The `meta.pile_set_name` of the rows of each of our texts; None takes every row."""
 
 REPO = "monology/pile-uncopyrighted"
 """The Pile (arXiv 2101.00027) without five of its 22 parts, which are under copyright; EleutherAI's own copy
@@ -26,7 +26,7 @@ LONGEST = 10_000
 """Characters kept of a document, so that one book is not the whole text."""
 
 LARGEST = 64 << 20
-"""Bytes of a row, at most: a few kilobytes of a packed file can unpack to a row that no memory holds."""
+"""Most bytes of a row: a few kilobytes of a packed file can unpack to a row that no memory holds."""
 
 
 def pile_text(name: str, characters: int) -> dict[str, list[str]]:
@@ -34,11 +34,11 @@ def pile_text(name: str, characters: int) -> dict[str, list[str]]:
 
     Args:
         name: a key of `SUBSETS`.
-        characters: documents are taken until a part holds so many, or its file ends.
+        characters: length of a part, at which no more documents are taken.
 
     Raises:
         ConnectionError: the Hub cannot be reached.
-        ValueError: a file holds no such document, or is not what was published.
+        ValueError: a file has no such document, or is not what was published.
     """
     parts: dict[str, list[str]] = {}
     for part, file in FILES.items():
@@ -54,13 +54,13 @@ def pile_text(name: str, characters: int) -> dict[str, list[str]]:
 def take(
     rows: Iterable[Mapping[str, Any]], subset: str | None, characters: int, seen: Iterable[str] = ()
 ) -> list[str]:
-    """Return the first distinct documents of a subset that hold so many characters together.
+    """Return the first distinct documents of a subset that have enough characters together.
 
-    No row behind the last of them is read, and `LONGEST` characters are the most that one document gives.
+    No row after them is read, and a document is cut after `LONGEST` characters.
 
     Args:
         rows: rows of the Pile, with `text` and `meta`.
-        subset: the `pile_set_name` of the rows that count, None for all.
+        subset: `pile_set_name` of the rows to take, None for all.
         characters: how many are enough.
         seen: documents to leave out.
     """
@@ -79,7 +79,7 @@ def take(
 
 
 def _stream(file: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a file of the pinned revision while it is being fetched."""
+    """Yield the rows of a file of the pinned revision while it is fetched."""
     from huggingface_hub import HfFileSystem
 
     with HfFileSystem().open(f"datasets/{REPO}@{REVISION}/{file}", "rb") as packed:
@@ -87,14 +87,14 @@ def _stream(file: str) -> Iterator[Mapping[str, Any]]:
 
 
 def unpacked(packed: Any, where: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a packed JSON Lines file; no more than one row is in memory.
+    """Yield the rows of a compressed JSON Lines file, one in memory at a time.
 
     Args:
         packed: the file, open to read bytes.
-        where: what an error calls it.
+        where: name of the file in an error.
 
     Raises:
-        ValueError: the file cannot be unpacked, or a row is no JSON object or larger than `LARGEST`.
+        ValueError: the file cannot be unpacked, or a row is not a JSON object or larger than `LARGEST`.
     """
     raw: Any = ZstdDecompressor().stream_reader(packed, read_across_frames=True)
     lines = io.BufferedReader(raw)
@@ -104,7 +104,7 @@ def unpacked(packed: Any, where: str) -> Iterator[Mapping[str, Any]]:
                 raise ValueError(f"a row has more than {LARGEST} bytes")
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError("a row is no JSON object")
+                raise ValueError("a row is not a JSON object")
             yield row
     except (ZstdError, ValueError) as error:
         raise ValueError(f"{where} is not what was published: {error}") from error

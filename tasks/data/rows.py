@@ -17,14 +17,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_prepared(path: Path, first: int = 0, last: int | None = None) -> list[Row]:
-    """Return the rows of a file that `write_rows` wrote, from `first` up to but without `last`."""
+    """Return the rows of a file that `write_rows` wrote, from `first` to before `last`."""
     return [json.loads(line) for line in _lines(path)[first:last]]
 
 
 def row_shards(path: Path, limit: int | None, size: int) -> list[dict[str, int]]:
-    """Return `first` and `last` of runs of at most `size` rows that make up the first `limit` rows of a file.
+    """Return `first` and `last` of the shards, of at most `size` rows, of the first `limit` rows of a file.
 
-    At least one, which is empty where the file is.
+    An empty file has one empty shard.
     """
     rows = len(_lines(path)[:limit])
     return [{"first": first, "last": min(first + size, rows)} for first in range(0, max(rows, 1), size)]
@@ -37,25 +37,25 @@ def read_documents(path: Path) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     """Return the lines of a file that hold a row."""
-    # Not splitlines: a text may hold a line separator that JSON leaves as it is.
+    # Not splitlines: JSON keeps some line separators as they are.
     return [line for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 LEARNING_PARTS = (("train", 0.8), ("validation", 0.2))
-"""The parts of a set that may be looked at to choose layers, and the share of the questions from each."""
+"""The parts of a set that layers may be chosen on, and the share of the questions from each."""
 
 
 def learning_files(folder: Path) -> dict[str, Path]:
-    """Return the files of those parts of a set."""
+    """Return the file of each of `LEARNING_PARTS` of a set."""
     return {part: folder / f"{part}.jsonl" for part, _ in LEARNING_PARTS}
 
 
 def learning_rows(
     files: Mapping[str, Path], questions: int, where: Callable[[Row], bool] = lambda row: True
 ) -> Iterator[tuple[str, Row]]:
-    """Yield (part, row) of a set's first train and validation rows that fulfil a condition.
+    """Yield (part, row) of a set's first rows that meet a condition, four fifths of them train questions.
 
-    Of the questions asked for, four fifths are train questions, as far as both parts last.
+    A part with too few such rows gives all of them.
     """
     for part, share in LEARNING_PARTS:
         rows = filter(where, read_prepared(files[part]))

@@ -1,4 +1,4 @@
-"""What a question row and a sentiment row must look like, and messages that lead to the bad line."""
+"""Schemas of question and sentiment rows, and messages that lead to the bad line."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,19 +13,19 @@ from avss_core.evaluation.splits import Row
 from avss_core.judges.normalisation import normalise
 
 _SHOWN = 20
-"""Bad rows that one message lists; the others are counted."""
+"""Most bad rows that a message lists; more are counted."""
 
 _VALUE_WIDTH = 80
 """Characters of a bad value that a message shows."""
 
 
 def _each(holds: Callable[[Any], bool], reason: str) -> pa.Check:
-    """Return a check of single values that explains itself by `reason`."""
+    """Return a check of single values; `reason` explains a failure."""
     return pa.Check(holds, element_wise=True, error=reason)
 
 
 def _is_texts(value: Any) -> bool:
-    """Return whether the value is a list that holds nothing but strings."""
+    """Return whether the value is a list of strings."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
@@ -33,7 +33,7 @@ _TEXT = _each(lambda value: isinstance(value, str) and bool(value.strip()), "mus
 _ID = [_TEXT, pa.Check(lambda ids: ~ids.astype(str).duplicated(), error="is the id of an earlier row too")]
 _QUESTION = [
     _TEXT,
-    # Splits know a question by its normalised text: all questions that normalise to nothing would be one.
+    # Splits identify a question by its normalized text, and all that normalize to "" would be the same one.
     _each(lambda value: not isinstance(value, str) or normalise(value) != "", "must hold a word or a number"),
 ]
 _TEXTS = _each(_is_texts, "must be a list of texts")
@@ -81,7 +81,7 @@ def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        ValueError: the file is not UTF-8; the line is named.
+        ValueError: the file is not UTF-8; names the line.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -93,13 +93,9 @@ def read_text(path: Path) -> str:
 def read_rows(path: Path, schema: pa.DataFrameSchema) -> list[Row]:
     """Return the validated rows of a JSON Lines file, in its order.
 
-    Args:
-        path: the file.
-        schema: what a row must look like, one of those of this module.
-
     Raises:
-        ValueError: the file is not UTF-8 or has no row, or lines of it are bad; each is named with field,
-            reason and value, whether it is no JSON object or a bad row.
+        ValueError: the file is not UTF-8, has no row, or has bad lines; each is named with field, reason and
+            value.
     """
     text = read_text(path)
     rows: dict[int, Row] = {}
@@ -123,21 +119,16 @@ def read_rows(path: Path, schema: pa.DataFrameSchema) -> list[Row]:
 
 
 def validate(rows: Sequence[Row], schema: pa.DataFrameSchema, where: str) -> None:
-    """Return nothing when every row is well-formed.
-
-    Args:
-        rows: the rows of one file, in its order.
-        schema: what a row must look like, one of those of this module.
-        where: the file's name, for the message.
+    """Raise an error unless there are rows and all fit a schema.
 
     Raises:
-        ValueError: there is no row, or rows are bad; each is named with line, field, reason and value.
+        ValueError: there is no row, or rows are bad; each is named by `where`, line, field, reason and value.
     """
     _refuse(_problems(rows, schema), where, str(schema.description), empty=not rows)
 
 
 def _problems(rows: Sequence[Row], schema: pa.DataFrameSchema) -> dict[int, str]:
-    """Return what is wrong with the rows that a schema refuses, by their place."""
+    """Return what is wrong with the rows that a schema refuses, by index."""
     if not rows:
         return {}
     # All fields of all rows: a missing one becomes a null and an unknown one a column, and both are refused.
@@ -153,7 +144,7 @@ def _problems(rows: Sequence[Row], schema: pa.DataFrameSchema) -> dict[int, str]
 
 
 def _failures(cases: pd.DataFrame, rows: Sequence[Row]) -> Iterator[tuple[int, str, str]]:
-    """Yield row index, field and reason of each of pandera's failure cases."""
+    """Yield row index, field and reason of each failure case."""
     for case in cases.to_dict("records"):
         if case["check"] == "column_in_schema":
             field = str(case["failure_case"])
@@ -170,7 +161,7 @@ def _failures(cases: pd.DataFrame, rows: Sequence[Row]) -> Iterator[tuple[int, s
 
 
 def _refuse(problems: dict[int, str], where: str, remedy: str, *, empty: bool) -> None:
-    """Raise ValueError that lists the problems by line or says that the file is empty, unless all is well."""
+    """Raise a ValueError that lists the problems by line, or says that there are no rows."""
     if empty:
         raise ValueError(f"{where}: no rows. {remedy}")
     if not problems:

@@ -1,4 +1,4 @@
-"""Questions, sentiment and text from one of three places: the sample, a folder, or the Hugging Face Hub."""
+"""Questions, sentiment and text from one of three sources: the sample, a folder, the Hugging Face Hub."""
 
 import difflib
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ _SENTIMENT_FILES = {"train": "train.jsonl", "validation": "validation.jsonl"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which text and which sentiment set are wanted of a source that has several."""
+    """The text and the sentiment set to take from a source that has several."""
 
     text: str | None = None
-    """Of the Hub wikitext2, pile or hackernews; of a folder what `read_parts` reads. None: wikitext2, and the
-    sample's where a folder has none."""
+    """From the Hub wikitext2, pile or hackernews; from a folder what `read_parts` reads. None: wikitext2, or
+    the sample's text if a folder lacks it."""
     sentiment: str | None = None
-    """Name of the sentiment set in a folder. None: sst2, and the sample's where a folder has none."""
+    """Sentiment set of a folder. None: sst2, or the sample's if the folder lacks it."""
     characters: int = 200_000
-    """Of each part of a text that is streamed."""
+    """Length of each part of a streamed text."""
 
 
 USUAL = Wanted()
@@ -39,7 +39,7 @@ USUAL = Wanted()
 
 @dataclass(frozen=True)
 class RawData:
-    """All rows and documents of a run, validated, as they came from their source."""
+    """All rows and documents of a run, validated, otherwise as in their source."""
 
     questions: dict[str, dict[str, list[Row]]]
     """Rows by set and by side, "train" and "test"."""
@@ -61,11 +61,11 @@ def load(
         path: folder of the source "path"; sentiment or text that it lacks come from the sample.
         sets: names of the question sets; in a folder any name that has its two files.
         sample_path: folder of the sample that comes with the project.
-        wanted: which text and sentiment; what is named there must be there.
+        wanted: which text and sentiment; what it names must exist.
 
     Raises:
-        ValueError: the source is unknown, a folder is not given, no set is asked for, rows are bad, or a name
-            or a link leads out of the folder.
+        ValueError: the source is unknown, no folder or no set is given, rows are bad, or a name or a link
+            leads out of the folder.
         LookupError: the Hub has no such set.
         FileNotFoundError: files are missing; the message lists them and the layout.
         ConnectionError: the Hub cannot be reached.
@@ -88,13 +88,13 @@ def load_text(
 ) -> tuple[Parts, str]:
     """Return the documents of a source, by "calibration" and "test", and where they come from.
 
-    For what needs no questions: a folder may hold the text alone. The rows of the sets that it has are
-    validated all the same, so that a bad one shows early.
+    A folder may hold text alone. The rows of its sets are validated all the same, so that a bad one shows
+    early, and if it has sets but no text, the text comes from the sample.
 
     Args:
         source: as in `load`.
-        path: as in `load`; where it has sets but no text, the text comes from the sample.
-        sets: names of the question sets.
+        path: as in `load`.
+        sets: as in `load`.
         wanted: as in `load`.
 
     Raises:
@@ -118,7 +118,7 @@ def load_text(
 def _from_folder(
     source: str, folder: Path, sets: Sequence[str], sample_path: Path, wanted: Wanted
 ) -> RawData:
-    """Return the data of a folder; sentiment and text of the sample where the folder has none."""
+    """Return the data of a folder; sentiment or text that it lacks come from the sample."""
     sentiment, text = _own(folder, wanted.sentiment, "sst2"), _own(folder, wanted.text, "wikitext2")
     files = {name: {side: f"{name}/{side}.jsonl" for side in ("train", "test")} for name in sets}
     needed = question_files(sets)
@@ -175,12 +175,12 @@ def _hub_text(wanted: Wanted) -> Parts:
 
 
 def _own(folder: Path, wanted: str | None, usual: str) -> str | None:
-    """Return what is wanted of a folder; if that is nothing, the usual name where the folder has it."""
+    """Return what is wanted from a folder, else the usual name if the folder has it."""
     return wanted or (usual if (folder / usual).is_dir() else None)
 
 
 def _named(source: str, wanted: str | None) -> str:
-    """Return where data come from, with what was asked for by name."""
+    """Return where data come from, with the name that was asked for."""
     return f"{source} ({wanted})" if wanted else source
 
 

@@ -1,4 +1,4 @@
-"""Text for language modelling: its documents, and the two parts of it that calibrate and test."""
+"""Text for language modelling: its documents, split into a part for calibration and one for the test."""
 
 import re
 from bisect import bisect_left
@@ -17,26 +17,26 @@ TEXT_FILES = {"calibration": "valid.txt", "test": "test.txt"}
 """The file of each part, in the folder of a text."""
 
 FILE_TEXTS = (".txt", ".md", ".jsonl")
-"""Endings of a text that is one file."""
+"""Suffixes of a text that is one file."""
 
 CALIBRATION_SHARE = 0.4
-"""Share of the language topics, or of one file's characters, that calibrates; the rest tests."""
+"""Share of the language topics, or of the characters of one file, for calibration."""
 
-# A WikiText article begins at a line " = Title = " after a blank line. Formulas in the running text look the
-# same but follow other text, and section headings have two or more equals signs.
+# A WikiText article begins at a line " = Title = " after a blank line. Formulas look alike but follow text,
+# and section headings have two or more equals signs.
 _ARTICLE = re.compile(r"^(?= ?\n = (?!= )[^\n]* = \n)", re.MULTILINE)
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 
 
 def articles(text: str) -> list[str]:
-    """Return the articles of a WikiText file, each with the blank line before its title; joined, the file."""
+    """Return the articles of a WikiText file, each with the blank line before its title."""
     return [article for article in _ARTICLE.split(text) if article]
 
 
 def language_topics() -> Parts:
-    """Return the texts about the Python language that CPython carries, for calibration and for the test.
+    """Return the texts about the Python language that come with CPython.
 
-    A hash of the topic's name decides, so that a topic stays on its side from one Python to the next.
+    A hash of the topic's name decides its part, which so stays the same from one Python to the next.
     """
     parts: Parts = {"calibration": [], "test": []}
     # By text: a topic with two names ("if" and "else") must not be in both parts.
@@ -47,7 +47,7 @@ def language_topics() -> Parts:
 
 
 def text_files(name: str) -> list[str]:
-    """Return the files of a text by its name: itself, where it is one file, or those in its folder."""
+    """Return the files of a text by its name: itself if it is one file, else those in its folder."""
     return [name] if name.endswith(FILE_TEXTS) else [f"{name}/{file}" for file in TEXT_FILES.values()]
 
 
@@ -56,10 +56,10 @@ def read_parts(folder: Path, name: str) -> Parts:
 
     Args:
         folder: where it lies.
-        name: of its own folder, with `TEXT_FILES`, or of a file that `split_file` reads.
+        name: its own folder, with `TEXT_FILES`, or a file that `split_file` reads.
 
     Raises:
-        ValueError: there is no text, or a file that cannot be split.
+        ValueError: there is no text, or a file cannot be split.
     """
     if name.endswith(FILE_TEXTS):
         return split_file(folder / name)
@@ -69,9 +69,9 @@ def read_parts(folder: Path, name: str) -> Parts:
 def split_file(path: Path) -> Parts:
     """Return the documents of one file, the first ones for calibration and the others for the test.
 
-    Documents are the rows of a JSON Lines file, the articles of a WikiText file or, of any other text, the
-    pieces between blank lines. The first that hold `CALIBRATION_SHARE` of the characters calibrate, so that
-    both parts are running text; of the others, one that calibrates too is left out.
+    Documents are the rows of a JSON Lines file, the articles of a WikiText file, or the pieces between blank
+    lines of any other text. The first ones with `CALIBRATION_SHARE` of the characters calibrate, so that both
+    parts are running text; a later copy of one of them is left out.
 
     Raises:
         ValueError: there is no text, rows are bad, or there are no two different documents.
@@ -89,7 +89,7 @@ def split_file(path: Path) -> Parts:
 
 
 def _first(documents: Sequence[str]) -> int:
-    """Return how many of the first documents hold the calibration share of the characters, but not all."""
+    """Return how many first documents have the calibration share of the characters; at least one is left."""
     held = list(accumulate(map(len, documents)))
     return max(1, min(bisect_left(held, CALIBRATION_SHARE * held[-1]) + 1, len(documents) - 1))
 
@@ -100,16 +100,16 @@ def _rows(path: Path) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Return the articles of a text, or what stands between its blank lines where it has no articles."""
-    found = articles(text)
-    return found if len(found) > 1 else [piece for piece in _BLANK_LINES.split(text) if piece.strip()]
+    """Return the articles of a text, or the pieces between its blank lines if it has no articles."""
+    pieces = articles(text)
+    return pieces if len(pieces) > 1 else [piece for piece in _BLANK_LINES.split(text) if piece.strip()]
 
 
 def _text(path: Path) -> str:
-    """Return the text of a file, which must hold some."""
+    """Return the text of a file; an empty one is an error."""
     text = read_text(path)
     if not text.strip():
         raise ValueError(
-            f"{path}: the file holds no text: put some in, or take its folder away to use the sample's"
+            f"{path}: the file holds no text: put some in, or remove its folder to use the sample's"
         )
     return text

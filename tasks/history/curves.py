@@ -11,13 +11,13 @@ from tasks.history.stage_log import log_batches
 from tasks.history.tracking import open_run
 
 WRITE_SECONDS = 5.0
-"""Points are written together at most so often: a write costs as much as a step of a small model."""
+"""Least time between two writes: one costs as much as a step of a small model."""
 
 _BATCH = 900
 
 
 class Curves:
-    """Points of curves by step; outside of a stage's run they go nowhere."""
+    """Points of curves by step; without an open stage run they go nowhere."""
 
     def __init__(self, name: str, seconds: float = WRITE_SECONDS) -> None:
         self.name, self.seconds = name, seconds
@@ -26,9 +26,9 @@ class Curves:
         self._written = time.monotonic()
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        """Add one point to each curve `name.key`, and write what is held where the last write is long ago.
+        """Add one point to each curve `name.key`, and write all points if the last write is long ago.
 
-        A curve has a gap where a value is infinite or not a number, and a tag `not_a_number.NAME` says so.
+        An infinite value or NaN leaves a gap and sets the tag `not_a_number.NAME`.
         """
         now = int(time.time() * 1000)
         for key, value in values.items():
@@ -41,22 +41,18 @@ class Curves:
             self.write()
 
     def write(self) -> None:
-        """Write what is held."""
-        held, self._held, self._written = self._held, [], time.monotonic()
-        missing, self._missing = self._missing, set()
-        run = open_run()
-        if run is None:
-            return
-        client, identifier = run
-        tags = {f"not_a_number.{name}": "true" for name in sorted(missing)}
-        log_batches(client, identifier, metrics=held, tags=tags)
+        """Write the points that are held."""
+        if run := open_run():
+            tags = {f"not_a_number.{name}": "true" for name in sorted(self._missing)}
+            log_batches(*run, metrics=self._held, tags=tags)
+        self._held, self._missing, self._written = [], set(), time.monotonic()
 
 
 @contextmanager
 def curves(name: str) -> Iterator[Curves]:
-    """Yield curves that are written to the last point however the context ends."""
-    kept = Curves(name)
+    """Yield curves; their last points are written however the context ends."""
+    drawn = Curves(name)
     try:
-        yield kept
+        yield drawn
     finally:
-        kept.write()
+        drawn.write()

@@ -1,4 +1,4 @@
-"""Whether an SQLite file is whole, asked before a library fails in the middle of it."""
+"""A check of SQLite files, made before a library fails in the middle of one."""
 
 import sqlite3
 from contextlib import closing
@@ -6,17 +6,17 @@ from pathlib import Path
 
 
 def is_damaged(path: Path) -> bool:
-    """Tell whether a file that is there is no SQLite database, or was cut off; one that is in use is not.
+    """Tell whether an existing file is not an SQLite database or was cut off; a file in use counts as whole.
 
-    The pages are looked through: what a write-ahead log beside it holds can hide that others are gone.
+    All pages are read: a write-ahead log beside the file can hide that some are gone.
     """
     if not path.is_file():
         return False
     try:
         with closing(sqlite3.connect(path)) as opened:
-            found: tuple[str] = opened.execute("PRAGMA quick_check(1)").fetchone()
+            (result,) = opened.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError:
         return False
     except sqlite3.DatabaseError:
         return True
-    return found != ("ok",)
+    return bool(result != "ok")

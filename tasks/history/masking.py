@@ -12,30 +12,30 @@ TRACKING = "MLFLOW_TRACKING_URI"
 _SECRET_NAMES = re.compile(
     r"(^|_)(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY(_ID)?|AUTH_STRING)(_|$)", re.ASCII | re.IGNORECASE
 )
-"""Environment variables whose whole value is a secret, such as HF_TOKEN and AWS_SECRET_ACCESS_KEY."""
+"""Names of environment variables that hold a secret, such as HF_TOKEN and AWS_SECRET_ACCESS_KEY."""
 
 _SHORTEST = 8
-"""Characters of a secret, at least: a shorter value may be any word of a text."""
+"""Fewest characters of a secret: a shorter value may be any word of a text."""
 
 _USER = re.compile(r"(?<=://)[^/\s'\"]*@")
 """User and password of an address."""
 
 _TOKENS = re.compile(r"\b(hf_\w{20,}|gh[opsu]_\w{20,}|pn[bu]_\w{20,}|(AKIA|ASIA)[0-9A-Z]{16})\b", re.ASCII)
-"""Tokens that show by themselves what they are: of the Hub, GitHub, Prefect and AWS."""
+"""Tokens that are known by their form: of the Hub, GitHub, Prefect and AWS."""
 
 
 def masked(text: str) -> str:
-    """Return a text with `MASK` for secrets: those of the environment, users in addresses, known tokens."""
+    """Return a text with `MASK` for secrets of the environment, users in addresses, and tokens."""
     for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return _TOKENS.sub(MASK, _USER.sub(f"{MASK}@", text))
 
 
 def tracking_uri() -> str | None:
-    """Return where MLflow's server is, None where MLFLOW_TRACKING_URI does not say.
+    """Return MLFLOW_TRACKING_URI, None if it is not set.
 
-    A user and a password in a web address move to the variables that MLflow reads them from: it shows the
-    address in its errors.
+    A user and a password in a web address move to variables of their own, which MLflow reads too: its errors
+    show the address.
     """
     parts = urlsplit(address := os.environ.get(TRACKING, ""))
     if parts.scheme in {"http", "https"} and "@" in parts.netloc:
@@ -47,10 +47,10 @@ def tracking_uri() -> str | None:
 
 
 def _secrets() -> Iterator[str]:
-    """Yield the secrets of the environment, as they are written there and as they are sent."""
+    """Yield the secrets of the environment, as they are written and as they are sent."""
     for name, value in os.environ.items():
-        found = [value] if _SECRET_NAMES.search(name) else []
+        secrets = [value] if _SECRET_NAMES.search(name) else []
         for user in _USER.findall(value):
             password = user.removesuffix("@").partition(":")[2]
-            found += [password, unquote(password)]
-        yield from (secret for secret in found if len(secret) >= _SHORTEST)
+            secrets += [password, unquote(password)]
+        yield from (secret for secret in secrets if len(secret) >= _SHORTEST)

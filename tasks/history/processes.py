@@ -1,4 +1,4 @@
-"""Which process a run belongs to, whether that still runs, and how it takes being terminated."""
+"""The process that a run belongs to: whether it still runs, and what it does when it is terminated."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from types import FrameType
 import psutil
 
 TERMINATED = 128 + signal.SIGTERM
-"""Exit code of a process that SIGTERM has ended."""
+"""Exit code of a process that SIGTERM ended."""
 
 
 def owner_label(pid: int) -> str:
@@ -21,9 +21,9 @@ def owner_label(pid: int) -> str:
 
 
 def alive(owner: str) -> bool:
-    """Tell whether the process "pid:start time:machine" still runs.
+    """Tell whether the process "pid:start time:machine" may still run.
 
-    Of another machine's process, and of one that is named in another way, nothing is known: it may.
+    That is unknown, and so possible, for a process of another machine or with a label of another form.
     """
     pid, started, machine = f"{owner}::".split(":")[:3]
     if machine != socket.gethostname():
@@ -35,7 +35,7 @@ def alive(owner: str) -> bool:
 
 
 def dvc_pipeline() -> str | None:
-    """Return a name for the `dvc repro` that this process runs under, None outside of it."""
+    """Return a name for the `dvc repro` that this process runs under, None without one."""
     for process in psutil.Process().parents():
         if "DVC_ROOT" in os.environ and any(Path(part).name == "dvc" for part in process.cmdline()[:3]):
             return f"{process.pid}-{process.create_time()}"
@@ -43,14 +43,14 @@ def dvc_pipeline() -> str | None:
 
 
 def pipeline_process(pipeline: str) -> int:
-    """Return the process that a pipeline's parent run belongs to: its name starts with the number."""
+    """Return the process of a pipeline's parent run: the number that the pipeline's name starts with."""
     pid = pipeline.partition("-")[0]
     return int(pid) if pid.isdigit() and psutil.pid_exists(int(pid)) else os.getpid()
 
 
 @contextmanager
 def terminated_as_interrupt() -> Iterator[None]:
-    """Turn SIGTERM into an exception inside the context, so that the run's state is written."""
+    """Turn SIGTERM into an exception inside the context, so that the state of the run is written."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -15,13 +15,13 @@ from tasks.history.masking import tracking_uri
 
 EXPERIMENT = "avss"
 WAIT_SECONDS = 10.0
-"""A server that does not answer for so long is not there."""
+"""Time that a server has to answer."""
 
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 
 
 def store_lock(home: Path) -> FileLock:
-    """Return the lock under which a home's processes make what only one of them may make."""
+    """Return the lock for what only one process of a home may make."""
     home.mkdir(parents=True, exist_ok=True)
     return FileLock(home / ".mlflow.lock")
 
@@ -32,7 +32,7 @@ def has_store(home: Path) -> bool:
 
 
 def open_store(home: Path) -> tuple[MlflowClient, str]:
-    """Return a client and the id of the experiment; both are made under a lock where they are not there yet.
+    """Return a client and the id of the experiment; database and experiment are made under a lock if missing.
 
     Raises:
         ConnectionError: MLFLOW_TRACKING_URI names a server that does not answer.
@@ -43,7 +43,7 @@ def open_store(home: Path) -> tuple[MlflowClient, str]:
     uri = tracking_uri() or own
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
-    # MLflow migrates a fresh SQLite file on first use: two processes at once would break it for good.
+    # MLflow migrates a fresh SQLite file on first use, and two processes at once would break it.
     with store_lock(home):
         if uri == own and is_damaged(home / "mlflow.db"):
             raise OSError(
@@ -54,19 +54,19 @@ def open_store(home: Path) -> tuple[MlflowClient, str]:
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
             return client, experiment.experiment_id
-        # A server keeps figures and tables itself; those of a database alone would go to ./mlruns.
+        # A server keeps figures and tables itself; with a database they would go to ./mlruns.
         alone = uri.startswith(_DATABASES)
         location = (home / "mlartifacts").as_uri() if alone else None
         return client, client.create_experiment(EXPERIMENT, artifact_location=location)
 
 
 def search(client: MlflowClient, experiment: str, where: str) -> Sequence[Any]:
-    """Return the runs of the experiment that a filter finds."""
+    """Return the runs of the experiment that match a filter."""
     return client.search_runs([experiment], where, run_view_type=ViewType.ACTIVE_ONLY, max_results=1000)
 
 
 def _check_server(uri: str) -> None:
-    """Ask a server for a sign of life: MLflow's own client would try for minutes before it gives up."""
+    """Raise ConnectionError if a server does not answer; MLflow's own client would try for minutes."""
     try:
         urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=WAIT_SECONDS).close()
     except urllib.error.HTTPError:

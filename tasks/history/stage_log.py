@@ -1,4 +1,4 @@
-"""What a stage tells of itself, and how that is written into its MLflow run and the run of its pipeline."""
+"""What a stage logs, written into its MLflow run and into the run of its pipeline."""
 
 import json
 import math
@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -17,41 +17,42 @@ from tasks.data.lineage import DataPart
 from tasks.history.masking import masked
 
 Value = float | None
+Item = TypeVar("Item")
 
 _METRICS, _PARAMS_OR_TAGS = 900, 90
-"""As many go into one request; MLflow takes 1000 and 100 at most."""
+"""Most that go into one request; MLflow takes 1000 and 100."""
 
 
 @dataclass(frozen=True)
 class StageLog:
-    """What a stage tells of itself when it is done."""
+    """What a stage logs at its end."""
 
     metrics: Mapping[str, Value] = field(default_factory=dict)
     layers: Mapping[str, Sequence[Value]] = field(default_factory=dict)
     """Name of a metric -> its value at each layer; the layer is the metric's step."""
     files: Sequence[Path] = ()
-    """Figures, pages, and tables (CSV), which the UI shows as such."""
+    """Figures, pages and tables (CSV), which the UI shows."""
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name of a JSON file -> its content."""
     tags: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
-    """Name of a model -> its folder, of which path, digest and size are recorded, never the weights."""
+    """Name of a model -> its folder; path, digest and size are recorded, never the weights."""
     data: Sequence[DataPart] = ()
-    """The data that the numbers are of."""
+    """The data that the numbers were measured on."""
     left_out: str = ""
-    """The parameter that leaves the stage out, which then read no data; nothing where it did its work."""
+    """The parameter that switched the stage off, "" if it did its work."""
 
 
 def write_log(client: MlflowClient, run: str, parent: str, log: StageLog) -> None:
-    """Write all that a stage tells into its run; what pipelines are compared by into the parent, too.
+    """Write a log into the run of its stage, and its metrics, tags and data into the parent, too.
 
-    A value that is no finite number is left out, and a tag `not_a_number.NAME` says so.
+    An infinite value or NaN is left out and sets the tag `not_a_number.NAME`.
     """
     pointers = [pointer(name, folder) for name, folder in log.checkpoints.items()]
     points, missing = _points(log)
     tags = {**log.tags, **missing}
-    for found in pointers:
-        tags |= {f"checkpoint.{found['name']}.{key}": str(found[key]) for key in ("path", "digest", "bytes")}
+    for each in pointers:
+        tags |= {f"checkpoint.{each['name']}.{key}": str(each[key]) for key in ("path", "digest", "bytes")}
     for target in (run, parent):
         log_batches(client, target, metrics=points, tags=tags)
         if log.data:
@@ -77,21 +78,24 @@ def log_batches(
     tags: Mapping[str, str] | None = None,
 ) -> None:
     """Write into a run, in requests of a size that MLflow takes."""
-    for start in range(0, len(metrics), _METRICS):
-        client.log_batch(run, metrics=metrics[start : start + _METRICS])
     settings = [Param(key, masked(str(value))[:6000]) for key, value in (params or {}).items()]
-    for start in range(0, len(settings), _PARAMS_OR_TAGS):
-        client.log_batch(run, params=settings[start : start + _PARAMS_OR_TAGS])
     labels = [RunTag(key, masked(value)) for key, value in (tags or {}).items()]
-    for start in range(0, len(labels), _PARAMS_OR_TAGS):
-        client.log_batch(run, tags=labels[start : start + _PARAMS_OR_TAGS])
+    for metric_part in _parts(metrics, _METRICS):
+        client.log_batch(run, metrics=metric_part)
+    for param_part in _parts(settings, _PARAMS_OR_TAGS):
+        client.log_batch(run, params=param_part)
+    for tag_part in _parts(labels, _PARAMS_OR_TAGS):
+        client.log_batch(run, tags=tag_part)
+
+
+def _parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def pointer(name: str, folder: Path) -> dict[str, Any]:
-    """Return where a checkpoint lies, the digest of its weights (as in `model_card.json`) and their bytes.
+    """Return path of a checkpoint, digest of its safetensors files (as in `model_card.json`) and their bytes.
 
-    Digest and size are those of all safetensors files; a folder without any is of a stage that was left out,
-    and has none.
+    The folder of a stage that is switched off has no such files, and the digest "none".
     """
     files = sorted(folder.glob("*.safetensors"))
     return {
@@ -103,13 +107,13 @@ def pointer(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _log_table(client: MlflowClient, run: str, name: str, table: pd.DataFrame) -> None:
-    """Write a table as the UI shows it."""
-    # As objects: of columns of text pandas 3 warns where MLflow 3.17 looks for images.
+    """Write a table that the UI shows."""
+    # As objects: pandas 3 warns about columns of text when MLflow 3.17 looks for images in them.
     client.log_table(run, table.astype(object), f"tables/{name}.json")
 
 
 def _points(log: StageLog) -> tuple[list[Metric], dict[str, str]]:
-    """Return the finite values as metrics, and a tag for each name that has another one."""
+    """Return the finite values as metrics, and a tag for each name with another value."""
     now = int(time.time() * 1000)
     values = [(name, value, 0) for name, value in log.metrics.items()]
     values += [(name, value, layer) for name, line in log.layers.items() for layer, value in enumerate(line)]
@@ -123,7 +127,7 @@ def _points(log: StageLog) -> tuple[list[Metric], dict[str, str]]:
 
 
 def _input(part: DataPart) -> DatasetInput:
-    """Return a part of the data as MLflow's record of an input."""
+    """Return MLflow's record of a part of the data."""
     source = json.dumps({"uri": part.path, "origin": part.origin})
     profile = json.dumps({"num_rows": part.count})
     # MLflow keeps 36 characters of a digest.

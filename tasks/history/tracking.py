@@ -1,4 +1,4 @@
-"""MLflow keeps the history: one parent run a pipeline run, one child a stage, always by explicit run id."""
+"""The history in MLflow: one parent run a pipeline, one child a stage, always by explicit run id."""
 
 import os
 import subprocess
@@ -25,21 +25,21 @@ from tasks.history.run_store import has_store, open_store, search, store_lock
 from tasks.history.stage_log import StageLog, log_batches, write_log
 
 PIPELINE_VARIABLE = "AVSS_PIPELINE"
-"""Environment variable by which the processes of one pipeline run know that they belong together."""
+"""Environment variable with the name of the pipeline that a process belongs to."""
 
 _ACTIVE: ContextVar[tuple[MlflowClient, str] | None] = ContextVar("avss_stage_run", default=None)
-"""Client and id of the stage run that is open here."""
+"""Client and id of the open stage run."""
 
 _PIPELINE, _OWNER, _PARENT = "avss.pipeline", "avss.owner", "mlflow.parentRunId"
 _LOCK = "dvc.lock"
-"""Tag with the digest of that file: at the start of a stage, and at the end of a pipeline."""
+"""Tag with the digest of this file at the start of a stage and at the end of a pipeline."""
 
 
 @contextmanager
 def pipeline_run(home: Path) -> Iterator[None]:
     """Make all stages inside the context children of one parent run, and end that run with the context.
 
-    The parent is made by the first stage: a pipeline in which no stage runs leaves no run behind.
+    The first stage makes the parent, so a pipeline in which no stage runs leaves none.
     """  # noqa: DOC501 - an interrupt is only passed on
     before = os.environ.get(PIPELINE_VARIABLE)
     name = before or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
@@ -62,7 +62,7 @@ def pipeline_run(home: Path) -> Iterator[None]:
 
 
 def end_pipeline(home: Path, name: str, status: str) -> None:
-    """End the parent run of a pipeline, and every child of it that still runs."""
+    """End the parent run of a pipeline, and its children that still run."""
     if not has_store(home):
         return
     client, experiment = open_store(home)
@@ -84,18 +84,18 @@ def stage_run(
 ) -> Iterator[Callable[[StageLog], None]]:
     """Record one stage as a run, and yield the function that logs its results.
 
-    The run ends as FINISHED, FAILED (an error) or KILLED (interrupted or terminated); runs that a killed
+    The run ends as FINISHED, FAILED (an error) or KILLED (interrupted or terminated). Runs that a killed
     process left behind are ended first.
 
     Args:
-        home: where the history is, unless it is kept by a server.
+        home: folder of the history, unless a server keeps it.
         stage: name of the run.
         params: the parameters that the stage reads, by their flat names.
-        parameters_digest: of all parameters.
-        pipeline_params: all parameters, for the parent run; those of the stage where left out.
+        parameters_digest: digest of all parameters.
+        pipeline_params: all parameters, for the parent run; if None, those of the stage.
 
     Raises:
-        ConnectionError: the server that shall keep the history does not answer.
+        ConnectionError: the server of the history does not answer.
     """  # noqa: DOC501 - an interrupt is only passed on
     with terminated_as_interrupt():
         client, experiment = open_store(home)
@@ -128,7 +128,7 @@ def stage_run(
 
 
 def open_run() -> tuple[MlflowClient, str] | None:
-    """Return client and id of the stage run that is open here, None outside of one."""
+    """Return client and id of the open stage run, None without one."""
     return _ACTIVE.get()
 
 
@@ -139,7 +139,7 @@ def _parent(
     tags: Mapping[str, str],
     params: Mapping[str, Any],
 ) -> str:
-    """Return the parent run of a pipeline; the first stage makes it, with all parameters."""
+    """Return the parent run of a pipeline, which the first stage makes with all parameters."""
     for run in search(client, experiment, f"tags.`{_PIPELINE}` = '{pipeline}'"):
         if _PARENT not in run.data.tags:
             return str(run.info.run_id)
@@ -151,13 +151,13 @@ def _parent(
 
 
 def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str], owner: int) -> str:
-    """Create a run that knows which process of which machine it belongs to."""
+    """Create a run with the label of the process that it belongs to."""
     run = client.create_run(experiment, run_name=name, tags={**tags, _OWNER: owner_label(owner)})
     return str(run.info.run_id)
 
 
 def _end_orphans(client: MlflowClient, experiment: str) -> None:
-    """End the runs whose process is gone."""
+    """End the runs of processes that are gone."""
     for run in search(client, experiment, "attributes.status = 'RUNNING'"):
         owner = run.data.tags.get(_OWNER)
         if owner is not None and not alive(owner):
@@ -165,13 +165,13 @@ def _end_orphans(client: MlflowClient, experiment: str) -> None:
 
 
 def _git_commit(home: Path) -> str:
-    """Return the commit of the repository, with a mark where files differ from it; "none" outside of one."""
+    """Return the commit of the repository, marked if files differ from it; "none" outside of a repository."""
     command = ["git", "-C", str(home), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "none"
+    described = subprocess.run(command, capture_output=True, text=True, check=False)
+    return described.stdout.strip() or "none"
 
 
 def _lock_digest(home: Path) -> str:
-    """Return the digest of the repository's `dvc.lock`; "none" where no stage has run yet."""
+    """Return the digest of the repository's `dvc.lock`, "none" before the first stage."""
     lock = home / "dvc.lock"
     return digest_path(lock) if lock.is_file() else "none"

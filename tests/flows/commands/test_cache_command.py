@@ -108,7 +108,7 @@ def test_rm_removes_what_is_asked_for(avss, folder, arguments, left):
     [
         ([], "say what to remove"),
         (["--all", "--broken"], "say what to remove"),
-        (["answer-set"], "no entry is of the unit or the key answer-set"),
+        (["answer-set"], "no entry has the unit or the key answer-set"),
         (["--older-than", "30d"], "nothing in .* matches"),
         (["--older-than", "thirty"], "'thirty' is not a time"),
         (["--all"], "--all would remove 3 results; give --yes"),

@@ -70,7 +70,7 @@ def test_rows_of_all_frames_are_unpacked_in_order():
     ("content", "reason"),
     [
         (zstandard.compress(b"not json"), "Expecting value"),
-        (zstandard.compress(b"[1]"), "a row is no JSON object"),
+        (zstandard.compress(b"[1]"), "a row is not a JSON object"),
         (b"not zstd at all", "zstd decomp"),
         (zstandard.compress(b"\xff\xfe\x00"), "can't decode"),
     ],
