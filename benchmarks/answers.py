@@ -2,8 +2,8 @@
 
 The data folder holds train.jsonl and test.jsonl of one question set, such as nq; the model is a checkpoint
 folder. Both sides get the same prompts, greedy, in float32, in one process and in turn, part by part, so that
-a load on the machine falls on both. Where answers differ, the gap between the two likeliest tokens' logits
-where they part tells whether rounding decided. Needs `pip install -c constraints.txt -e '.[benchmark]'`.
+other load on the machine falls on both. If answers differ, the gap of the two highest logits at the first
+different token shows whether rounding decided. Needs `pip install -c constraints.txt -e '.[benchmark]'`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ THEIR_BATCH = 16
 
 
 def read_prompts(data: Path, limit: int) -> list[str]:
-    """Return the test questions behind the first train rows."""
+    """Return prompts of the test questions, with the first train rows as demonstrations."""
     train, test = (
         [json.loads(line) for line in (data / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()]
         for part in ("train", "test")
@@ -47,7 +47,7 @@ def their_answers(harness: HFLM, prompts: list[str]) -> list[str]:
 
 @torch.inference_mode()
 def smallest_gap(model: Any, tokenizer: Any, prompt: str, ours: str, theirs: str) -> float:
-    """Return the logit gap of the two likeliest tokens at the place where two answers part."""
+    """Return the gap of the two highest logits at the first token in which two answers differ."""
     start = encode(tokenizer, prompt)
     both = [encode(tokenizer, f"{prompt} {text}\n")[len(start) :] for text in (ours, theirs)]
     same = next((i for i, (a, b) in enumerate(zip(*both, strict=False)) if a != b), min(map(len, both)))
@@ -95,7 +95,7 @@ def main() -> None:
     for index in differing:
         ours, theirs = answers["ours"][index], answers["lm-eval"][index]
         gap = smallest_gap(model, tokenizer, prompts[index], ours, theirs)
-        print(f"question {index}: ours {ours!r}, lm-eval {theirs!r}; logit gap where they part {gap:.1e}")
+        print(f"question {index}: ours {ours!r}, lm-eval {theirs!r}; logit gap where they differ {gap:.1e}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measure what statistics cost over a bare forward pass: `python benchmarks/collection.py`.
 
-Prints ratios of time on the same batches, from rounds in which the ways take turns, and of peak memory for a
-short and a long text, each in a process of its own.
+Prints ratios of time on the same batches, from rounds in which the ways take turns, and the ratio of peak
+memory of a long and a short text, each in a process of its own.
 """
 
 import argparse
@@ -26,7 +26,7 @@ TWO = ("output", "update")
 
 
 def batches_of(model: str, text: Path | None, tokens: int, window: int, batch_size: int) -> list[Batch]:
-    """Return the batches of a text file, of Python's language topics without one."""
+    """Return the batches of a text file, or of Python's language topics."""
     documents = [text.read_text(encoding="utf-8")] if text else list(topics.values())
     return list(windows(token_stream(load_tokenizer(model), documents, tokens), window, batch_size))
 
@@ -65,8 +65,8 @@ def measure_memory(options: argparse.Namespace) -> None:
     for tokens in (4096, 65536):
         command = [sys.executable, __file__, "--child", "--model", options.model, "--tokens", str(tokens)]
         command += ["--text", str(options.text)] if options.text else []
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
-        peaks.append(int(found.stdout.split()[-1]))
+        measured = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(measured.stdout.split()[-1]))
         print(f"peak memory of {tokens} tokens: {peaks[-1] / 1024:.0f} MiB")
     print(f"peak memory of 65536 tokens over 4096: {peaks[1] / peaks[0]:.4f}")
 
@@ -87,7 +87,7 @@ def main() -> None:
         batches = batches_of(options.model, options.text, options.tokens, options.window, options.batch_size)
         network = load_model(options.model)
         for parameter in network.parameters():
-            parameter.sum()  # reads all weights in: a longer text has more words, which would read in more
+            parameter.sum()  # loads all weights: a longer text has more words, and would load more
         collect_statistics(network, batches, sites=SITES, thresholds=Thresholds(1e-5, 0.1))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return

@@ -1,7 +1,7 @@
-"""Measure what a second process brings an evaluation: `python benchmarks/engines.py --data ../shared/data`.
+"""Measure how much faster two processes evaluate: `python benchmarks/engines.py --data ../shared/data`.
 
-The same units run on one and on two worker processes of Dask and of Ray, one torch thread each, with the
-model loaded and nothing in the cache. Prints the seconds, their ratio, and whether all numbers are equal.
+The same units run on one and on two worker processes of Dask and of Ray, with one torch thread each, the
+model loaded and an empty cache. Prints the seconds, their ratio, and whether all numbers are equal.
 """
 
 import argparse
@@ -26,7 +26,7 @@ WORKERS = (1, 2)
 
 
 def evaluated(params: Params, place: Workspace, storage: Path) -> tuple[float, str]:
-    """Return the seconds of an evaluation on processes that hold the model, and its numbers as JSON."""
+    """Return the seconds of an evaluation on processes with the model loaded, and its figures as JSON."""
     from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
     jobs: dict[str, Any] = evaluation_jobs(params, place.prepared, place.dense)
@@ -35,8 +35,8 @@ def evaluated(params: Params, place: Workspace, storage: Path) -> tuple[float, s
         run(params, few, "warming up")  # starts the processes, and loads the model in each
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage / "second"}):
         start = time.perf_counter()
-        found = run(params, jobs, "evaluation")
-        return time.perf_counter() - start, json.dumps(found, sort_keys=True)
+        figures = run(params, jobs, "evaluation")
+        return time.perf_counter() - start, json.dumps(figures, sort_keys=True)
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -59,16 +59,16 @@ def measure(options: argparse.Namespace) -> None:
             for workers in WORKERS:
                 chosen = [*changes, f"execution.engine={engine}", f"execution.workers={workers}"]
                 params = load_params(ROOT / "params.yaml", chosen)
-                seconds[workers], found = evaluated(params, place, place.root / f"{engine}{workers}")
+                seconds[workers], figures = evaluated(params, place, place.root / f"{engine}{workers}")
                 stop()
-                numbers.add(found)
+                numbers.add(figures)
             one, two = (seconds[workers] for workers in WORKERS)
             print(f"{engine}: one worker {one:.0f} s, two {two:.0f} s, {one / two:.2f} times as fast")
     print("all numbers are equal" if len(numbers) == 1 else f"{len(numbers)} different results")
 
 
 def main() -> None:
-    """Run with one torch thread a process, as many cores as there are workers at most."""
+    """Run with one torch thread a process, so that a worker uses one core."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", help="left out: the model of params.yaml")
     parser.add_argument("--data", type=Path, help="folder of question sets; left out: the sample")

@@ -2,10 +2,10 @@
 
 `python benchmarks/fit_judge.py --data DIR`, where DIR holds a file SET.MODEL.jsonl for each set and model, as
 `benchmarks/judges.py` reads them. Agreement is measured on each model in turn, by a fit on the other two
-whose thresholds were chosen by cross-validation on those two alone; then again, with the same thresholds, by
-fits that saw none of the measured questions either. Answers that `fitted_judge` settles by a rule train no
-fit, and their verdicts by the rule count in each kappa. The file that AVSS ships is fitted on all three.
-Features take some minutes: `--table FILE.npz` keeps them. The same data give the same file.
+with thresholds from cross-validation on those two alone; then again, with the same thresholds, by fits that
+saw none of the measured questions either. Answers that `fitted_judge` decides by a rule train no fit, and the
+rule's verdicts count in each kappa. The file that AVSS ships is fitted on all three models. Features take
+some minutes: `--table FILE.npz` keeps them. The same data give the same file.
 """
 
 import argparse
@@ -34,12 +34,12 @@ MODELS = ("gpt2-xl", "gpt-j-6b", "llama-7b-hf")
 COMMAND = "python benchmarks/fit_judge.py --data ../shared/data/judge"
 THRESHOLDS = np.arange(16, 71, 2) / 100
 WINDOW = 13
-"""Thresholds whose kappas are averaged, odd: the best of a narrower window is more of an accident."""
+"""Neighbouring thresholds to average kappa over, odd: the best of a narrower window is more by chance."""
 FOLDS = 4
 TREES = {"n_estimators": 40, "min_samples_leaf": 3, "max_features": 0.3, "random_state": 0}
 LINE = {"C": 0.02, "max_iter": 2000}
 BOUNDS = (0.002, 0.998)
-"""Quantiles of each feature that bound it for the line."""
+"""Quantiles that bound each feature for the line."""
 
 Numbers = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -48,7 +48,7 @@ _DIGITS = 6
 """Decimals of a number of the line."""
 
 _LIMIT_DIGITS = 5
-"""Decimals of a limit of a tree, as many as a feature has."""
+"""Decimals of a limit of a tree: those of a feature."""
 
 _SHARE_DIGITS = 3
 """Decimals of the share in a leaf."""
@@ -62,7 +62,7 @@ class Table:
     columns: Numbers
     correct: NDArray[np.bool_]
     open: NDArray[np.bool_]
-    """Whether a fit decides; a rule calls the others correct where `exact`."""
+    """Whether a fit decides; a rule decides the others: correct if `exact`."""
     exact: NDArray[np.bool_]
     sets: NDArray[np.str_]
     models: NDArray[np.str_]
@@ -70,16 +70,8 @@ class Table:
 
     def at(self, rows: Indices) -> "Table":
         """Return some of the answers."""
-        return Table(
-            self.names,
-            self.columns[rows],
-            self.correct[rows],
-            self.open[rows],
-            self.exact[rows],
-            self.sets[rows],
-            self.models[rows],
-            self.questions[rows],
-        )
+        columns = {name: values[rows] for name, values in vars(self).items() if name != "names"}
+        return Table(self.names, **columns)
 
     def only(self, names: Sequence[str]) -> "Table":
         """Return the table with some of the features."""
@@ -88,7 +80,7 @@ class Table:
 
 
 def fit(table: Table) -> Fit:
-    """Return the fit to a table, its thresholds by mean kappa in cross-validation by question."""
+    """Return the fit to a table, with thresholds by mean kappa in cross-validation by question."""
     probabilities = np.zeros(len(table.correct))
     for inside, outside in GroupKFold(FOLDS).split(table.columns, groups=table.questions):
         probabilities[outside] = _grown(table.at(inside)).probabilities(table.columns[outside])
@@ -100,9 +92,9 @@ def fit(table: Table) -> Fit:
     )
 
 
-def judged(table: Table, found: Fit) -> NDArray[np.bool_]:
-    """Return the verdicts of the rules and of a fit where they are silent."""
-    return np.where(table.open, found.verdicts(table.columns), table.exact)
+def judged(table: Table, fitted: Fit) -> NDArray[np.bool_]:
+    """Return the verdicts of the rules, and of a fit on the open answers."""
+    return np.where(table.open, fitted.verdicts(table.columns), table.exact)
 
 
 def kappas(table: Table, verdicts: NDArray[np.bool_]) -> dict[str, float]:
@@ -123,12 +115,12 @@ def left_out(table: Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     stricter = verdicts.copy()
     for model in dict.fromkeys(table.models):
         others, own = table.models != model, table.models == model
-        found = fit(table.at(np.flatnonzero(others)))
-        verdicts[own] = judged(table.at(np.flatnonzero(own)), found)
+        fitted = fit(table.at(np.flatnonzero(others)))
+        verdicts[own] = judged(table.at(np.flatnonzero(own)), fitted)
         for inside, outside in GroupKFold(FOLDS).split(table.columns, groups=table.questions):
             seen, unseen = inside[others[inside]], outside[own[outside]]
             blind = replace(
-                _grown(table.at(seen)), threshold=found.threshold, threshold_long=found.threshold_long
+                _grown(table.at(seen)), threshold=fitted.threshold, threshold_long=fitted.threshold_long
             )
             stricter[unseen] = judged(table.at(unseen), blind)
     return verdicts, stricter
@@ -153,7 +145,7 @@ def agreement(table: Table, verdicts: NDArray[np.bool_]) -> dict[str, dict[str, 
 
 
 def as_json(judges: Mapping[str, Fit], rows: int) -> str:
-    """Return the text of the judges' file: what they are, then one line a tree."""
+    """Return the text of the judges' file: their settings, then one line a tree."""
     head = {
         "command": COMMAND,
         "about": f"logistic regression and extremely randomised trees, fitted to GPT-4's verdicts on the "
@@ -164,13 +156,13 @@ def as_json(judges: Mapping[str, Fit], rows: int) -> str:
     }
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
     blocks = []
-    for name, found in judges.items():
+    for name, fitted in judges.items():
         parts = [
             f"   {json.dumps(key)}: {json.dumps(value)}"
-            for key, value in vars(found).items()
+            for key, value in vars(fitted).items()
             if key != "trees"
         ]
-        trees = ",\n".join("    " + json.dumps(tree, separators=(",", ":")) for tree in found.trees)
+        trees = ",\n".join("    " + json.dumps(tree, separators=(",", ":")) for tree in fitted.trees)
         parts.append(f'   "trees": [\n{trees}\n   ]')
         blocks.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(parts) + "\n  }")
     lines.append(' "judges": {\n' + ",\n".join(blocks) + "\n }")
@@ -223,8 +215,8 @@ def main() -> None:
             protocol: agreement(part, verdicts)
             for protocol, verdicts in zip(protocols, left_out(part), strict=True)
         }
-        for protocol, found in kappa.items():
-            _print(f"{judge}, {protocol}", found)
+        for protocol, agreements in kappa.items():
+            _print(f"{judge}, {protocol}", agreements)
         judges[judge] = replace(fit(part), kappa=kappa)
     text = as_json(judges, len(table.correct))
     FILE.write_text(text, encoding="utf-8")
@@ -232,7 +224,7 @@ def main() -> None:
 
 
 def _threshold(table: Table, probabilities: Numbers, group: NDArray[np.bool_]) -> float:
-    """Return the threshold of the best mean kappa, smoothed, over the sets of which a tenth is in a group."""
+    """Return the threshold of the best smoothed mean kappa over the sets with a tenth in a group."""
     sets = [name for name in dict.fromkeys(table.sets) if np.mean(group[table.sets == name]) > 0.1]
     rows = np.flatnonzero(group & np.isin(table.sets, sets))
     if len(rows) == 0:
@@ -270,7 +262,7 @@ def _grown(table: Table) -> Fit:
 
 
 def _node(tree: Any, index: int) -> Any:
-    """Return a node of a tree as it is written."""
+    """Return a node of a tree for the file."""
     if tree.children_left[index] == -1:
         return round(float(tree.value[index, 0, 1]), _SHARE_DIGITS)
     children = (tree.children_left[index], tree.children_right[index])
@@ -281,11 +273,11 @@ def _node(tree: Any, index: int) -> Any:
     ]
 
 
-def _print(title: str, found: dict[str, dict[str, float]]) -> None:
+def _print(title: str, agreements: dict[str, dict[str, float]]) -> None:
     """Print a table of kappas, model by set."""
-    print(f"\nkappa of {title}\n{'':<14}" + "".join(f"{name:>12}" for name in found))
-    for row in next(iter(found.values())):
-        print(f"{row:<14}" + "".join(f"{values[row]:>12.3f}" for values in found.values()))
+    print(f"\nkappa of {title}\n{'':<14}" + "".join(f"{name:>12}" for name in agreements))
+    for row in next(iter(agreements.values())):
+        print(f"{row:<14}" + "".join(f"{values[row]:>12.3f}" for values in agreements.values()))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Measure what healing brings back by the number of tokens: `python benchmarks/healing.py --data DIR`.
 
-DIR is laid out as for `data.source=path`. The pruned model heals afresh for each number of tokens, and is
-evaluated as `avss evaluate` does. Prints one Markdown table: what is kept of the dense model's figures, with
-paired 95 % bootstrap intervals, the accuracy on each set, and the seconds of training on this machine. Only
-what was measured is printed; a line whose text or whose test questions fell short says so.
+DIR has the layout of `data.source=path`. The pruned model heals anew for each number of tokens, and is
+evaluated as by `avss evaluate`. Prints one Markdown table: the shares kept of the dense model's figures, with
+paired 95 % bootstrap intervals, the accuracy on each set, and the seconds of training on this machine. A line
+says so if the text is shorter than was asked for.
 """
 
 import argparse
@@ -71,9 +71,9 @@ def heal(params: Params, place: Workspace, pruned: Path) -> tuple[Path, dict[str
 
 
 def row(label: str, figures: Mapping[str, Any], kept: Mapping[str, Any] | None, seconds: str) -> str:
-    """Return a line of the table; without retention it is that of the dense model."""
+    """Return a line of the table; that of the dense model has no retention."""
     shares = ["", "", "", ""] if kept is None else [_share(dict(retentions(kept))[name]) for name in SHARES]
-    accuracies = [f"{found['accuracy']['value']:.3f}" for found in figures["sets"].values()]
+    accuracies = [f"{each['accuracy']['value']:.3f}" for each in figures["sets"].values()]
     return f"| {' | '.join([label, *shares, *accuracies, seconds])} |"
 
 
@@ -83,7 +83,7 @@ SHARES = (
     "sentiment, accuracy",
     "sentiment, over chance",
 )
-"""What is shown of a table of retention."""
+"""The columns from a table of retention."""
 
 
 def _share(entry: Mapping[str, Any]) -> str:
@@ -120,7 +120,7 @@ def main() -> None:
         "QA kept, mean",
         "sentiment kept",
         "over chance",
-        *(f"{name} accuracy (n = {found['n']})" for name, found in dense["sets"].items()),
+        *(f"{name} accuracy (n = {each['n']})" for name, each in dense["sets"].items()),
         "training, s",
     ]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", row("dense", dense, None, "")]

@@ -1,7 +1,7 @@
 """Measure how far the offline judges agree with GPT-4's verdicts: `python benchmarks/judges.py --data DIR`.
 
-DIR holds a file SET.MODEL.jsonl for each set and model, whose rows have an answer, a gold (aliases joined by
-"; ") and gpt4_correct. The fitted judges saw these answers: `benchmarks/fit_judge.py` measures them.
+DIR holds a file SET.MODEL.jsonl for each set and model, with an answer, a gold (aliases joined by "; ") and
+gpt4_correct a row. The fitted judges saw these answers: `benchmarks/fit_judge.py` measures them.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def kappa(rows: Rows, verdicts: list[bool]) -> float:
 
 
 def print_agreement(title: str, rows: dict[str, Rows]) -> None:
-    """Print kappa, judge by set, the default judge of each set marked."""
+    """Print kappa by judge and set, with a mark at the default judge of each set."""
     print(f"\n{title}\n{'judge':<12}" + "".join(f"{name:>12}" for name in rows))
     for judge in (record for record in JUDGES.values() if not record.name.startswith("fitted")):
         cells = []
@@ -59,7 +59,7 @@ def print_thresholds(name: str, score: Callable[[str, list[str]], float], rows: 
 
 
 def main() -> None:
-    """Print the agreement on the held-out model and what thresholds and defaults were chosen by."""
+    """Print the agreement on the held-out model, and the numbers behind thresholds and defaults."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="directory of SET.MODEL.jsonl files")
     data = parser.parse_args().data

@@ -1,8 +1,8 @@
 """Show the figures of the answers read out at each layer: `python benchmarks/layer_readout.py --data DIR`.
 
-DIR holds SET/train.jsonl and SET/test.jsonl, whose rows have a question and its answers. Prints, for each set
-and layer, accuracy, accuracy@50, coverage@50, ECE and Brier score with 95 % bootstrap intervals, and what all
-layers took over one run of the whole model.
+DIR holds SET/train.jsonl and SET/test.jsonl, with a question and its answers a row. Prints accuracy,
+accuracy@50, coverage@50, ECE and Brier score of each set and layer with 95 % bootstrap intervals, and the
+time of all layers over that of one run of the whole model.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(DEFAULT_JUDGE))
     parser.add_argument("--questions", type=int, default=100, help="test questions a set")
     parser.add_argument(
-        "--every", type=int, default=1, help="read out each so many-th layer, the last one too"
+        "--every", type=int, default=1, help="distance of the layers to read out, back from the last"
     )
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--max-new-tokens", type=int, default=16)
@@ -60,13 +60,13 @@ def main() -> None:
         answer_questions(network, tokenizer, prompts, max_new_tokens=options.max_new_tokens)
         whole = time.perf_counter() - start
         start = time.perf_counter()
-        found = answers_by_layer(
+        by_layer = answers_by_layer(
             network, tokenizer, prompts, layers=layers, max_new_tokens=options.max_new_tokens
         )
         ratio = (time.perf_counter() - start) / whole
         print(f"\n{name}: {len(rows)} questions, judge {verdict.name}")
         print(f"{'layer':>5}  " + "  ".join(f"{figure:>20}" for figure in FIGURES))
-        for layer, answers in found.items():
+        for layer, answers in by_layer.items():
             correct = [verdict.verdict(a.text, row["answers"]) for a, row in zip(answers, rows, strict=True)]
             print_figures(layer, summarise([answer.confidence for answer in answers], correct, seed=0))
         print(f"{len(layers)} layers took {ratio:.1f} times one run of the whole model ({whole:.1f} s)")

@@ -38,7 +38,7 @@ def first_screen(page: Path, width: int, height: int) -> bytes:
 
 
 def write_picture(screen: bytes, out: Path) -> None:
-    """Write a screen as a PNG without an alpha channel, as small as that goes without loss."""
+    """Write a screen as a small PNG without an alpha channel and without loss."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(io.BytesIO(screen)) as image:
         image.convert("RGB").save(out, optimize=True)

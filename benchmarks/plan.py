@@ -1,7 +1,7 @@
 """Plan a large model and a long calibration by arithmetic: `python benchmarks/plan.py`; see docs/scale.md.
 
-Nothing is loaded but names and shapes. What a machine does is assumed (`--help`), what the code takes and
-writes is counted: tests/benchmarks/test_plan.py compares each count with what a tiny model takes and writes.
+Only names and shapes are loaded. The machine's speed is assumed (`--help`); memory and files of the code are
+counted, and tests/benchmarks/test_plan.py compares each count with a tiny model.
 """
 
 import argparse
@@ -18,17 +18,17 @@ from avss_core.statistics.statistics import BLOCK_FIGURES, TOKEN_FIGURES
 from avss_core.training.lora import adapter_size
 
 BYTES_A_NUMBER = 20
-"""Of a float64 in JSON, with its comma."""
+"""Bytes of a float64 in JSON, with its comma."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What is assumed of one accelerator and of what feeds it."""
+    """Assumptions about one accelerator and its machine."""
 
     memory: float = 80e9
     """Bytes of an accelerator."""
     flops: float = 400e12
-    """Operations a second in bfloat16 that a forward pass reaches."""
+    """Operations a second of a forward pass in bfloat16."""
     bandwidth: float = 3.3e12
     """Bytes a second from the accelerator's memory."""
     bus: float = 25e9
@@ -40,7 +40,7 @@ class Machine:
 
 
 def statistics_numbers(layers: int, sites: int, batches: int) -> int:
-    """Return how many numbers the statistics of one part hold: they grow with its batches alone.
+    """Return how many numbers the statistics of one part hold; of its size only the batches count.
 
     A layer has the moments of the block's figures; at each site those of all values and of the tokens'
     figures, and three counts; and for `avss_authors` two numbers a batch.
@@ -57,22 +57,22 @@ def cache_bytes(config: Any, itemsize: int) -> int:
 
 
 def layer_input_bytes(layers: int, tokens: int, hidden: int, itemsize: int) -> int:
-    """Return the bytes of what each layer reads, which every worker holds during a traversal."""
+    """Return the bytes of the inputs of all layers, which every worker holds during a traversal."""
     return layers * tokens * hidden * itemsize
 
 
 def traversal_blocks(layers: int) -> int:
-    """Return how many blocks run while each of so many layers is removed in turn."""
+    """Return how many blocks run while each layer is removed in turn."""
     return layers + layers * (layers - 1) // 2
 
 
 def block_bytes(model: PreTrainedModel, layers: Sequence[int]) -> int:
-    """Return the bytes of some blocks: training holds a copy of those that it trains."""
+    """Return the bytes of some blocks, which training copies."""
     return sum(parameter_bytes(blocks(model)[layer]) for layer in layers)
 
 
 def lines(model: PreTrainedModel, options: argparse.Namespace, machine: Machine) -> list[str]:
-    """Return the plan as lines of text: the model, the calibration, then all that answers and learns."""
+    """Return the plan as lines: the model, the calibration, then answers and training."""
     return [
         *_model_lines(model, options, machine),
         *_calibration_lines(model, options, machine),

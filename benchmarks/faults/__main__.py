@@ -2,9 +2,9 @@
 
 Clones the project into DIR, runs the pipeline once, undisturbed, on a tiny model, and tries each fault on a
 copy of that clone: a kill at an exact point, a damaged file, a full or read-only disk, several pipelines at
-once. Behind each fault a plain `make repro` must end with the dvc.lock, the files and the metrics of the
-undisturbed run, leave no run of the history RUNNING, nothing half written and no process. Ends with code 1 if
-a row is red.
+once. After each fault a plain `make repro` must end with the dvc.lock, the files and the metrics of the
+undisturbed run, and leave no RUNNING run, no half-written file and no process. Ends with code 1 if a row is
+red.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ROWS: tuple[Row, ...] = (*KILLS, *DAMAGE, *DISKS, *PIPELINES)
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a fault."""
+    """The outcome of a fault."""
 
     row: Row
     state: str
@@ -48,7 +48,7 @@ class Result:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, and return 1 if a row is red."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, help="a folder for the clones, made if need be")
+    parser.add_argument("--work", type=Path, help="a folder for the clones, made if it is missing")
     parser.add_argument("--rows", default="", metavar="PATTERN", help="regular expression of rows' names")
     parser.add_argument("--list", action="store_true", help="print the rows' names alone")
     parser.add_argument("--jobs", type=int, default=1, help="rows tried at a time")
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_rows(rows: Sequence[Row], work: Path, jobs: int = 1) -> list[Result]:
-    """Make the undisturbed clone where it is not there yet, and try each row on a copy of it.
+    """Make the undisturbed clone if it is missing, and try each row on a copy of it.
 
     Raises:
         RuntimeError: the undisturbed run failed.
@@ -92,8 +92,8 @@ def undisturbed(work: Path, stages: Sequence[str] = ()) -> Path:
     """Return a clone in which the pipeline has run from start to end.
 
     Args:
-        work: the folder that it lies in.
-        stages: those that the pipeline shall have; all where none is named.
+        work: the folder around it.
+        stages: stages of the pipeline; empty for all.
 
     Raises:
         RuntimeError: it failed; shows its output.
@@ -113,10 +113,10 @@ def undisturbed(work: Path, stages: Sequence[str] = ()) -> Path:
 
 @contextmanager
 def shared_server(work: Path) -> Iterator[str]:
-    """Yield the address of one Prefect server for all rows that need none of their own."""
+    """Yield the address of one Prefect server for all rows without their own."""
     with patch.dict(os.environ, {"AVSS_HOME": str(work / "server")}):
         os.environ.pop("PREFECT_API_URL", None)
-        # It reads the environment when it is imported.
+        # Reads the environment when it is imported.
         from flows.running.server import prefect_server
 
         with prefect_server() as address:
@@ -124,7 +124,7 @@ def shared_server(work: Path) -> Iterator[str]:
 
 
 def try_row(row: Row, folder: Path, template: Path, server: str) -> Result:
-    """Try a fault on a copy of the undisturbed clone; the copy stays where the row is red."""
+    """Try a fault on a copy of the undisturbed clone; the copy stays if the row is red."""
     clear(folder)
     copy(template, folder)
     began = time.monotonic()
@@ -132,8 +132,8 @@ def try_row(row: Row, folder: Path, template: Path, server: str) -> Result:
     try:
         said = row.act(Place(folder, template, server))
         ran = repro(folder, server=None if row.own_server else server)
-        if found := problems(folder, template, ran):
-            state, said = "RED", f"{said}; then {'; '.join(found[:4])}"
+        if wrong := problems(folder, template, ran):
+            state, said = "RED", f"{said}; then {'; '.join(wrong[:4])}"
     except (RedError, TimeoutError) as red:
         state, said = "RED", str(red)
     except SkipError as skip:
@@ -147,7 +147,7 @@ def try_row(row: Row, folder: Path, template: Path, server: str) -> Result:
 
 
 def clear(folder: Path) -> None:
-    """Remove a clone, what lies beside it under its name, and the processes in it."""
+    """Remove a clone, the files beside it that begin with its name, and the processes in it."""
     for process in processes_in(folder):
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -157,7 +157,7 @@ def clear(folder: Path) -> None:
 
 
 def print_table(results: Sequence[Result]) -> None:
-    """Print a row a fault: coloured at a terminal, Markdown elsewhere."""
+    """Print a row a fault: in colour at a terminal, else as Markdown."""
     counted = {state: sum(result.state == state for result in results) for state in ("ok", "RED", "skipped")}
     words = ", ".join(f"{count} {state}" for state, count in counted.items() if count)
     if sys.stdout.isatty():

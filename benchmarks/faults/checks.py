@@ -1,4 +1,4 @@
-"""What must hold after a fault and one plain run. Used by faults.py."""
+"""Checks of a clone after a fault and one plain run."""
 
 import re
 import sqlite3
@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from benchmarks.faults.runs import Ran, processes_in
 
 VARIES = ("data/speed.json", "data/times/")
-"""Files whose bytes differ between two undisturbed runs: times."""
+"""Files with times, which differ between two undisturbed runs."""
 
 APART = (
     ".git/*",
@@ -25,13 +25,13 @@ APART = (
     "*/__pycache__/*",
     "data/training/*",
 )
-"""What a run may leave in other files from time to time; `UNFINISHED` must not be among them."""
+"""Files that may differ from run to run; `UNFINISHED` must not be among them."""
 
 UNFINISHED = re.compile(r".*(\.part|\.tmp|~)|running")
 
 
 def problems(folder: Path, template: Path, ran: Ran) -> list[str]:
-    """Return what is wrong with a clone in which a plain run has ended, compared with an undisturbed one."""
+    """Return what is wrong with a clone after a plain run, compared with an undisturbed one."""
     return [
         *run_problems(ran),
         *digest_problems(folder, template),
@@ -43,7 +43,7 @@ def problems(folder: Path, template: Path, ran: Ran) -> list[str]:
 
 
 def run_problems(ran: Ran) -> list[str]:
-    """Return what is wrong with how the plain run ended."""
+    """Return what is wrong with the end of the plain run."""
     if ran.code:
         last = ran.output.strip().splitlines()[-1:] or [""]
         return [f"the plain run ended with code {ran.code}: {last[0]}"]
@@ -60,17 +60,17 @@ def digest_problems(folder: Path, template: Path) -> list[str]:
 def file_problems(folder: Path, template: Path) -> list[str]:
     """Return files that are missing, left over or different, metrics among them."""
     own, expected = tree(folder), tree(template)
-    found = [f"{name} is left over" for name in sorted(own - expected)]
-    found += [f"{name} is missing" for name in sorted(expected - own)]
+    wrong = [f"{name} is left over" for name in sorted(own - expected)]
+    wrong += [f"{name} is missing" for name in sorted(expected - own)]
     for name in sorted(own & expected):
         outputs = name.startswith(("data/", "reports/")) and not name.startswith(VARIES)
         if outputs and (folder / name).read_bytes() != (template / name).read_bytes():
-            found.append(f"{name} differs")
-    return found
+            wrong.append(f"{name} differs")
+    return wrong
 
 
 def unfinished(folder: Path) -> list[str]:
-    """Return what is half written, in the caches too."""
+    """Return half-written files, those of the caches too."""
     places = [folder / name for name in ("data", "reports", ".prefect", ".dvc", "mlartifacts")]
     return [
         f"{path.relative_to(folder)} is half written"
@@ -81,23 +81,23 @@ def unfinished(folder: Path) -> list[str]:
 
 
 def history_problems(folder: Path) -> list[str]:
-    """Return the runs of the history that count as running."""
+    """Return the runs of the history with status RUNNING."""
     database = folder / "mlflow.db"
     if not database.is_file():
         return ["there is no mlflow.db"]
     with closing(sqlite3.connect(database)) as history:
-        found = history.execute("SELECT name FROM runs WHERE status = 'RUNNING'").fetchall()
-    return [f"MLflow has a RUNNING run: {name}" for (name,) in found]
+        running = history.execute("SELECT name FROM runs WHERE status = 'RUNNING'").fetchall()
+    return [f"MLflow has a RUNNING run: {name}" for (name,) in running]
 
 
 def process_problems(folder: Path, seconds: float = 45.0) -> list[str]:
     """Return the processes that still run in a clone after so many seconds."""
     end = time.monotonic() + seconds
-    while (found := processes_in(folder)) and time.monotonic() < end:
+    while (left := processes_in(folder)) and time.monotonic() < end:
         time.sleep(0.3)
     return [
         f"a process is left: {' '.join(process.info['cmdline'][:5])}"
-        for process in found
+        for process in left
         if process.is_running()
     ]
 

@@ -1,4 +1,4 @@
-"""Clones of the project with a tiny model: what faults are tried on. Used by faults.py."""
+"""Clones of the project with a tiny model, on which faults are tried."""
 
 import shutil
 import sqlite3
@@ -89,7 +89,7 @@ def tiny_model(folder: Path) -> Path:
 
 
 def clone(folder: Path, model: Path, stages: Sequence[str] = ()) -> None:
-    """Clone the project, with what is not committed yet, and set its parameters to a short run.
+    """Clone the project, uncommitted changes included, and set its parameters to a short run.
 
     Args:
         folder: to make.
@@ -123,7 +123,7 @@ def set_params(folder: Path, changes: Mapping[str, Any]) -> None:
 
 
 def copy(template: Path, folder: Path) -> None:
-    """Copy a clone with all that its run left; its history writes into the copy from then on."""
+    """Copy a clone with all files of its run; the history of the copy writes into the copy."""
     subprocess.run(["cp", "-a", str(template), str(folder)], check=True)
     database = folder / "mlflow.db"
     if database.is_file():
@@ -134,18 +134,18 @@ def copy(template: Path, folder: Path) -> None:
 
 
 def cached(folder: Path, digest: str) -> Path:
-    """Return where the cache of a clone's DVC keeps what has an MD5 digest."""
+    """Return the place of an MD5 digest in the DVC cache of a clone."""
     return folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
 
 
 def outputs(folder: Path, stage: str) -> list[Path]:
-    """Return the outputs that dvc.lock has of a stage in a clone."""
+    """Return the outputs of a stage that dvc.lock lists in a clone."""
     lock = YAML(typ="safe").load(folder / "dvc.lock")
     return [folder / out["path"] for out in lock["stages"][stage].get("outs", [])]
 
 
 def forget_stages(folder: Path, stages: tuple[str, ...], units: tuple[str, ...] = ()) -> None:
-    """Make stages run again: DVC and Prefect know no result of theirs.
+    """Make stages run again: remove their results from DVC and Prefect.
 
     Args:
         folder: of the clone.

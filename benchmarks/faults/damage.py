@@ -1,4 +1,4 @@
-"""Rows in which files are damaged between two runs. Used by faults.py."""
+"""Rows in which files are damaged between two runs."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from benchmarks.faults.clone import cached, forget_stages
 from benchmarks.faults.rows import STORAGE, UNITS, Place, RedError, Row, last_line
 
 DEAD = 4_190_000
-"""The number of a process that does not run: none is so high."""
+"""A process number that is too high for any process."""
 
 
 def cut_off(path: Path) -> None:
@@ -25,7 +25,7 @@ def cut_off(path: Path) -> None:
 
 
 def garbled(path: Path) -> None:
-    """Give a file other bytes of the same number, and leave its mode as it was."""
+    """Give a file as many other bytes, and keep its mode."""
     mode = path.stat().st_mode
     path.chmod(0o644)
     path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
@@ -33,7 +33,7 @@ def garbled(path: Path) -> None:
 
 
 def emptied(path: Path) -> None:
-    """Leave nothing in a file."""
+    """Empty a file."""
     path.write_bytes(b"")
 
 
@@ -82,10 +82,10 @@ def checkpoint(stage: str, how: Callable[[Path], None], word: str) -> Row:
     def act(place: Place) -> str:
         forget_stages(place.folder, (stage,), UNITS[stage])
         ran = place.run(fault=f"{stage}|rename|*/training.safetensors|2|KILL|self")
-        found = sorted((place.folder / "data" / "training" / stage).rglob("training.safetensors"))
-        if ran.code == 0 or not found:
+        files = sorted((place.folder / "data" / "training" / stage).rglob("training.safetensors"))
+        if ran.code == 0 or not files:
             raise RedError(f"no checkpoint was left; exit code {ran.code}")
-        for path in found:
+        for path in files:
             how(path)
         return f"exit code {ran.code}, then nothing"
 
@@ -93,7 +93,7 @@ def checkpoint(stage: str, how: Callable[[Path], None], word: str) -> Row:
 
 
 def object_of(output: str, how: Callable[[Path], None], word: str) -> Row:
-    """Return a row in which an output is gone, and what DVC's cache has of it is damaged."""
+    """Return a row in which an output is gone, and its object in DVC's cache is damaged."""
 
     def act(place: Place) -> str:
         lock = YAML(typ="safe").load(place.folder / "dvc.lock")
@@ -107,7 +107,7 @@ def object_of(output: str, how: Callable[[Path], None], word: str) -> Row:
 
 
 def left_running(place: Place) -> str:
-    """Mark a run of the history as one that a process, now gone, left running."""
+    """Mark a run of the history as left running by a process that is gone."""
     forget_stages(place.folder, ("gate",))
     with closing(sqlite3.connect(place.folder / "mlflow.db")) as history, history:
         (run,) = history.execute("SELECT run_uuid FROM runs WHERE name = 'gate'").fetchone()
@@ -120,7 +120,7 @@ def left_running(place: Place) -> str:
 
 
 def history_cut_off(place: Place) -> str:
-    """Cut the history off, see that the run says so, and do what it says."""
+    """Cut off the history, check that the run says so, and do what it says."""
     forget_stages(place.folder, ("gate",))
     database = place.folder / "mlflow.db"
     cut_off(database)

@@ -1,4 +1,4 @@
-"""Rows in which a folder's disk is full or read-only; Linux, as root. Used by faults.py."""
+"""Rows in which a folder's disk is full or read-only; Linux, as root."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from benchmarks.faults.damage import removed
 from benchmarks.faults.rows import UNITS, Place, RedError, Row, SkipError, last_line
 
 _WORDS = (os.strerror(errno.ENOSPC), "database or disk is full", os.strerror(errno.EROFS))
-"""What the system and SQLite say of a disk that is full, and of one that is read-only."""
+"""Messages of the system and of SQLite about a full and about a read-only disk."""
 
 
 def small_disk(folder: Path, place: Path, room: int) -> None:
@@ -32,7 +32,7 @@ def small_disk(folder: Path, place: Path, room: int) -> None:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Let nothing be written in a folder."""
+    """Make a folder read-only."""
     _mount("--bind", str(folder), str(folder))
     try:
         _mount("-o", "remount,ro,bind", str(folder))
@@ -42,7 +42,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 def unmount(folder: Path) -> None:
-    """Unmount all that rows have mounted in a clone, and from the places beside it."""
+    """Unmount all that rows have mounted in and beside a clone."""
     if not Path("/proc/mounts").is_file():
         return
     mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
@@ -52,7 +52,7 @@ def unmount(folder: Path) -> None:
 
 
 def _mount(*arguments: str) -> None:
-    """Call mount, or skip the row where this user or machine cannot."""
+    """Call mount, or skip the row if this user or machine cannot."""
     if sys.platform != "linux" or os.geteuid() != 0:
         raise SkipError("only root on Linux can mount")
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
@@ -94,7 +94,7 @@ def locked(name: str, stage: str) -> Row:
 
 
 def _refused(place: Place, harmless: bool = False) -> str:
-    """Run, and see that the run ends with an error that says why."""
+    """Run, and check that the run ends with an error that says why."""
     ran = place.run()
     if ran.code == 0 and harmless:
         return "exit code 0: what could not be cached was worked out all the same"

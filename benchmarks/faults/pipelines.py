@@ -17,7 +17,7 @@ from benchmarks.faults.rows import UNITS, Place, RedError, Row, last_line
 from benchmarks.faults.runs import finish, fired, processes_in, start
 
 SECONDS = 300.0
-"""How long a row waits for a pipeline to come to a point."""
+"""Seconds that a row waits for a pipeline to reach a point."""
 
 
 def until(happened: Callable[[], bool], what: str) -> None:
@@ -56,7 +56,7 @@ def killed_while_the_server_starts(number: signal.Signals) -> Row:
 
 
 def plain_dvc(place: Place) -> str:
-    """Kill a stage of a plain `dvc repro`, which starts a Prefect server for itself."""
+    """Kill a stage of a plain `dvc repro`, which starts its own Prefect server."""
     forget_stages(place.folder, ("gate",))
     ran = finish(start(place.folder, "-m", "dvc", "repro", fault="gate|rename|*/data/gates.json|1|KILL|self"))
     left = process_problems(place.folder)
@@ -69,7 +69,7 @@ def second_in_one_clone(command: str) -> Row:
 
     def act(place: Place) -> str:
         forget_stages(place.folder, ("localize",))
-        # The first one's stage stands still while the second one tries.
+        # The stage of the first pipeline is stopped while the second one tries.
         fault = "localize|rename|*/data/localization.json|1|STOP|self"
         first = start(place.folder, "-m", "flows.running.repro", fault=fault, server=place.server)
         until(fired(place.folder).is_file, "the first one's stage")
@@ -103,7 +103,7 @@ def two_clones(name: str, share: Callable[[Place, Path], dict[str, str]]) -> Row
             forget_stages(folder, ("collect",), UNITS["collect"])
         both = [start(f, "-m", "flows.running.repro", server=own, **more) for f in (place.folder, other)]
         for folder, ran in zip((place.folder, other), map(finish, both), strict=True):
-            expect(not (found := problems(folder, place.template, ran)), "; ".join(found))
+            expect(not (wrong := problems(folder, place.template, ran)), "; ".join(wrong))
         return "both end with exit code 0"
 
     return Row(f"two clones at once, {name}", act)
@@ -117,7 +117,7 @@ def one_cache(place: Place, other: Path) -> dict[str, str]:
 
 
 def one_prefect(place: Place, _other: Path) -> dict[str, str]:
-    """Let both clones use one folder of Prefect's, each with a server of its own."""
+    """Let both clones use one Prefect home, each with its own server."""
     home = place.folder / ".prefect"
     return {"PREFECT_HOME": str(home), "PREFECT_LOCAL_STORAGE_PATH": str(home / "storage")}
 
@@ -140,8 +140,8 @@ def fresh_history(place: Place) -> str:
     wrong = [last_line(ran) for ran in ended if ran.code]
     expect(not wrong, f"{len(wrong)} of 4 failed: {'; '.join(wrong)}")
     with closing(sqlite3.connect(home / "mlflow.db")) as history:
-        found = history.execute("SELECT status FROM runs").fetchall()
-    expect(len(found) == 8 and set(found) == {("FINISHED",)}, f"its runs are {found}")
+        states = history.execute("SELECT status FROM runs").fetchall()
+    expect(len(states) == 8 and set(states) == {("FINISHED",)}, f"its runs are {states}")
     return "4 of 4 recorded"
 
 
@@ -153,7 +153,7 @@ with prefect_server():
 
 
 def first_starts(place: Place, times: int = 10, load: int = 4) -> str:
-    """Start Prefect's server on a fresh home, time after time, while other processes want the machine."""
+    """Start Prefect's server on a fresh home, again and again, on a loaded machine."""
     with _load(load):
         for number in range(times):
             home = str(place.folder / ".git" / f"prefect-{number}")
@@ -166,12 +166,12 @@ def forced_twice(place: Place) -> str:
     """Run every stage again, twice."""
     for _ in range(2):
         ran = place.run("-f")
-        expect(not (found := problems(place.folder, place.template, ran)), "; ".join(found))
+        expect(not (wrong := problems(place.folder, place.template, ran)), "; ".join(wrong))
     return "equal digests both times"
 
 
 def there_and_back(place: Place) -> str:
-    """Run other parameters, and leave the first ones for the plain run."""
+    """Run with other parameters; the plain run has the first ones again."""
     before = (place.folder / "data" / "localization.json").read_bytes()
     set_params(place.folder, {"localize.resamples": 20})
     ran = place.run()
@@ -182,8 +182,8 @@ def there_and_back(place: Place) -> str:
 
 
 def nothing_to_do(place: Place) -> str:
-    """See that a run with nothing to do takes little of the machine."""
-    place.run()  # the copied files get to know their digests
+    """Check that a run with nothing to do uses little of the machine."""
+    place.run()  # takes the digests of the copied files
     began = time.monotonic()
     running = start(place.folder, "-m", "flows.running.repro", server=place.server)
     _, status, used = os.wait4(running.process.pid, 0)

@@ -1,4 +1,4 @@
-"""The faults: kills, damaged files, full and read-only disks, several pipelines. Used by faults.py."""
+"""The faults: kills, damaged files, full and read-only disks, several pipelines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Place:
     folder: Path
     """A clone in the state after an undisturbed run."""
     template: Path
-    """The clone that this one is a copy of; nobody writes there."""
+    """The clone that this one is a copy of; nothing writes there."""
     server: str | None
-    """The address of a Prefect server that stages may use, which saves starting one."""
+    """The address of a Prefect server that stages may use."""
 
     def run(self, *arguments: str, fault: str = "", own_server: bool = False) -> Ran:
         """Run the pipeline."""
@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, and what is done about it before the plain run."""
+    """A fault, and how it is made before the plain run."""
 
     name: str
     act: Callable[[Place], str]
@@ -65,17 +65,17 @@ def kill(
     count: int = 1,
     program: str = "",
 ) -> Row:
-    """Return a row that strikes a process where a program (the stage, if none is named) comes to a point.
+    """Return a row that strikes a process when a program reaches a point.
 
     Args:
-        stage: runs again, and with it its units.
+        stage: the stage that runs again, with its units.
         kind: of the event at which it happens, as in injection/sitecustomize.py.
         pattern: of the event's path, below the clone.
         signal: KILL, TERM or INT.
         victim: self, dvc, repro, server, keeper, all or group.
         where: the point in words.
         count: which event of them.
-        program: which comes to the point: a stage, dvc or repro.
+        program: which reaches the point: a stage, dvc or repro; the stage if empty.
     """
 
     def act(place: Place) -> str:
@@ -97,7 +97,7 @@ def kill(
 
 
 def last_line(ran: Ran) -> str:
-    """Return the last line that says something."""
+    """Return the last line that is not blank."""
     lines = [line.strip() for line in ran.output.splitlines() if line.strip()]
     return lines[-1][:160] if lines else ""
 

@@ -1,4 +1,4 @@
-"""Commands in clones of the project, with a fault or without one. Used by faults.py."""
+"""Commands in clones of the project, with or without a fault."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ class Started(NamedTuple):
 
 
 def fired(folder: Path) -> Path:
-    """Return the file that says that a fault has happened in a clone; it lies beside the clone."""
+    """Return the file beside a clone that says that its fault has happened."""
     return folder.with_name(f"{folder.name}.fired")
 
 
@@ -40,7 +40,7 @@ def environment(folder: Path, fault: str = "", server: str | None = None) -> dic
     Args:
         folder: of the clone.
         fault: what to do where, as in injection/sitecustomize.py.
-        server: address of a Prefect server for the stages; the pipeline starts its own where it is None.
+        server: address of a Prefect server for the stages; if None, the pipeline starts its own.
     """
     kept = {
         name: value
@@ -99,11 +99,11 @@ def repro(folder: Path, *arguments: str, fault: str = "", server: str | None = N
 
 def processes_in(folder: Path) -> list[psutil.Process]:
     """Return the processes whose working folder lies in a clone."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["cmdline"]):
         try:
             if Path(process.cwd()).is_relative_to(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                processes.append(process)
         except (psutil.Error, OSError):
             continue
-    return found
+    return processes
