@@ -31,8 +31,8 @@ def unit(name: str) -> Callable[[Callable[..., Any]], Any]:
                 f"the unit {name} is made inside of a function, and that one's variables are not in its key; "
                 "move it to the top of its module"
             )
-        # Where the function is found from here on: pickle then sends its name to another process, not the
-        # function with all that its module holds.
+        # The function's new place: pickle then sends this name to another process, not the function with all
+        # that its module holds.
         function.__qualname__ += ".fn"
         # Of the code that runs now: it may be edited before the first key is made.
         fingerprint(function.__module__)

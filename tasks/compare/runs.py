@@ -1,6 +1,6 @@
 """Compare two runs: what differs between them, and what that changed in each of their figures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from avss_core.metrics.agreement import overlap
@@ -70,11 +70,15 @@ def differences(first: Record, second: Record) -> dict[str, dict[str, list[Any]]
     sides, missing = (first, second), unrecorded(first, second)
     parts = [side["data"]["parts"] for side in sides]
     changed = _unlike(*({name: part["digest"] for name, part in each.items()} for each in parts))
+    sources = [
+        {"digest": data["digest"], **{f"origin of {kind}": origin for kind, origin in data["origin"].items()}}
+        for data in (side["data"] for side in sides)
+    ]
     installed = [] if "versions" in missing else _both(first["versions"], second["versions"])
     return {
         "model": _unlike(first["model"], second["model"]),
         "data": {
-            **_unlike(*({"digest": side["data"]["digest"], **_origins(side)} for side in sides)),
+            **_unlike(*sources),
             **{name: [_part_text(each.get(name)) for each in parts] for name in changed},
         },
         "versions": _unlike(*({name: side["versions"][name] for name in installed} for side in sides)),
@@ -194,16 +198,10 @@ def _both(first: Record, second: Record) -> list[str]:
 
 def _only(first: Record, second: Record) -> dict[str, list[str]]:
     """Return what only one of the runs has."""
-    return {"a": _without(first, second), "b": _without(second, first)}
-
-
-def _without(names: Iterable[str], others: Record) -> list[str]:
-    return [name for name in names if name not in others]
-
-
-def _origins(side: Record) -> dict[str, str]:
-    """Return where the kinds of rows come from."""
-    return {f"origin of {name}": origin for name, origin in side["data"]["origin"].items()}
+    return {
+        "a": [name for name in first if name not in second],
+        "b": [name for name in second if name not in first],
+    }
 
 
 def _part_text(part: Record | None) -> str | None:

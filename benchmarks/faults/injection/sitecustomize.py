@@ -59,15 +59,15 @@ def _victims(victim):
     }
     wanted = [commands[victim]] if victim in commands else [commands["repro"], ["-m", "flows.running.keeper"]]
     home = os.getcwd()
-    found = []
+    pids = []
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
             if any(words[1:3] == each for each in wanted) and process.cwd() == home:
-                found.append(process.pid)
+                pids.append(process.pid)
         except (psutil.Error, OSError):
             continue
-    return found
+    return pids
 
 
 def _strike(name, victim):
