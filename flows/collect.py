@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.files.writing import write_json
+from avss_core.statistics.layer_records import TextStatistics
 from flows.running.execution import run
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
@@ -15,7 +16,6 @@ from tasks.collect import dump_activations, text_statistics
 from tasks.data.lineage import LEARNT
 from tasks.data.rows import learning_files
 from tasks.history.stage_log import StageLog
-from tasks.records import TextStatistics
 
 
 @stage(

@@ -1,7 +1,5 @@
 """Stage prepare: check and split the data, write the model as a plain checkpoint."""
 
-from typing import Any
-
 from avss_core.models.locations import model_name
 from flows import ROOT, SAMPLE
 from flows.running.stage import stage
@@ -11,6 +9,7 @@ from tasks.data.lineage import ALL
 from tasks.data.sources import Wanted
 from tasks.history.stage_log import StageLog
 from tasks.prepare import prepare_data, prepare_model
+from tasks.records import Manifest
 
 
 @stage("prepare", ("seed", "model", "data"), reads=ALL)
@@ -33,10 +32,10 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
     )
 
 
-def prepare_rows(params: Params, workspace: Workspace) -> dict[str, Any]:
+def prepare_rows(params: Params, workspace: Workspace) -> Manifest:
     """Put checked rows and text into a workspace, and return the manifest."""
     data = params.data
-    manifest: dict[str, Any] = prepare_data(
+    manifest: Manifest = prepare_data(
         data.source,
         ROOT / data.path,
         SAMPLE,

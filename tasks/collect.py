@@ -1,4 +1,4 @@
-"""Measure activations: mergeable statistics for each text source, and the per-answer dump."""
+"""Measure activations: statistics of text sources that merge, and the dump of activations by answer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def text_statistics(
 ) -> StatisticsPart:
     """Return the statistics of every layer over one part of a text: documents, or questions with answers.
 
-    The windows of the text are dealt out to the parts in runs; a part may get none, and then has no layers.
+    Each part gets a run of the text's windows. A part without windows has no layers.
     """
     network, tokenizer = model_at(model, dtype, device)
     documents = read_documents(source) if source.suffix == ".json" else _as_text(source)
@@ -54,7 +54,7 @@ def text_statistics(
     )
     if not any(batch.counted.any() for batch in batches):
         return {"tokens": 0, "layers": []}
-    # Who runs several parts counts them, and one counter is enough.
+    # The caller already counts parts, if there are several.
     counted = len(batches) if parts == 1 else 0
     with progress(f"statistics of {source.parent.name}", counted, "batches") as advance:
         layers = collect_statistics(
@@ -82,22 +82,22 @@ def dump_activations(
     own: Mapping[str, dict[str, Any]],
     folder: Path,
 ) -> dict[str, Any]:
-    """Write what every layer does on truthful and on wrong answers of train and validation questions.
+    """Write the activations of every layer on truthful and wrong answers of train and validation questions.
 
-    Beside the activations and the samples stand `answers.json`, which counts the answers by set and source,
-    and, where there are any, the model's own answers with their verdicts.
+    `answers.json` beside them counts the answers by set and source, and `own_answers.jsonl` holds the model's
+    own answers with their verdicts, if it gave any.
 
     Args:
         model: a checkpoint folder.
         prepared: the folder of the prepared rows.
-        sets: whose questions count.
-        dtype: as of the model.
-        device: as of the model.
-        site: where activations are seen.
-        relative: what counts as small, as a share of the RMS of the block input.
-        questions: supplied answers to how many questions of a set.
+        sets: names of the question sets.
+        dtype: of the model.
+        device: of the model.
+        site: where activations are read.
+        relative: magnitude that counts as zero, as a share of the RMS of the block input.
+        questions: number of questions of a set whose supplied answers are read.
         supplied: whether the answers that come with the questions are read.
-        own: what `own_answers` found, by set; empty where only supplied answers are read.
+        own: the result of `own_answers` by set; empty if only supplied answers are read.
         folder: is replaced.
 
     Raises:
@@ -114,7 +114,7 @@ def dump_activations(
         write_rows(part / "samples.jsonl", [vars(sample) for sample in samples])
         write_json(part / "answers.json", counted)
         if own:
-            rows = [{"set": name} | row for name, found in own.items() for row in found["questions"]]
+            rows = [{"set": name} | row for name, answers in own.items() for row in answers["questions"]]
             write_rows(part / "own_answers.jsonl", rows)
     return {
         "answers": len(samples),
@@ -124,5 +124,5 @@ def dump_activations(
 
 
 def _as_text(path: Path) -> list[str]:
-    """Return question rows as documents of question and first accepted answer."""
+    """Return a document for each question row: the question and its first accepted answer."""
     return [f"Question: {row['question']}\nAnswer: {row['answers'][0]}" for row in read_prepared(path)]

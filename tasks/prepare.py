@@ -1,8 +1,7 @@
-"""Bring data and model into the workspace: rows checked and split, the model as a plain checkpoint."""
+"""Bring data and model into the workspace: checked and split rows, and a plain checkpoint."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 
@@ -17,6 +16,7 @@ from tasks.data.downloads import fetch_weights
 from tasks.data.rows import write_rows
 from tasks.data.sources import Wanted, load, load_text
 from tasks.progress.steps import working
+from tasks.records import Manifest, ModelCard, SplitCounts
 
 
 @task(name="prepare-data")
@@ -31,7 +31,7 @@ def prepare_data(
     calibration: float,
     seed: int,
     folder: Path,
-) -> dict[str, Any]:
+) -> Manifest:
     """Write validated, disjoint rows and the text into a folder, and return its manifest."""
     with working("reading and checking rows"):
         raw = load(source, path, sets, sample_path, wanted)
@@ -51,11 +51,17 @@ def prepare_data(
             write_rows(part_folder / "sst2" / f"{part}.jsonl", rows)
         for part, documents in raw.text.items():
             write_json(part_folder / "text" / f"{part}.json", documents)
-        manifest = {
+        manifest: Manifest = {
             "origin": raw.origin,
             "sets": {
-                name: {part: len(rows) for part, rows in parts.parts().items()}
-                | {"duplicates": parts.duplicates, "shared_with_test": parts.shared_with_test}
+                name: SplitCounts(
+                    train=len(parts.train),
+                    validation=len(parts.validation),
+                    calibration=len(parts.calibration),
+                    test=len(parts.test),
+                    duplicates=parts.duplicates,
+                    shared_with_test=parts.shared_with_test,
+                )
                 for name, parts in splits.items()
             },
             "sentiment": {part: len(rows) for part, rows in raw.sentiment.items()},
@@ -67,7 +73,7 @@ def prepare_data(
 
 @task(name="prepare-text")
 def prepare_text(source: str, path: Path, sets: Sequence[str], wanted: Wanted, *, folder: Path) -> str:
-    """Write the text alone into a folder, for what needs no questions, and return where it comes from."""
+    """Write only the text into a folder, and return its source."""
     text, origin = load_text(source, path, sets, wanted)
     with folder_written_whole(folder, replace=True) as part_folder:
         for part, documents in text.items():
@@ -76,8 +82,8 @@ def prepare_text(source: str, path: Path, sets: Sequence[str], wanted: Wanted, *
 
 
 @task(name="prepare-model")
-def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> dict[str, Any]:
-    """Write any model as a plain safetensors checkpoint, and return what is known of it."""
+def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> ModelCard:
+    """Write any model as a plain safetensors checkpoint, and return its model card."""
     fetch_weights(name, revision)
     with working(f"loading {name}"):
         model = load_model(name, revision, dtype=dtype)
@@ -86,7 +92,7 @@ def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) 
     tokenizer = load_tokenizer(name, revision)
     with working(f"writing {folder.name}"), folder_written_whole(folder, replace=True) as part:
         save_checkpoint(model, tokenizer, part)
-        card = {
+        card: ModelCard = {
             "name": name,
             "revision": revision,
             "type": model.config.model_type,

@@ -1,4 +1,4 @@
-"""Write the model without some layers, and prove that the checkpoint is what it says."""
+"""Write the model without some layers, with a certificate that proves what the checkpoint is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from avss_core.models.locations import base_model, gguf_file, local_folder
 from avss_core.models.sizes import parameter_count
 from avss_core.surgery.cards import Kept
 from avss_core.surgery.certificate import write_certified_copy
+from avss_core.surgery.certificate_records import Certificate
 from avss_core.surgery.checkpoints import plan_copy
 from avss_core.surgery.exports import mergekit_yaml, quantize_argument
 from avss_core.surgery.numbering import check_own_layers, layer_map
@@ -27,14 +28,14 @@ from tasks.report.cards import card_of
 
 @dataclass(frozen=True)
 class _Pruning:
-    """Layers that go, and how the rest is written."""
+    """The layers to remove, and how the rest is written."""
 
     removed: list[int]
     numbers: list[int]
-    """What each layer of the source was called in the dense model."""
+    """The dense model's number of each layer of the source."""
     parameters: int
     """Of the source."""
-    write: Callable[..., dict[str, Any]]
+    write: Callable[..., Certificate]
 
 
 @task(name="prune-model")
@@ -49,23 +50,23 @@ def prune_model(
     replace: bool = False,
     scores: Sequence[float] = (),
     kept: Sequence[Kept] = (),
-) -> dict[str, Any]:
+) -> Certificate:
     """Write the pruned checkpoint with its certificate, card and exports, and return the certificate.
 
-    Layers are numbered as in the source; `scores` and what was `kept` go on the card. A local folder whose
-    tensors have the wanted dtype is copied tensor by tensor; any other model is loaded.
+    Layers are numbered as in the source; `scores` and `kept` go on the card. A local folder whose tensors
+    have the wanted dtype is copied tensor by tensor; any other model is loaded.
     """
     source = local_folder(model)
     pruning = _copying(source, removed, dtype) if source else None
     pruning = pruning or _loading(model, removed, dtype, revision)
-    # A local folder may hold weights alone; the checkpoint then has no tokenizer either.
+    # A local folder without a tokenizer gives a checkpoint without one.
     tokenizer = None if source and not has_tokenizer(source) else load_tokenizer(model, revision)
     known = {**provenance, "removed": pruning.removed, "dense_parameters": pruning.parameters}
     if pruning.numbers != list(range(len(pruning.numbers))):
         known["removed_dense"] = [pruning.numbers[layer] for layer in pruning.removed]
     stay = kept_layers(len(pruning.numbers), pruning.removed)
-    said = f"writing {folder.name} without {len(pruning.removed)} layers, and checking it"
-    with working(said), folder_written_whole(folder, replace=replace) as part:
+    step = f"writing {folder.name} without {len(pruning.removed)} layers, and checking it"
+    with working(step), folder_written_whole(folder, replace=replace) as part:
         certificate = pruning.write(
             tokenizer=tokenizer,
             folder=part,
@@ -79,7 +80,7 @@ def prune_model(
 
 
 def _copying(source: Path, removed: Sequence[int], dtype: str) -> _Pruning | None:
-    """Return how to prune a folder by copying; None where its tensors must be converted."""
+    """Return how to prune a folder by copying; None if its tensors must be converted."""
     numbers = layer_map(source, depth(load_config(str(source))))
     chosen = check_own_layers(removed, numbers)
     plan = plan_copy(source, chosen, dtype)
@@ -98,7 +99,7 @@ def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | Non
     return _Pruning(chosen, numbers, parameter_count(network), partial(write_pruned, network, chosen))
 
 
-def _write_exports(folder: Path, certificate: Mapping[str, Any], model: str, kept: Sequence[int]) -> None:
+def _write_exports(folder: Path, certificate: Certificate, model: str, kept: Sequence[int]) -> None:
     """Write the choice of layers for other tools beside a checkpoint."""
     base, revision = base_model(model), certificate["provenance"].get("revision")
     source = f"{base}@{revision}" if base and revision else base or model

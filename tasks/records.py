@@ -5,12 +5,15 @@ not read. Losses are in nats a token, sizes in bytes, shares from 0 to 1; layers
 dense model unless a field says otherwise. None stands for a figure without a value.
 """
 
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from avss_core.metrics.records import Agreement, AnswerFigures, Changes, CountedEntry, Entry, Retention
 from avss_core.scores.score_records import ChoiceStability, ScoredLayers
 from avss_core.statistics.layer_records import StatisticsPart as StatisticsPart
 from avss_core.statistics.layer_records import TextStatistics as TextStatistics
+from avss_core.surgery.certificate_records import Certificate as Certificate
+from avss_core.surgery.certificate_records import CheckRecord as CheckRecord
+from avss_core.surgery.certificate_records import Provenance as Provenance
 
 # prepare: data/prepared/manifest.json and data/dense/model_card.json.
 
@@ -123,36 +126,7 @@ class Scores(TypedDict):
     removed: list[int]
 
 
-# prune, heal, mitigate: certificate.json beside each checkpoint.
-
-
-class CheckRecord(TypedDict):
-    """One check of a checkpoint."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-class Certificate(TypedDict):
-    """What a checkpoint promises, and the checks that a fresh process made."""
-
-    parameters: int
-    bytes: int
-    dtype: str
-    layer_map: list[int]
-    """The dense model's number of each layer."""
-    tokenizer: bool
-    source_tensors: dict[str, str]
-    tensors: dict[str, str]
-    logits: list[float] | None
-    provenance: dict[str, Any]
-    """Where the checkpoint comes from: free-form, written by whoever makes it."""
-    way: str
-    configuration: str
-    checks: list[CheckRecord]
-    left_out: list[str]
-
+# prune, heal, mitigate: a `Certificate` in certificate.json beside each checkpoint.
 
 # speed: data/sizes.json and data/speed.json.
 

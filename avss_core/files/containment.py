@@ -1,18 +1,18 @@
-"""Names and links that come with a download, and the folder that they must not lead out of."""
+"""Names and links in downloads, which must not lead out of their folder."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Return the path of what a name stands for below a folder; nothing has to be there.
+    """Return the path of a name below a folder; it need not exist.
 
     Args:
-        folder: where it has to lie.
+        folder: the path must lie in it.
         name: relative, with slashes, such as "wikitext2/test.txt".
 
     Raises:
-        ValueError: the name is no relative one, goes up, or is a link that leads out of the folder.
+        ValueError: the name is not relative, goes up, or is a link that leads out of the folder.
     """
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or parts[0] == "/" or "\\" in name or not name.isprintable():
@@ -23,10 +23,10 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def refuse_links(folder: Path) -> None:
-    """Return nothing when no link in a folder leads out of it.
+    """Refuse a folder with a link that leads out of it.
 
     Raises:
-        ValueError: one does; names it and where it leads.
+        ValueError: a link leads out of the folder; names it and its target.
     """
     for path in links_out(folder):
         _refuse(path, folder)
@@ -38,7 +38,7 @@ def links_out(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(path: Path, folder: Path) -> None:
-    """Raise ValueError where a path leads out of its folder."""
+    """Raise ValueError if a path leads out of its folder."""
     if not _stays(path, folder):
         raise ValueError(
             f"{path} is a link that leads out of {folder}, to {path.resolve()}, and is not followed: put a "

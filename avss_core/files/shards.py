@@ -1,4 +1,4 @@
-"""The safetensors files of a checkpoint folder: where each tensor lies, and new files made of them."""
+"""The safetensors files of a checkpoint folder: the place of each tensor, and new files made of them."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from avss_core.files.writing import disk_errors, read_json, write_json
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MAX_SHARD_SIZE = "5GB"
-"""Size of a file that is copied tensor by tensor, at most; a larger tensor has a file of its own."""
+"""Largest size of a file that is copied tensor by tensor; a larger tensor has a file of its own."""
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -41,28 +41,28 @@ def stored_tensors(folder: Path) -> dict[str, Stored]:
 
     Raises:
         FileNotFoundError: the folder has no safetensors weights, or lacks a file that its index names.
-        ValueError: a file is damaged, or the index names a tensor that its file lacks, or a file that is no
-            safetensors file of the folder.
+        ValueError: a file is damaged, or the index names a tensor that its file lacks, or a file that
+            is not a safetensors file of the folder.
     """
     if (folder / SINGLE).is_file():
         return _tensors_of(folder / SINGLE)
     if not (folder / INDEX).is_file():
         raise FileNotFoundError(_no_weights(folder))
     where = _weight_map(folder)
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for name in sorted(set(where.values())):
         if not (folder / name).is_file():
             raise FileNotFoundError(
                 f"{folder} lacks {name}, which {INDEX} names: put it there, or fetch the checkpoint again"
             )
-        found |= _tensors_of(folder / name)
+        tensors |= _tensors_of(folder / name)
     for tensor, name in where.items():
-        if tensor not in found or found[tensor].file.name != name:
+        if tensor not in tensors or tensors[tensor].file.name != name:
             raise ValueError(
                 f"{folder} is damaged: {INDEX} names the tensor {tensor} in {name}, which lacks it; fetch "
                 "both files again"
             )
-    return found
+    return tensors
 
 
 def write_shards(
@@ -78,7 +78,7 @@ def write_shards(
 
     Args:
         tensors: where each lies, by new name, in the order in which they fill the files.
-        folder: gets the files, and an index where there is more than one.
+        folder: gets the files, and an index if there are several.
         parameters: of the model, for the index.
         max_shard_size: bytes of a file at most, as a number or such as "5GB".
 

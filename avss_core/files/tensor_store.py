@@ -16,7 +16,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class TensorStore:
-    """What was put in comes out with the same bits, on the CPU."""
+    """Tensors by key, bit for bit as they were put in, on the CPU."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
@@ -29,7 +29,7 @@ class TensorStore:
         return key in self._memory or key in self._files
 
     def put(self, items: Mapping[Hashable, Tensors]) -> None:
-        """Keep some tensors; those of one call go to one file where memory has no room for them.
+        """Keep some tensors; those of one call go to one file if they exceed the limit of memory.
 
         Raises:
             OSError: a file cannot be written.
@@ -50,7 +50,7 @@ class TensorStore:
         with disk_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(
-                {places[k][n]: tensor for k, found in plain.items() for n, tensor in found.items()}, path
+                {places[k][n]: tensor for k, tensors in plain.items() for n, tensor in tensors.items()}, path
             )
         self._files |= {key: (path, names) for key, names in places.items()}
 
@@ -69,11 +69,11 @@ class TensorStore:
 
 @contextmanager
 def tensor_store(folder: Path | None, limit: int) -> Iterator[TensorStore]:
-    """Yield an empty store; its files are gone after the context.
+    """Yield an empty store; its files are removed after the context.
 
     Args:
-        folder: where files go, made anew; None for the system's folder of temporary files.
-        limit: bytes in memory at most.
+        folder: of the files, made anew; None for a temporary folder.
+        limit: largest number of bytes in memory.
     """
     place = Path(tempfile.mkdtemp(prefix="avss-")) if folder is None else folder
     shutil.rmtree(place, ignore_errors=True)  # what a killed run left

@@ -37,12 +37,12 @@ def observed(model: nn.Module, visit: Visitor, sites: Sequence[str] = ()) -> Ite
     """Call `visit` for each block of each forward pass inside the context; remove every hook after it.
 
     Args:
-        model: whose blocks are looked at.
-        visit: told of each block when it has run.
-        sites: those of `SITES` that will be read; hooks are placed for no others.
+        model: its blocks are observed.
+        visit: called after each block has run.
+        sites: those of `SITES` that will be read; only they get hooks.
 
     Raises:
-        LookupError: it is not known where a site is in a block of this model.
+        LookupError: the place of a site in a block of this model is not known.
     """
     handles = []
     family = architecture_of(model)
@@ -90,13 +90,13 @@ def _keep(seen: dict[str, Tensor], site: str, *, before: bool) -> Callable[..., 
 
 
 def _outer(index: int, seen: dict[str, Tensor], visit: Visitor) -> Callable[..., None]:
-    """Return a hook that tells the visitor what was seen of a block, and lets go of it."""
+    """Return a hook that passes what was seen of a block to the visitor, and forgets it."""
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
-        found = {site: _as_sequence(rows, hidden) for site, rows in seen.items()}
+        inner = {site: _as_sequence(rows, hidden) for site, rows in seen.items()}
         seen.clear()
-        visit(index, found | {"input": hidden, "output": _first(result)})
+        visit(index, inner | {"input": hidden, "output": _first(result)})
 
     return hook
 

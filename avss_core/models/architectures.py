@@ -30,8 +30,8 @@ def architecture(config: PretrainedConfig) -> Architecture:
 def architecture_of(model: nn.Module) -> Architecture:
     """Return the record of a model's family; one that is not in the table is read from the model.
 
-    Warns of what was assumed: that the one outermost list of modules as long as the configuration says holds
-    the blocks, and that their parts are called as in Llama where such parts are there.
+    Warns of what was assumed: that the one outermost list of modules with the configured depth holds the
+    blocks, and that parts with the names of Llama's parts are the same parts.
 
     Raises:
         LookupError: the family is not in the table, and no list or more than one can be that of the blocks.
@@ -42,16 +42,16 @@ def architecture_of(model: nn.Module) -> Architecture:
     field, base = depth_field(config), _base(model)
     lists = _lists(model, int(getattr(config, field)))
     if len(lists) != 1 or not next(iter(lists)).startswith(base):
-        found = ", ".join(lists) or "none"
-        raise LookupError(_unknown(config, f" (lists of {field} modules: {found})"))
-    ((path, found_blocks),) = lists.items()
-    parts = set.intersection(*({name for name, _ in block.named_modules()} for block in found_blocks))
+        paths = ", ".join(lists) or "none"
+        raise LookupError(_unknown(config, f" (lists of {field} modules: {paths})"))
+    ((path, layers),) = lists.items()
+    parts = set.intersection(*({name for name, _ in block.named_modules()} for block in layers))
     assumed = {
         name: getattr(LLAMA, name) for name in ("attention", "mlp", "down") if getattr(LLAMA, name) in parts
     }
     linear = {
         name.rpartition(".")[2]
-        for block in found_blocks
+        for block in layers
         for name, module in block.named_modules()
         if isinstance(module, nn.Linear)
     }
@@ -85,7 +85,7 @@ def depth_field(config: PretrainedConfig) -> str:
 
 
 def context_length(config: PretrainedConfig) -> int | None:
-    """Return how many tokens a model can read at a time, None where its configuration sets no limit."""
+    """Return the number of tokens that a model reads at a time; None if its configuration sets no limit."""
     return getattr(config, "max_position_embeddings", None)
 
 
@@ -103,17 +103,17 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     """Return the list of blocks, in depth order."""
     config: Any = model.config
     path = block_path(model)
-    found = model.get_submodule(path)
-    if not isinstance(found, nn.ModuleList) or len(found) != depth(config):
+    layers = model.get_submodule(path)
+    if not isinstance(layers, nn.ModuleList) or len(layers) != depth(config):
         raise ValueError(
-            f"{path} of a {config.model_type} model holds {type(found).__name__}, "
+            f"{path} of a {config.model_type} model holds {type(layers).__name__}, "
             f"expected a list of {depth(config)} blocks, as its configuration says"
         )
-    return found
+    return layers
 
 
 def window(config: PretrainedConfig) -> int:
-    """Return the length of the attention window that some layers may have; 0 where the family has none."""
+    """Return the length of the attention window that some layers may have; 0 if the family has none."""
     known = ARCHITECTURES.get(config.model_type, LLAMA)
     return int(getattr(config, known.window, None) or 0)
 
@@ -125,13 +125,13 @@ def _base(model: nn.Module) -> str:
 
 
 def _lists(model: nn.Module, length: int) -> dict[str, nn.ModuleList]:
-    """Return the lists of so many modules by path, but those that are inside one of them."""
-    found: dict[str, nn.ModuleList] = {}
+    """Return the outermost lists of `length` modules, by path."""
+    lists: dict[str, nn.ModuleList] = {}
     for path, module in model.named_modules():  # from the outside in
-        inner = any(path.startswith(f"{outer}.") for outer in found)
+        inner = any(path.startswith(f"{outer}.") for outer in lists)
         if isinstance(module, nn.ModuleList) and len(module) == length and not inner:
-            found[path] = module
-    return found
+            lists[path] = module
+    return lists
 
 
 def _parts(config: PretrainedConfig) -> dict[str, PretrainedConfig]:

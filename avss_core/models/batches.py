@@ -39,8 +39,8 @@ class Batch:
 def token_stream(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], limit: int) -> list[int]:
     """Return at most `limit` token ids of the documents, joined by a blank line.
 
-    Documents without text are left out. A beginning-of-text token stands once in front where the tokenizer
-    adds one by itself.
+    Documents without text are left out. A beginning-of-text token stands once in front if the tokenizer adds
+    one.
 
     Raises:
         ValueError: the documents hold no text.
@@ -67,7 +67,7 @@ def windows(
         batch_size: windows a batch.
         skip_first: leave the first position of each window out of `counted`. It holds the massive
             activations that dominate every variance (Sun et al. 2024, arXiv 2402.17762).
-        first_sample: number of the first window, where the stream is a part of a longer one.
+        first_sample: number of the first window, if the stream is a part of a longer one.
     """
     pieces = [list(ids[i : i + window]) for i in range(0, len(ids), window)]
     for start in range(0, len(pieces), batch_size):
@@ -85,17 +85,17 @@ def text_batches(
     part: int = 0,
     parts: int = 1,
 ) -> list[Batch]:
-    """Return the batches of `windows` of a text, or of one of the parts to which they are dealt out in runs.
+    """Return the batches of the windows of a text, or of one part of it: a run of consecutive windows.
 
     Args:
         tokenizer: of the model.
-        documents: as of `token_stream`.
+        documents: as in `token_stream`.
         tokens: of the text, at most.
-        window: as of `windows`.
-        batch_size: as of `windows`.
-        skip_first: as of `windows`.
-        part: which part, from 0.
-        parts: how many; where there are more of them than windows, some get none.
+        window: as in `windows`.
+        batch_size: as in `windows`.
+        skip_first: as in `windows`.
+        part: number of the part, from 0.
+        parts: number of parts; if there are more parts than windows, some are empty.
 
     Raises:
         ValueError: the documents hold no text.

@@ -15,15 +15,15 @@ class Architecture:
     linear: tuple[str, ...]
     """Names of the linear maps inside a block, the targets of LoRA."""
     attention: str = "self_attn"
-    """Path of the attention inside a block; empty where it is not known, as the next two."""
+    """Path of the attention inside a block; empty if unknown, like the next two."""
     mlp: str = "mlp"
     """Path of the module inside a block whose output is that of the MLP."""
     down: str = "mlp.down_proj"
     """Path of the projection inside a block that reads the MLP's activations."""
     fan_in_fan_out: bool = False
-    """True where weights are stored as (in, out), as in GPT-2's `Conv1D`."""
+    """Whether weights are stored as (in, out), as in GPT-2's `Conv1D`."""
     window: str = "sliding_window"
-    """Name of the configuration field with the attention window's length, where the family has one."""
+    """Name of the configuration field with the attention window's length."""
     causal: bool = True
     """False for encoders, which do not predict the next token."""
 

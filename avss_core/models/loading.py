@@ -36,7 +36,7 @@ def load_model(
 ) -> PreTrainedModel:
     """Return a causal language model, or an encoder as what it was saved as, in evaluation mode.
 
-    Warns where the family is not known, of what was assumed about it.
+    Warns of what was assumed if the family is not known.
 
     Args:
         name: an entry of `EMBEDDED`, a checkpoint folder, a GGUF file, or a Hub id.
@@ -47,7 +47,7 @@ def load_model(
         memory: with `auto`, the most to take of each GPU (by its number) and of `cpu`; None for what is free.
 
     Raises:
-        FileNotFoundError: there is no such model, or it cannot be reached.
+        FileNotFoundError: the model does not exist or cannot be reached.
         ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
         LookupError: the model family is not supported.
     """
@@ -72,7 +72,7 @@ def load_model(
     except UNREACHABLE as error:
         raise FileNotFoundError(not_found(name, revision, error)) from error
     model, loading = loaded
-    problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
+    problems = {kind: sorted(map(str, names)) for kind, names in loading.items() if names}
     if problems:
         raise ValueError(f"{name} does not hold exactly the tensors of its architecture: {problems}")
     blocks(model)  # of an unknown family they are looked for, which can fail
@@ -88,7 +88,7 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
     """Return the configuration of a model that can be loaded.
 
     Raises:
-        FileNotFoundError: there is no such model, or it cannot be reached.
+        FileNotFoundError: the model does not exist or cannot be reached.
         ValueError: the configuration is damaged, or names code that would have to be run or files elsewhere.
         LookupError: the model family is not supported.
     """
@@ -108,7 +108,7 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
 
 
 def empty_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:
-    """Return the model of a configuration in names and shapes alone: its tensors take no memory."""
+    """Return the model of a configuration on the meta device: its tensors take no memory."""
     loader = _loader(config)
     build: Any = getattr(loader, "from_config", None) or loader._from_config  # of an Auto class, of a model
     with torch.device("meta"):
@@ -120,7 +120,7 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     """Return the tokenizer of a model.
 
     Raises:
-        FileNotFoundError: there is none, it cannot be reached, or it needs code of its own.
+        FileNotFoundError: the tokenizer does not exist, cannot be reached, or needs code of its own.
         ValueError: a link in a folder leads out of it.
     """
     where, options = source(name, revision)
@@ -157,7 +157,7 @@ def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase |
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
-    """Write a tokenizer with its chat template, where there is one.
+    """Write a tokenizer with its chat template; nothing if there is no tokenizer.
 
     Raises:
         OSError: a file cannot be written.
@@ -171,7 +171,7 @@ def _loader(config: PretrainedConfig) -> Any:
     """Return the class that loads a model.
 
     Raises:
-        LookupError: the family is not known and is no causal language model with a depth.
+        LookupError: the family is not known, and not a causal language model with a depth.
     """
     if config.model_type not in ARCHITECTURES:
         if type(config) not in AutoModelForCausalLM._model_mapping:
@@ -183,7 +183,7 @@ def _loader(config: PretrainedConfig) -> Any:
     # An encoder has a head for its task; loaded with another one, that would be random.
     names = config.architectures or []
     classes = [getattr(transformers, name, None) for name in names]
-    suitable = [found for found in classes if getattr(found, "config_class", None) is type(config)]
+    suitable = [each for each in classes if getattr(each, "config_class", None) is type(config)]
     return suitable[0] if suitable else transformers.AutoModel
 
 

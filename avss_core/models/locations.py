@@ -17,7 +17,7 @@ class Embedded:
     package: str
     file: str
     base_model: str
-    """Hub id of what was quantised."""
+    """Hub id of the model that was quantised."""
 
 
 EMBEDDED: Mapping[str, Embedded] = {
@@ -29,14 +29,14 @@ EMBEDDED: Mapping[str, Embedded] = {
 
 
 def local_folder(name: str) -> Path | None:
-    """Return the checkpoint folder that a name stands for; None for any other source."""
+    """Return the checkpoint folder of a name; None for any other source."""
     return Path(name) if name not in EMBEDDED and Path(name).is_dir() else None
 
 
 def gguf_file(name: str) -> str | None:
     """Return the name of the GGUF file from which a model is read; None for any other source.
 
-    Its weights are rounded where the file is quantised, and mergekit cannot read it.
+    The weights of a quantised file are rounded, and mergekit cannot read it.
     """
     if name in EMBEDDED:
         return EMBEDDED[name].file
@@ -44,7 +44,7 @@ def gguf_file(name: str) -> str | None:
 
 
 def base_model(name: str) -> str | None:
-    """Return the Hub id of a model where its name tells; None for a folder or a file."""
+    """Return the Hub id of a model; None for a folder or a file."""
     if name in EMBEDDED:
         return EMBEDDED[name].base_model
     is_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name, re.ASCII)
@@ -55,7 +55,7 @@ def model_name(name: str) -> str:
     """Return a folder's full path, or a name as it is; a Hub id has one slash at most.
 
     Raises:
-        FileNotFoundError: it can only be a path, and there is nothing that a model could be.
+        FileNotFoundError: it can only be a path, and that holds no model.
     """
     folder = Path(name)
     if folder.is_dir() or (folder.suffix == ".gguf" and folder.is_file()):

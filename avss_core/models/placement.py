@@ -1,4 +1,4 @@
-"""Where a model's weights are: on one device, or spread by accelerate, whose hooks fetch them for use."""
+"""Where a model's weights lie: on one device, or spread by accelerate, whose hooks fetch them for use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ AUTO = "auto"
 
 
 def main_device(device: str) -> torch.device:
-    """Return a device as torch knows it; for `AUTO` the one that offloaded layers run on."""
+    """Return the torch device of a name; for `AUTO` the one that offloaded layers run on."""
     chosen = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(chosen if device == AUTO else device)
 
@@ -38,10 +38,10 @@ def weights_at_hand(module: nn.Module) -> Iterator[None]:
 
 
 def refuse_spread(model: Any, what: str) -> None:
-    """Return nothing where a model lies on one device.
+    """Refuse a model that is spread over devices: weights that come and go cannot be trained.
 
     Raises:
-        ValueError: it is spread, and weights that come and go cannot be trained.
+        ValueError: the model is spread.
     """
     if is_spread(model):
         places = sorted({str(place) for place in model.hf_device_map.values()})

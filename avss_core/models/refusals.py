@@ -1,4 +1,4 @@
-"""Why a model cannot be loaded: errors that name the model, and what to do."""
+"""Errors of models that cannot be loaded: they name the model and what to do."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ def damage(name: str) -> Iterator[None]:
 
 
 def refuse_code(name: str, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError where a configuration names code, which is never run, or weights elsewhere."""
+    """Raise ValueError if a configuration names code, which is never run, or weights elsewhere."""
     if settings.get("auto_map"):
         raise ValueError(
             f"{name} needs remote code (auto_map in config.json: {', '.join(sorted(settings['auto_map']))}), "
@@ -54,7 +54,7 @@ def refuse_code(name: str, settings: Mapping[str, Any]) -> None:
 
 
 def refuse_adapter(name: str, where: str, revision: str | None) -> None:
-    """Raise ValueError where a model is an adapter: its settings name another model that would be loaded."""
+    """Raise ValueError if a model is an adapter: its settings name another model that would be loaded."""
     if find_adapter_config_file(where, revision=revision) is not None:
         raise ValueError(
             f"{name} holds an adapter (adapter_config.json), which names another model to be loaded in its "

@@ -1,9 +1,9 @@
-"""The card of a pruned checkpoint: what went, what that cost, how it was checked, and the limits."""
+"""The card of a pruned checkpoint: removed layers, their cost, the checks, and the limits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from avss_core.surgery.certificate_records import Certificate
 from avss_core.surgery.exports import quoted
 from avss_core.surgery.markdown import plain
 
@@ -13,16 +13,16 @@ class Kept:
     """One figure of the source and of the checkpoint, on the same data."""
 
     task: str
-    """What was measured, on what, with its n and judge."""
+    """What was measured, on which data, with its n and judge."""
     before: float | None
     after: float | None
     retention: float | None
-    """Share of the source's figure that is left; None where the source has nothing to lose."""
+    """Share of the source's figure that is left; None if the source's figure is zero or missing."""
 
 
 def model_card(
     name: str,
-    certificate: Mapping[str, Any],
+    certificate: Certificate,
     base_model: str | None = None,
     quantised: str | None = None,
     *,
@@ -33,13 +33,13 @@ def model_card(
     """Return the README of a pruned checkpoint.
 
     Args:
-        name: what the source is called.
+        name: the source's name.
         certificate: of the checkpoint.
-        base_model: Hub id of the source, where it has one.
-        quantised: file with quantised weights from which the source was read, where it was.
-        scores: of each layer of the source by what the layers were chosen by, where they were scored.
-        kept: what was measured of the source and of the checkpoint.
-        timed: False where the run that made the checkpoint was told not to measure its speed.
+        base_model: Hub id of the source, if it has one.
+        quantised: file with quantised weights that the source was read from, if it was.
+        scores: of each layer of the source by the score that chose the layers; empty if they were not scored.
+        kept: figures of the source and of the checkpoint.
+        timed: whether the run that made the checkpoint measured its speed.
     """
     known = certificate["provenance"]
     return "\n".join(
@@ -97,7 +97,7 @@ def _front_matter(base_model: str | None) -> list[str]:
 
 
 def _quantised_limit(file: str | None) -> list[str]:
-    """Return the line that says what quantised weights mean for the result."""
+    """Return the limit that comes with quantised weights."""
     if file is None:
         return []
     return [
@@ -106,8 +106,8 @@ def _quantised_limit(file: str | None) -> list[str]:
     ]
 
 
-def _table(certificate: Mapping[str, Any]) -> list[str]:
-    """Return the rows that say what was removed and what that made of the size."""
+def _table(certificate: Certificate) -> list[str]:
+    """Return the table of the removed layers and the size."""
     known = certificate["provenance"]
     before, after = known["dense_parameters"], certificate["parameters"]
     rows = {
@@ -124,7 +124,7 @@ def _table(certificate: Mapping[str, Any]) -> list[str]:
 
 
 def _layers(removed: Sequence[int]) -> str:
-    """Return a count of layers in words."""
+    """Return a count of layers with its noun."""
     return f"{len(removed)} layer{'s' if len(removed) > 1 else ''}"
 
 
@@ -154,5 +154,5 @@ def _scores(scores: Sequence[float], removed: Sequence[int], name: str) -> list[
 
 
 def _figure(value: float | None) -> str:
-    """Return a figure with three digits, a dash where there is none."""
+    """Return a figure with three digits, or a dash."""
     return "-" if value is None else f"{value:.3f}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -12,7 +12,8 @@ from avss_core.files.digests import digest_path, digest_tensors
 from avss_core.files.shards import MAX_SHARD_SIZE
 from avss_core.files.writing import read_json, write_json
 from avss_core.models.loading import save_checkpoint, save_tokenizer
-from avss_core.models.sizes import parameter_bytes, parameter_count
+from avss_core.models.sizes import parameter_bytes, parameter_count, stored_state
+from avss_core.surgery.certificate_records import Certificate, CheckRecord, Promise, Provenance
 from avss_core.surgery.checkpoints import CopyPlan, write_copy
 from avss_core.surgery.checks import NEED_WEIGHTS, check_folder
 from avss_core.surgery.file_checks import Check
@@ -30,15 +31,15 @@ def write_certified(
     source: Mapping[str, str],
     layer_map: Sequence[int],
     provenance: Mapping[str, Any],
-) -> dict[str, Any]:
+) -> Certificate:
     """Write a checkpoint and its certificate, and return the certificate.
 
     Args:
         model: what is written.
-        tokenizer: saved beside it where there is one.
+        tokenizer: saved beside it, if given.
         folder: an empty folder; the caller moves it to its place after success.
-        source: digest of the source tensor that each named tensor must equal to the bit; tensors that were
-            trained are left out.
+        source: digest of the source tensor that each named tensor must equal to the bit; trained tensors are
+            left out.
         layer_map: old number of each layer, in new depth order.
         provenance: where the model comes from, as JSON values.
 
@@ -48,16 +49,14 @@ def write_certified(
     save_checkpoint(model, tokenizer, folder)
     return _certified(
         folder,
-        _sizes(model)
-        | {
-            "layer_map": list(layer_map),
-            "tokenizer": tokenizer is not None,
-            "source_tensors": dict(source),
-            "tensors": digest_tensors(_stored(model)),
-            "logits": probe_logits(model),
-            "provenance": dict(provenance),
-            "way": "written from memory",
-        },
+        model,
+        tokenizer=tokenizer is not None,
+        source=source,
+        tensors=digest_tensors(stored_state(model)),
+        layer_map=layer_map,
+        provenance=provenance,
+        way="written from memory",
+        written_logits=probe_logits(model),
     )
 
 
@@ -70,7 +69,7 @@ def write_certified_copy(
     provenance: Mapping[str, Any],
     max_shard_size: int | str = MAX_SHARD_SIZE,
     logits: bool = True,
-) -> dict[str, Any]:
+) -> Certificate:
     """Copy a pruned checkpoint out of its source and certify it, and return the certificate.
 
     The model was never in memory, so there are no logits to compare with: the fresh process compares every
@@ -78,13 +77,13 @@ def write_certified_copy(
 
     Args:
         plan: what is copied.
-        tokenizer: saved beside it where there is one.
-        folder: an empty folder; the caller moves it to its place after success.
-        layer_map: old number of each layer, in new depth order.
-        provenance: where the model comes from, as JSON values.
+        tokenizer: as in `write_certified`.
+        folder: as in `write_certified`.
+        layer_map: as in `write_certified`.
+        provenance: as in `write_certified`.
         max_shard_size: bytes of a file, at most.
         logits: whether the fresh process loads and runs the model, for which it needs memory for all of it;
-            else the certificate says which checks were left out.
+            otherwise the certificate says which checks were left out.
 
     Raises:
         ValueError: a check failed in the fresh process; names the checks.
@@ -93,16 +92,14 @@ def write_certified_copy(
     save_tokenizer(tokenizer, folder)
     return _certified(
         folder,
-        _sizes(plan.model)
-        | {
-            "layer_map": list(layer_map),
-            "tokenizer": tokenizer is not None,
-            "source_tensors": digests,
-            "tensors": digests,
-            "logits": None,
-            "provenance": dict(provenance),
-            "way": "copied tensor by tensor",
-        },
+        plan.model,
+        tokenizer=tokenizer is not None,
+        source=digests,
+        tensors=digests,
+        layer_map=layer_map,
+        provenance=provenance,
+        way="copied tensor by tensor",
+        written_logits=None,
         logits=logits,
     )
 
@@ -118,10 +115,10 @@ def verify(folder: Path | str, *, logits: bool = True) -> list[Check]:
     Args:
         folder: the checkpoint.
         logits: whether the model is loaded and run, for which its weights must fit into memory once, in
-            their own dtype; else `NEED_WEIGHTS` are left out, and memory is that of the largest tensor.
+            their own dtype; otherwise `NEED_WEIGHTS` are left out, and memory is that of the largest tensor.
 
     Raises:
-        FileNotFoundError: the folder is no certified checkpoint.
+        FileNotFoundError: the folder is not a certified checkpoint.
         ChildProcessError: the process was killed.
     """
     folder = Path(folder)
@@ -130,45 +127,50 @@ def verify(folder: Path | str, *, logits: bool = True) -> list[Check]:
     return inspect_afresh(folder, logits=logits)[0]
 
 
-def inspect(folder: Path, *, logits: bool = True) -> list[Check]:
-    """Return the checks of a certified checkpoint, made in this process."""
-    return inspect_with_logits(folder, logits=logits)[0]
-
-
 def inspect_with_logits(folder: Path, *, logits: bool = True) -> tuple[list[Check], list[float]]:
-    """Return the checks of a certified checkpoint, and its logits; none where it is not loaded."""
+    """Return the checks of a certified checkpoint and its logits, made in this process.
+
+    The logits are empty if the model is not loaded.
+    """
     return check_folder(folder, read_json(folder / CERTIFICATE), logits=logits)
 
 
-def _sizes(model: PreTrainedModel) -> dict[str, Any]:
-    """Return what is promised of a model's size."""
-    return {
+def _certified(
+    folder: Path,
+    model: PreTrainedModel,
+    *,
+    tokenizer: bool,
+    source: Mapping[str, str],
+    tensors: dict[str, str],
+    layer_map: Sequence[int],
+    provenance: Mapping[str, Any],
+    way: str,
+    written_logits: list[float] | None,
+    logits: bool = True,
+) -> Certificate:
+    """Write the certificate of a checkpoint after a fresh process has checked it, and return it."""
+    promise: Promise = {
         "parameters": parameter_count(model),
         "bytes": parameter_bytes(model),
         "dtype": str(model.dtype).removeprefix("torch."),
+        "layer_map": list(layer_map),
+        "tokenizer": tokenizer,
+        "source_tensors": dict(source),
+        "tensors": tensors,
+        "logits": written_logits,
+        "provenance": cast(Provenance, dict(provenance)),
+        "way": way,
+        "configuration": digest_path(folder / "config.json"),
     }
-
-
-def _stored(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return the tensors that a checkpoint stores: all but the tied copies."""
-    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}
-
-
-def _certified(folder: Path, content: Mapping[str, Any], *, logits: bool = True) -> dict[str, Any]:
-    """Write the certificate of a checkpoint after a fresh process has checked it, and return it."""
-    promise = {**content, "configuration": digest_path(folder / "config.json")}
     write_json(folder / CERTIFICATE, promise)
-    if promise["logits"] is None:
-        checks, found = inspect_afresh(folder, logits=logits)
-        promise["logits"] = found or None
-    else:
-        checks = verify(folder)
+    checks, measured = inspect_afresh(folder, logits=logits)
     failed = [f"{check.name} ({check.detail})" for check in checks if not check.passed]
     if failed:
         raise ValueError(f"the checkpoint does not hold what it promises: {'; '.join(failed)}")
-    certificate = promise | {
-        "checks": [asdict(check) for check in checks],
+    certificate: Certificate = {
+        **promise,
+        "logits": written_logits or measured or None,
+        "checks": [cast(CheckRecord, asdict(check)) for check in checks],
         "left_out": [] if logits else list(NEED_WEIGHTS),
     }
     write_json(folder / CERTIFICATE, certificate)

@@ -11,7 +11,7 @@ from avss_core.files.shards import MAX_SHARD_SIZE, Stored, digest_stored, stored
 from avss_core.models.architectures import ARCHITECTURES, block_path, depth
 from avss_core.models.configuration import kept_layers, pruned_config
 from avss_core.models.loading import DTYPES, empty_model, load_config
-from avss_core.models.sizes import parameter_count
+from avss_core.models.sizes import parameter_count, stored_state, tied_names
 from avss_core.surgery.pruning import pruned_state
 from avss_core.surgery.survivors import check_survivors
 
@@ -20,29 +20,28 @@ _STORED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.flo
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What a pruned checkpoint is made of, before anything is copied."""
+    """A pruned checkpoint before anything is copied."""
 
     model: PreTrainedModel
     """The pruned model: configuration and shapes, no tensors in memory."""
     tensors: Mapping[str, Stored]
-    """Where each tensor of it lies in the source, by new name."""
+    """Each of its tensors in the source, by new name."""
     dense_parameters: int
 
 
 def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | None:
-    """Return how to prune a checkpoint folder without loading it; None where its tensors must be converted.
+    """Return how to prune a checkpoint folder without loading it; None if its tensors must be converted.
 
-    That is so where the source has another dtype, or holds tensors under other names or shapes than the
-    loaded model, and where the family is not known or an encoder; `load_model` then knows what to do, or what
-    to say.
+    They must be if the source has another dtype or holds tensors under other names or shapes than the loaded
+    model, or if the family is unknown or an encoder. The caller then loads the model.
 
     Args:
         folder: a checkpoint; it is not changed.
-        removed: layers that go, checked.
+        removed: checked numbers of the layers to remove.
         dtype: one of `DTYPES`.
 
     Raises:
-        FileNotFoundError: a file of the checkpoint is not there.
+        FileNotFoundError: a file of the checkpoint is missing.
         ValueError: the checkpoint is damaged, or its configuration cannot follow.
         LookupError: the model family is not supported.
     """
@@ -53,7 +52,7 @@ def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | No
         return None
     dense = empty_model(config, dtype)
     named = _without_copies(_by_own_name(stored, dense), dense)
-    shapes = {name: tuple(tensor.shape) for name, tensor in _untied(dense).items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored_state(dense).items()}
     if {name: tensor.shape for name, tensor in named.items()} != shapes:
         return None
     if {_STORED_DTYPES.get(tensor.dtype) for tensor in named.values()} != {DTYPES[dtype]}:
@@ -63,7 +62,7 @@ def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | No
     path, kept = block_path(dense), kept_layers(depth(config), removed)
     check_survivors(dense.get_submodule(path), pruned.get_submodule(path), kept)
     state = pruned_state(named, path, kept)
-    wanted = _untied(pruned)
+    wanted = stored_state(pruned)
     if state.keys() != wanted.keys():
         odd = sorted(state.keys() ^ wanted.keys())
         raise ValueError(f"pruning {config.model_type} leaves tensors without a place or a source: {odd[:5]}")
@@ -73,7 +72,7 @@ def plan_copy(folder: Path, removed: Sequence[int], dtype: str) -> CopyPlan | No
 
 
 def write_copy(plan: CopyPlan, folder: Path, max_shard_size: int | str = MAX_SHARD_SIZE) -> dict[str, str]:
-    """Write the files of a pruned checkpoint but the tokenizer's, and return the digest of each tensor.
+    """Write the files of a pruned checkpoint except the tokenizer's, and return the digest of each tensor.
 
     Raises:
         OSError: a file cannot be written.
@@ -113,15 +112,9 @@ def _by_own_name(stored: Mapping[str, Stored], model: PreTrainedModel) -> dict[s
 
 def _without_copies(named: Mapping[str, Stored], model: PreTrainedModel) -> dict[str, Stored]:
     """Return stored tensors without tied ones that are stored a second time to the bit."""
-    tied: Mapping[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
+    tied = tied_names(model)
     return {
         name: tensor
         for name, tensor in named.items()
         if not (tied.get(name) in named and digest_stored(tensor) == digest_stored(named[tied[name]]))
     }
-
-
-def _untied(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Return the tensors that a checkpoint stores, without the tied copies."""
-    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in tied}

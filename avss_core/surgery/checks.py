@@ -1,6 +1,6 @@
-"""The checks of a checkpoint folder: is it what was promised of it?"""
+"""The checks of a checkpoint folder against what its certificate promises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +10,31 @@ from transformers import PreTrainedModel
 from avss_core.files.shards import stored_tensors
 from avss_core.models.architectures import architecture_of, blocks, depth
 from avss_core.models.loading import empty_model, load_config, load_model, load_tokenizer
-from avss_core.models.sizes import parameter_bytes, parameter_count
+from avss_core.models.sizes import parameter_bytes, parameter_count, stored_state
+from avss_core.surgery.certificate_records import Promise
 from avss_core.surgery.file_checks import Check, file_checks
 from avss_core.surgery.probe import greedy, in_float32, probe_logits
 
 LOGIT_TOLERANCE = 1e-3
-"""Largest difference of a logit between writer's and reader's machine, relative to the largest logit.
+"""Largest difference of a logit between the writer's and the reader's machine, relative to the largest logit.
 
-In half precision it is four of the dtype's steps at 1, where that is more.
+In half precision it is at least four of the dtype's steps at 1.
 """
 NEED_WEIGHTS = ("logits", "cache")
 """Names of the checks that run the model, for which its weights must be in memory."""
 
 
-def check_folder(
-    folder: Path, promise: Mapping[str, Any], *, logits: bool = True
-) -> tuple[list[Check], list[float]]:
-    """Return the checks of a folder, and its logits; none where the model does not load.
+def check_folder(folder: Path, promise: Promise, *, logits: bool = True) -> tuple[list[Check], list[float]]:
+    """Return the checks of a folder, and its logits, which are empty if the model is not loaded.
 
-    Tensors are compared one by one. Memory: the model once, in its own dtype; where `logits` is false, the
-    largest tensor.
+    Tensors are compared one by one. Memory: the model once, in its own dtype; the largest tensor if `logits`
+    is false.
 
     Args:
         folder: a checkpoint.
         promise: content of its certificate.
-        logits: whether the model is loaded and run; else names and shapes of its tensors are compared, and
-            the checks of `NEED_WEIGHTS` are left out.
+        logits: whether the model is loaded and run; otherwise the names and shapes of its tensors are
+            compared, and the checks of `NEED_WEIGHTS` are left out.
     """
     checks, whole = file_checks(folder, promise)
     if not whole:
@@ -47,10 +46,10 @@ def check_folder(
         return [*checks, Check(name, False, str(error))], []
     how = "no missing and no unexpected tensor" + ("" if logits else ", by name and shape; not loaded")
     checks += [Check(name, True, how), *_size_checks(model, promise)]
-    found = probe_logits(model) if logits else []
+    measured = probe_logits(model) if logits else []
     if logits:
-        checks += [_logit_check(found, promise["logits"], model.dtype), _cache_check(model)]
-    return [*checks, _tie_check(model), _tokenizer_check(folder, promise)], found
+        checks += [_logit_check(measured, promise["logits"], model.dtype), _cache_check(model)]
+    return [*checks, _tie_check(model), _tokenizer_check(folder, promise)], measured
 
 
 def _shapes(folder: Path, dtype: str) -> PreTrainedModel:
@@ -58,20 +57,19 @@ def _shapes(folder: Path, dtype: str) -> PreTrainedModel:
 
     Raises:
         ValueError: the files do not hold exactly its tensors.
-        OSError: a file is not there.
+        OSError: a file is missing.
         LookupError: the model family is not supported.
     """
     model = empty_model(load_config(str(folder)), dtype)
-    tied = getattr(model, "all_tied_weights_keys", None) or {}
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name not in tied}
-    found = {name: tensor.shape for name, tensor in stored_tensors(folder).items()}
-    wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    wanted = {name: tuple(tensor.shape) for name, tensor in stored_state(model).items()}
+    stored = {name: tensor.shape for name, tensor in stored_tensors(folder).items()}
+    wrong = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
     if wrong:
         raise ValueError(f"{folder} does not hold exactly the tensors of its architecture: {wrong[:3]}")
     return model
 
 
-def _size_checks(model: PreTrainedModel, promise: Mapping[str, Any]) -> list[Check]:
+def _size_checks(model: PreTrainedModel, promise: Promise) -> list[Check]:
     """Check depth and size of a model, which needs no weights."""
     layers, size = len(promise["layer_map"]), (parameter_count(model), parameter_bytes(model))
     promised = promise["parameters"], promise["bytes"]
@@ -81,11 +79,11 @@ def _size_checks(model: PreTrainedModel, promise: Mapping[str, Any]) -> list[Che
     ]
 
 
-def _logit_check(found: Sequence[float], promised: Sequence[float] | None, dtype: torch.dtype) -> Check:
-    """Check logits against those promised; where none were recorded they must be finite."""
-    logits = torch.tensor(found)
+def _logit_check(measured: Sequence[float], promised: Sequence[float] | None, dtype: torch.dtype) -> Check:
+    """Check logits against those promised; they must be finite if none were recorded."""
+    logits = torch.tensor(measured)
     if promised is None:
-        detail = f"{len(found)} finite ones; the model was not in memory when it was written"
+        detail = f"{len(measured)} finite ones; the model was not in memory when it was written"
         return Check("logits", bool(logits.isfinite().all()), detail)
     distance = _distance(logits, torch.tensor(promised))
     tolerance = max(LOGIT_TOLERANCE, 4 * torch.finfo(dtype).eps)
@@ -112,9 +110,9 @@ def _cache_check(model: PreTrainedModel) -> Check:
     return Check("cache", same, f"{detail}, logits differ by {distance:.1e} at most")
 
 
-def _distance(found: torch.Tensor, expected: torch.Tensor) -> float:
+def _distance(measured: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the largest difference relative to the largest expected value."""
-    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+    return float((measured - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
 
 
 def _tie_check(model: Any) -> Check:
@@ -127,7 +125,7 @@ def _tie_check(model: Any) -> Check:
     return Check("tied weights", tied == wanted, f"tied {tied}, configuration says {wanted}")
 
 
-def _tokenizer_check(folder: Path, promise: Mapping[str, Any]) -> Check:
+def _tokenizer_check(folder: Path, promise: Promise) -> Check:
     """Check that the tokenizer loads and gives a text back."""
     if not promise["tokenizer"]:
         return Check("tokenizer", True, "none was given")

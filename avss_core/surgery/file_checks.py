@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from avss_core.files.containment import links_out
-from avss_core.files.digests import digest_path, digest_tensors
+from avss_core.files.digests import digest_path, digest_tensor
 from avss_core.files.writing import read_json
+from avss_core.surgery.certificate_records import Promise
 
 _CODE = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py"}
 
@@ -23,31 +23,31 @@ class Check:
     detail: str
 
 
-def file_checks(folder: Path, promise: Mapping[str, Any]) -> tuple[list[Check], bool]:
+def file_checks(folder: Path, promise: Promise) -> tuple[list[Check], bool]:
     """Return the checks of the files, and whether the tensors are those promised, so that more can follow.
 
     Tensors are read one at a time.
     """
     checks = [_no_code(folder), _configuration_check(folder, promise)]
     try:
-        found = _digests(sorted(folder.glob("*.safetensors")))
+        digests = _digests(sorted(folder.glob("*.safetensors")))
     except SafetensorError as error:
         return [*checks, Check("stored tensors", False, f"a file is damaged: {error}")], False
-    stored = _tensor_check("stored tensors", promise["tensors"], found, exact=True)
+    stored = _tensor_check("stored tensors", promise["tensors"], digests, exact=True)
     if not stored.passed:
         return [*checks, stored], False
-    equal = _tensor_check("tensors equal to the source", promise["source_tensors"], found, exact=False)
+    equal = _tensor_check("tensors equal to the source", promise["source_tensors"], digests, exact=False)
     return [*checks, stored, equal], True
 
 
 def _digests(files: Sequence[Path]) -> dict[str, str]:
     """Return the digest of each tensor in safetensors files."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for path in files:
         with safe_open(path, framework="pt") as handle:
             for name in handle.keys():  # noqa: SIM118 - safe_open is no mapping
-                found |= digest_tensors({name: handle.get_tensor(name)})
-    return found
+                digests[name] = digest_tensor(handle.get_tensor(name))
+    return digests
 
 
 def _no_code(folder: Path) -> Check:
@@ -68,22 +68,22 @@ def _names_code(path: Path) -> bool:
     return not isinstance(settings, dict) or bool(settings.get("auto_map"))
 
 
-def _configuration_check(folder: Path, promise: Mapping[str, Any]) -> Check:
+def _configuration_check(folder: Path, promise: Promise) -> Check:
     """Check the configuration's bytes: a kind of layer that differs only beyond the probe shows here."""
     path = folder / "config.json"
     same = path.is_file() and digest_path(path) == promise["configuration"]
     return Check("configuration", same, f"{path.name} {'as' if same else 'is not as'} it was written")
 
 
-def _tensor_check(name: str, expected: Mapping[str, str], found: Mapping[str, str], *, exact: bool) -> Check:
-    """Check digests by name; `exact` also refuses tensors that nobody expects.
+def _tensor_check(name: str, expected: Mapping[str, str], stored: Mapping[str, str], *, exact: bool) -> Check:
+    """Check digests by name.
 
-    Unless `exact`, a tied copy is expected under its own name though it is stored once.
+    If `exact`, no other tensor may be stored; otherwise a tied copy may be stored under the other's name.
     """
-    values = set() if exact else set(found.values())
+    values = set() if exact else set(stored.values())
     wrong = [
-        k for k, digest in expected.items() if found.get(k, digest if digest in values else None) != digest
+        k for k, digest in expected.items() if stored.get(k, digest if digest in values else None) != digest
     ]
-    extra = [k for k in found if k not in expected] if exact else []
+    extra = [k for k in stored if k not in expected] if exact else []
     detail = f"{len(expected)} tensors" if not wrong and not extra else f"differ: {(wrong + extra)[:3]}"
     return Check(name, not wrong and not extra, detail)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from avss_core.surgery.file_checks import Check
 
-# `multiprocessing` would run the caller's own script once more in the new process, where one without a guard
-# starts everything again, and a worker of Dask may start no process in that way. Only the answer goes to the
-# standard output; what libraries print goes to the error output.
-# Ctrl-C reaches both processes: the caller ends the new one, which says nothing.
+# Not `multiprocessing`: it would run the caller's own script again, which without a guard starts everything
+# anew, and a worker of Dask may not start such a process. Only the answer goes to the standard output; what
+# libraries print goes to the error output.
+# Ctrl-C reaches both processes: the caller ends the new one, which prints nothing.
 _CHILD = """
 import signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -23,8 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 from avss_core.surgery.certificate import inspect_with_logits
 try:
-    checks, found = inspect_with_logits(Path(folder), logits=logits)
-    said = {"checks": list(map(asdict, checks)), "logits": found}
+    checks, measured = inspect_with_logits(Path(folder), logits=logits)
+    said = {"checks": list(map(asdict, checks)), "logits": measured}
 except Exception as error:
     # The text of a KeyError is its key in quotes, which raising it again would quote once more.
     said = {"error": [type(error).__name__, str(error.args[0] if isinstance(error, KeyError) else error)]}
@@ -33,9 +33,7 @@ json.dump(said, answer)
 
 
 def inspect_afresh(folder: Path, *, logits: bool = True) -> tuple[list[Check], list[float]]:
-    """Return `inspect_with_logits` of a certified checkpoint, found by a new process.
-
-    What that raises is raised here.
+    """Return the result of `inspect_with_logits` in a new process; its errors are raised here.
 
     Raises:
         ChildProcessError: the process was killed.

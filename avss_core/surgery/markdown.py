@@ -1,4 +1,4 @@
-"""Texts from outside in Markdown: they stay in their cell and line, and nothing of them is markup."""
+"""Foreign text in Markdown: it stays in its cell and line, and none of it is markup."""
 
 import re
 
@@ -7,4 +7,4 @@ _ACTIVE = re.compile(r"[\\`*\[\]<>|]")
 
 def plain(text: str) -> str:
     """Return a text as Markdown that shows just that text, on one line."""
-    return _ACTIVE.sub(lambda found: "\\" + found[0], " ".join(text.split()))
+    return _ACTIVE.sub(lambda mark: "\\" + mark[0], " ".join(text.split()))

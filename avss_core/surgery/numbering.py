@@ -1,4 +1,4 @@
-"""The numbers of a checkpoint's layers: its own, and those that they had in the dense model."""
+"""The numbers of a checkpoint's layers: its own, and those in the dense model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,21 +7,21 @@ from avss_core.files.writing import read_json
 from avss_core.models.layers import check_layers
 
 CERTIFICATE = "certificate.json"
-"""File of a checkpoint that says, among other things, what its layers were."""
+"""File of a checkpoint that holds, among other things, the dense model's number of each layer."""
 
 
 def layer_map(folder: Path, layers: int) -> list[int]:
-    """Return the old number of each layer of a checkpoint; the identity where it was never pruned."""
+    """Return the old number of each layer of a checkpoint; the identity if it was never pruned."""
     path = folder / CERTIFICATE
     return [int(layer) for layer in read_json(path)["layer_map"]] if path.is_file() else list(range(layers))
 
 
 def own_layers(layers: Sequence[int], numbers: Sequence[int]) -> list[int]:
-    """Return a checkpoint's own numbers of layers of the dense model, without those that it lost.
+    """Return the checkpoint's own numbers of some layers of the dense model, without those that are gone.
 
     Args:
-        layers: numbered as in the dense model, in any order, which stays.
-        numbers: old number of each layer, as of `layer_map`.
+        layers: numbered as in the dense model; the order is kept.
+        numbers: the result of `layer_map`.
 
     Raises:
         ValueError: none of them is left.
@@ -37,14 +37,14 @@ def own_layers(layers: Sequence[int], numbers: Sequence[int]) -> list[int]:
 
 
 def check_own_layers(removed: Sequence[int], numbers: Sequence[int]) -> list[int]:
-    """Return the numbers of layers to remove in depth order; they are the checkpoint's own.
+    """Return the numbers of layers to remove, checked and in depth order.
 
     Args:
-        removed: layers that shall go.
-        numbers: old number of each layer, as of `layer_map`.
+        removed: the checkpoint's own numbers.
+        numbers: the result of `layer_map`.
 
     Raises:
-        ValueError: the numbers do not fit; says what they are where the checkpoint was pruned before.
+        ValueError: the numbers do not fit; explains them if the checkpoint was pruned before.
     """
     try:
         return check_layers(removed, len(numbers))

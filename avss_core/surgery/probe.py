@@ -1,4 +1,4 @@
-"""What a model says to a fixed prompt: its logits, and its greedy continuation with and without the cache."""
+"""The answer of a model to a fixed prompt: logits, and a greedy continuation with and without the cache."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +23,7 @@ class Continuation(NamedTuple):
 
 
 def probe_prompt(model: PreTrainedModel) -> Int[Tensor, "1 seq"]:
-    """Return fixed token ids, longer than a sliding window where the model has one and room allows."""
+    """Return fixed token ids, longer than the model's sliding window if the context allows."""
     config: Any = model.config
     reach = window(config)
     room = (context_length(config) or 4096) - _NEW_TOKENS
@@ -35,13 +35,13 @@ def probe_prompt(model: PreTrainedModel) -> Int[Tensor, "1 seq"]:
 def probe_logits(model: PreTrainedModel) -> list[float]:
     """Return up to 256 evenly spaced logits of the probe prompt's last position.
 
-    Of a classifier they are those of its classes, and of a model without a head the last hidden state.
+    A classifier gives those of its classes, a model without a head its last hidden state.
     """
     options = {"use_cache": False} if architecture_of(model).causal else {}
     with torch.inference_mode():
         result = model(probe_prompt(model).to(model.device), **options)
-    found: Tensor = result.logits if hasattr(result, "logits") else result.last_hidden_state
-    last: Float[Tensor, " vocab"] = found[0].reshape(-1, found.shape[-1])[-1]
+    logits: Tensor = result.logits if hasattr(result, "logits") else result.last_hidden_state
+    last: Float[Tensor, " vocab"] = logits[0].reshape(-1, logits.shape[-1])[-1]
     return last[:: max(1, len(last) // 256)].float().tolist()
 
 
@@ -62,12 +62,12 @@ def greedy(model: PreTrainedModel, *, cached: bool) -> Continuation:
 
 @contextmanager
 def in_float32(model: PreTrainedModel) -> Iterator[None]:
-    """Make a model compute in float32, one block at a time; afterwards it is what it was.
+    """Make a model compute in float32, one block at a time; afterwards its own tensors are back.
 
-    Memory beyond the model's own: float32 copies of the largest block and of what is outside the blocks.
+    Extra memory: float32 copies of the largest block and of what is outside the blocks.
     """
-    found = [*blocks(model)]
-    inside = {id(tensor) for block in found for tensor in _tensors(block)}
+    layers = [*blocks(model)]
+    inside = {id(tensor) for block in layers for tensor in _tensors(block)}
     own: dict[Tensor, Tensor] = {}
 
     def widen(tensors: Iterable[Tensor]) -> None:
@@ -84,7 +84,7 @@ def in_float32(model: PreTrainedModel) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(lambda: restore([*own]))
         widen(tensor for tensor in _tensors(model) if id(tensor) not in inside)
-        for block in found:
+        for block in layers:
             before = block.register_forward_pre_hook(lambda block, _args: widen(_tensors(block)))
             stack.callback(before.remove)
             after = block.register_forward_hook(lambda block, _args, _result: restore(_tensors(block)))

@@ -12,6 +12,7 @@ from avss_core.models.configuration import kept_layers
 from avss_core.models.locations import base_model
 from avss_core.models.sizes import parameter_count
 from avss_core.surgery.certificate import kept_source, write_certified
+from avss_core.surgery.certificate_records import Certificate
 from avss_core.surgery.numbering import check_own_layers, layer_map
 from avss_core.surgery.pruning import prune
 
@@ -23,7 +24,7 @@ def save_pruned(
     folder: Path | str,
     *,
     replace: bool = False,
-) -> dict[str, Any]:
+) -> Certificate:
     """Write a model without some layers as a plain checkpoint, and return its certificate.
 
     A fresh process checks it, which `avss_core.surgery.certificate.verify` repeats. The folder loads with
@@ -31,15 +32,15 @@ def save_pruned(
 
     Args:
         model: the model with all its layers; stays as it is.
-        tokenizer: saved beside it where there is one.
-        removed: layers to leave out, by their numbers in this model.
-        folder: what to make; nothing is left of it where anything fails.
-        replace: an existing folder is replaced; else it is refused.
+        tokenizer: saved beside it, if given.
+        removed: numbers of the layers to leave out, in this model.
+        folder: what to make; nothing is left of it if anything fails.
+        replace: whether an existing folder is replaced; otherwise it is refused.
 
     Raises:
-        FileExistsError: the folder is there and not empty, and `replace` is false.
+        FileExistsError: the folder exists and is not empty, and `replace` is false.
         ValueError: the layers do not fit the model, its configuration cannot follow, or a check failed.
-        LookupError: the family is not known, and its list of blocks cannot be told.
+        LookupError: the family is not known, and its list of blocks cannot be found.
         OSError: a file cannot be written, or a process was killed.
     """
     name = model.name_or_path or ""
@@ -63,8 +64,8 @@ def write_pruned(
     *,
     layer_map: Sequence[int],
     provenance: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return `write_certified` of a model without some layers; every tensor must equal its source to the bit.
+) -> Certificate:
+    """Write a model without some layers, certified: every tensor equals its source to the bit.
 
     Raises:
         ValueError: as `prune` and `write_certified`.

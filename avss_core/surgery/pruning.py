@@ -1,4 +1,4 @@
-"""Choose layers and remove them: a new model in which everything that depends on depth follows."""
+"""Remove layers: a new model in which everything that depends on depth follows."""
 
 import copy
 import re
@@ -19,7 +19,7 @@ def pruned_state(state: Mapping[str, _Item], path: str, kept: Sequence[int]) -> 
     """Return the tensors that stay, with blocks renumbered; nothing is copied.
 
     Args:
-        state: tensors by name, or what stands for them.
+        state: tensors by name, or anything that stands for them.
         path: dotted path of the list of blocks.
         kept: old numbers of the layers that stay.
     """
@@ -41,7 +41,7 @@ def prune(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
     Raises:
         ValueError: the layer numbers do not fit the model, its configuration cannot follow, a tensor of the
             new model has no source, or a layer that stays would be of another kind than it was.
-        LookupError: the family is not known, and its list of blocks cannot be told.
+        LookupError: the family is not known, and its list of blocks cannot be found.
     """
     config: PretrainedConfig = model.config
     removed = check_layers(removed, depth(config))
@@ -56,7 +56,7 @@ def prune(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
         dtype=model.dtype,
     )
     pruned, loading = loaded
-    problems = {kind: sorted(map(str, found)) for kind, found in loading.items() if found}
+    problems = {kind: sorted(map(str, names)) for kind, names in loading.items() if names}
     if problems:
         raise ValueError(f"pruning {config.model_type} left tensors without a place or a source: {problems}")
     check_tensors(state, pruned.state_dict())

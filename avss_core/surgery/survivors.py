@@ -1,4 +1,4 @@
-"""Check that the layers that stay are and do what they were: what a family makes of a number shows here."""
+"""Check that the layers that stay are what they were, whatever a family derives from their numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +12,9 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 def check_survivors(old: nn.Module, new: nn.Module, kept: Sequence[int]) -> None:
-    """Compare all that blocks hold besides parameters: classes, settings, and buffers that are not saved.
+    """Compare what blocks hold besides parameters: classes, settings, and buffers that are not saved.
 
-    Of models without tensors the buffers are compared by name.
+    In models without tensors, buffers are compared by name.
 
     Args:
         old: list of the blocks of the dense model.
@@ -24,8 +24,8 @@ def check_survivors(old: nn.Module, new: nn.Module, kept: Sequence[int]) -> None
     Raises:
         ValueError: a layer is of another kind than it was, or is not numbered by its new place.
     """
-    sources, found = [*old.children()], [*new.children()]
-    for place, (number, block) in enumerate(zip(kept, found, strict=True)):
+    sources, blocks = [*old.children()], [*new.children()]
+    for place, (number, block) in enumerate(zip(kept, blocks, strict=True)):
         parts = dict(block.named_modules())
         for path, source in sources[number].named_modules():
             name = _difference(source, parts.get(path), number, place)
@@ -37,33 +37,33 @@ def check_survivors(old: nn.Module, new: nn.Module, kept: Sequence[int]) -> None
                 )
 
 
-def check_tensors(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Compare stored tensors; a family may declare some that a load leaves random without a word.
+def check_tensors(wanted: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> None:
+    """Compare stored tensors: some families declare tensors that a load silently leaves random.
 
     Args:
         wanted: tensors of the dense model under their new names.
-        found: tensors of the pruned model.
+        loaded: tensors of the pruned model.
 
     Raises:
-        ValueError: a tensor is on one side alone, or its values or its dtype are others.
+        ValueError: a tensor is on one side alone, or its values or its dtype differ.
     """
-    wrong = sorted(wanted.keys() ^ found.keys()) or [
-        name for name in wanted if _other(wanted[name], found[name])
+    wrong = sorted(wanted.keys() ^ loaded.keys()) or [
+        name for name in wanted if _differ(wanted[name], loaded[name])
     ]
     if wrong:
         raise ValueError(f"these tensors of the pruned model are not those of the dense one: {wrong[:3]}")
 
 
-def _other(wanted: Tensor, found: Tensor) -> bool:
+def _differ(wanted: Tensor, loaded: Tensor) -> bool:
     """Tell whether two tensors differ; those that share their memory are not read."""
-    if wanted.dtype != found.dtype or wanted.shape != found.shape:
+    if wanted.dtype != loaded.dtype or wanted.shape != loaded.shape:
         return True
-    shared = wanted.data_ptr() == found.data_ptr() and wanted.stride() == found.stride()
-    return not shared and not torch.equal(wanted, found.to(wanted.device))
+    shared = wanted.data_ptr() == loaded.data_ptr() and wanted.stride() == loaded.stride()
+    return not shared and not torch.equal(wanted, loaded.to(wanted.device))
 
 
 def _difference(old: nn.Module, new: nn.Module | None, number: int, place: int) -> str:
-    """Return the name of what differs between a module and its new version; empty for nothing."""
+    """Return the name of what differs between a module and its new version; empty if nothing does."""
     if type(old) is not type(new) or new is None:
         return "the class"
     before, after = _settings(old), _settings(new)

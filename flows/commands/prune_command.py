@@ -116,7 +116,7 @@ def prune_layers(
     """Write the checkpoint without some layers, and return its certificate."""
     with loading():
         from tasks.prune import prune_model
-    certificate: dict[str, Any] = prune_model.fn(
+    certificate = prune_model.fn(
         params.model.name,
         removed,
         revision=params.model.revision,
@@ -125,4 +125,4 @@ def prune_layers(
         provenance={"model": params.model.name, "revision": params.model.revision, "score": score},
         scores=scores,
     )
-    return certificate
+    return {**certificate}

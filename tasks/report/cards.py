@@ -6,11 +6,12 @@ from typing import Any
 
 from avss_core.models.locations import base_model, gguf_file
 from avss_core.surgery.cards import Kept, model_card
+from avss_core.surgery.certificate_records import Certificate
 
 
 def card_of(
     model: str,
-    certificate: Mapping[str, Any],
+    certificate: Certificate,
     *,
     scores: Sequence[float] = (),
     kept: Sequence[Kept] = (),

@@ -16,7 +16,7 @@ from avss_core.files.writing import read_json
 from avss_core.models.architectures import block_path
 from avss_core.models.loading import load_config, load_model, load_tokenizer
 from avss_core.surgery import certificate
-from avss_core.surgery.certificate import inspect, kept_source, write_certified
+from avss_core.surgery.certificate import inspect_with_logits, kept_source, write_certified
 from avss_core.surgery.pruning import prune
 
 KEPT = [0, 2, 3, 5]
@@ -81,7 +81,7 @@ def test_a_gguf_file_gives_model_and_tokenizer(
 def test_what_was_pruned_is_certified_and_needs_no_gguf(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(certificate, "verify", inspect)
+    monkeypatch.setattr(certificate, "inspect_afresh", inspect_with_logits)
     before, folder = digest_path(file.parent), tmp_path / "pruned"
     model, tokenizer = load_model(str(file)), load_tokenizer(str(file))
     source = kept_source(model.state_dict(), block_path(model), KEPT)
@@ -91,7 +91,7 @@ def test_what_was_pruned_is_certified_and_needs_no_gguf(
     monkeypatch.setitem(sys.modules, "gguf", None)  # it cannot be imported from here on
     with pytest.raises(ImportError):
         load_model(str(file))
-    assert all(check.passed for check in inspect(folder))
+    assert all(check.passed for check in inspect_with_logits(folder)[0])
     assert AutoTokenizer.from_pretrained(folder)("a").input_ids == tokenizer("a").input_ids
     config = read_json(folder / "config.json")
     assert "quantization_config" not in config

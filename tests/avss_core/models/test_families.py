@@ -19,7 +19,7 @@ from avss_core.models.families import DECODERS, ENCODERS
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.models.views import without_layers
 from avss_core.surgery import certificate, checks
-from avss_core.surgery.certificate import inspect, kept_source, write_certified
+from avss_core.surgery.certificate import inspect_with_logits, kept_source, write_certified
 from avss_core.surgery.numbering import layer_map
 from avss_core.surgery.pruning import prune
 
@@ -85,7 +85,7 @@ def template(dense: PreTrainedModel, tmp_path_factory: pytest.TempPathFactory) -
     """A certified checkpoint of the pruned model."""
     folder = tmp_path_factory.mktemp("certified") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certificate, "verify", inspect)
+        patch.setattr(certificate, "inspect_afresh", inspect_with_logits)
         write(dense, prune(dense, REMOVED), folder)
     return folder
 
@@ -102,7 +102,7 @@ def write(dense: PreTrainedModel, pruned: PreTrainedModel, folder: Path) -> None
 
 
 def failed(folder: Path) -> set[str]:
-    return {check.name for check in inspect(folder) if not check.passed}
+    return {check.name for check in inspect_with_logits(folder)[0] if not check.passed}
 
 
 def outputs(model: Any) -> Tensor:
@@ -282,7 +282,7 @@ def test_broken_tensors(dense: PreTrainedModel, written: Path, tmp_path: Path) -
 def test_broken_choice(
     dense: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # the first layers, as setting the depth alone keeps them
-    monkeypatch.setattr(certificate, "verify", inspect)
+    monkeypatch.setattr(certificate, "inspect_afresh", inspect_with_logits)
     with pytest.raises(ValueError, match=r"tensors equal to the source \(differ: "):
         write(dense, prune(dense, [5, 6, 7]), tmp_path)
 

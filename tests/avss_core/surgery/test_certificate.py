@@ -25,7 +25,7 @@ from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.surgery import certificate, checks, file_checks
 from avss_core.surgery.certificate import (
     CERTIFICATE,
-    inspect,
+    inspect_with_logits,
     kept_source,
     verify,
     write_certified,
@@ -57,7 +57,7 @@ GREEN = [
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the checks in this process, where a fresh one is not what is tested."""
-    monkeypatch.setattr(certificate, "verify", inspect)
+    monkeypatch.setattr(certificate, "inspect_afresh", inspect_with_logits)
 
 
 def write(
@@ -70,7 +70,7 @@ def write(
 
 
 def failed(folder: Path) -> set[str]:
-    return {check.name for check in inspect(folder) if not check.passed}
+    return {check.name for check in inspect_with_logits(folder)[0] if not check.passed}
 
 
 def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
@@ -89,7 +89,7 @@ def template(tiny: Any, tokenizer: PreTrainedTokenizerFast, tmp_path_factory: py
     """A certified checkpoint of a family whose layers are of two kinds."""
     folder = tmp_path_factory.mktemp("certified") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certificate, "verify", inspect)
+        patch.setattr(certificate, "inspect_afresh", inspect_with_logits)
         write(tiny("qwen2", layer_types=LAYER_TYPES), folder, tokenizer)
     assert failed(folder) == set()
     return folder
@@ -126,7 +126,7 @@ def test_a_pruned_model_is_certified_by_a_fresh_process(
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_family_is_green(tiny: Any, tmp_path: Path, family: str, tied: bool) -> None:
     write(tiny(family, tie_word_embeddings=tied), tmp_path / "model")
-    checks = inspect(tmp_path / "model")
+    checks = inspect_with_logits(tmp_path / "model")[0]
     assert [check.name for check in checks] == GREEN
     assert all(check.passed for check in checks)
 
@@ -280,7 +280,7 @@ def test_a_head_that_is_not_tied_as_configured_is_red(written: Path, monkeypatch
 def test_a_file_that_can_run_code_is_red(written: Path, name: str) -> None:
     (written / name).parent.mkdir(exist_ok=True)
     (written / name).write_bytes(b"{}")
-    check = inspect(written)[0]
+    check = inspect_with_logits(written)[0][0]
     assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, name)
     refused = {"loads with transformers"} if name == "adapter_config.json" else set()
     assert failed(written) == {check.name} | refused
@@ -293,14 +293,14 @@ def test_remote_code_is_red(written: Path, name: str) -> None:
     for written_so in ("auto_map", "auto\\u005fmap"):
         text = (written / name).read_text().replace("auto_map", written_so)
         (written / name).write_text(text)
-        check = inspect(written)[0]
+        check = inspect_with_logits(written)[0][0]
         assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, name)
 
 
 def test_a_link_out_of_the_folder_is_red(written: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("a key")
     (written / "NOTES").symlink_to(tmp_path / "elsewhere")
-    check = inspect(written)[0]
+    check = inspect_with_logits(written)[0][0]
     assert (check.name, check.passed, check.detail) == ("no pickle and no remote code", False, "NOTES")
 
 
@@ -318,14 +318,14 @@ def test_a_tokenizer_that_gives_another_text_back_is_red(
     drop = {"type": "Replace", "pattern": {"String": "layers"}, "content": "l"}
     edit_json(tmp_path / "model" / "tokenizer.json", lambda settings: settings | {"normalizer": drop})
     assert failed(tmp_path / "model") == {"tokenizer"}
-    assert inspect(tmp_path / "model")[-1].detail == "round trip gives 'l of a model'"
+    assert inspect_with_logits(tmp_path / "model")[0][-1].detail == "round trip gives 'l of a model'"
 
 
 @pytest.mark.parametrize("size", [0, 3, 9000])
 def test_a_damaged_file_is_red_and_no_traceback(written: Path, size: int) -> None:
     os.truncate(written / "model.safetensors", size)
     assert failed(written) == {"stored tensors"}
-    assert "damaged" in inspect(written)[-1].detail
+    assert "damaged" in inspect_with_logits(written)[0][-1].detail
 
 
 def test_a_file_that_is_gone_is_red(written: Path) -> None:
@@ -339,7 +339,7 @@ def test_what_needs_the_weights_in_memory_can_be_left_out(
     written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checks, "load_model", None)
-    found = inspect(written, logits=False)
+    found = inspect_with_logits(written, logits=False)[0]
     assert [check.name for check in found] == [name for name in GREEN if name not in NEED_WEIGHTS]
     assert all(check.passed for check in found)
     assert next(check.detail for check in found if check.name == "loads with transformers").endswith(
@@ -347,10 +347,10 @@ def test_what_needs_the_weights_in_memory_can_be_left_out(
     )
     edit_json(written / CERTIFICATE, lambda promise: promise | {"parameters": 1})
     edit_json(written / "config.json", lambda config: config | {"tie_word_embeddings": False})
-    names = {check.name for check in inspect(written, logits=False) if not check.passed}
+    names = {check.name for check in inspect_with_logits(written, logits=False)[0] if not check.passed}
     assert names == {"configuration", "loads with transformers"}
     edit_json(written / "config.json", lambda config: config | {"tie_word_embeddings": True})
-    names = {check.name for check in inspect(written, logits=False) if not check.passed}
+    names = {check.name for check in inspect_with_logits(written, logits=False)[0] if not check.passed}
     assert names == {"parameters"}
 
 
@@ -359,7 +359,7 @@ def test_a_configuration_of_another_model_is_red_without_the_weights(
     written: Path, settings: dict[str, Any]
 ) -> None:
     edit_json(written / "config.json", lambda config: config | settings)
-    names = {check.name for check in inspect(written, logits=False) if not check.passed}
+    names = {check.name for check in inspect_with_logits(written, logits=False)[0] if not check.passed}
     assert names == {"configuration", "loads with transformers"}
 
 
@@ -369,7 +369,7 @@ def test_an_encoder_can_be_checked_without_its_weights(tiny: Any, tmp_path: Path
     for kind in (None, AutoModel, AutoModelForSequenceClassification):
         folder = tmp_path / str(kind)
         write(tiny(family, auto=kind), folder)
-        assert all(check.passed for check in inspect(folder, logits=False))
+        assert all(check.passed for check in inspect_with_logits(folder, logits=False)[0])
 
 
 def test_a_fresh_process_can_leave_the_weights_out(written: Path) -> None:

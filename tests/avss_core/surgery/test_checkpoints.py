@@ -18,7 +18,7 @@ from avss_core.models.families import DECODERS
 from avss_core.models.loading import DTYPES, load_model, save_checkpoint
 from avss_core.models.sizes import parameter_count
 from avss_core.surgery import certificate, checkpoints, checks
-from avss_core.surgery.certificate import inspect, write_certified_copy
+from avss_core.surgery.certificate import inspect_with_logits, write_certified_copy
 from avss_core.surgery.checkpoints import plan_copy, write_copy
 from avss_core.surgery.probe import probe_logits
 from avss_core.surgery.pruning import prune
@@ -263,7 +263,7 @@ class TestCertificate:
         assert found["parameters"] == parameter_count(pruned)
         assert found["logits"] == pytest.approx(probe_logits(pruned), abs=1e-5)
         assert found["source_tensors"] == found["tensors"]
-        again = {check.name: check for check in inspect(folder)}
+        again = {check.name: check for check in inspect_with_logits(folder)[0]}
         assert all(check.passed for check in again.values())
         assert "largest relative difference" in again["logits"].detail
 
@@ -299,7 +299,7 @@ class TestCertificate:
         assert found["logits"] is None
         assert not {"logits", "cache"} & {check["name"] for check in found["checks"]}
         assert all(check["passed"] for check in found["checks"])
-        later = {check.name: check for check in inspect(folder)}
+        later = {check.name: check for check in inspect_with_logits(folder)[0]}
         assert all(check.passed for check in later.values())
         assert "not in memory when it was written" in later["logits"].detail
 
@@ -311,10 +311,12 @@ class TestCertificate:
         promise = read_json(folder / "certificate.json")
         nudged = [promise["logits"][0] + 1, *promise["logits"][1:]]
         write_json(folder / "certificate.json", promise | {"logits": nudged})
-        assert [check.name for check in inspect(folder) if not check.passed] == ["logits"]
+        assert [check.name for check in inspect_with_logits(folder)[0] if not check.passed] == ["logits"]
         name = next(iter(stored_tensors(folder).values())).file
         name.write_bytes(name.read_bytes()[:-1] + b"\x7f")
-        assert [check.name for check in inspect(folder) if not check.passed] == ["stored tensors"]
+        assert [check.name for check in inspect_with_logits(folder)[0] if not check.passed] == [
+            "stored tensors"
+        ]
 
     @pytest.mark.usefixtures("here")
     def test_logits_that_are_not_finite_are_red(self, checkpoint: Path, tmp_path: Path) -> None:
