@@ -1,5 +1,6 @@
 """Stage evaluate: the dense and the pruned model on the same questions, text and reviews."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tasks.evaluate import (
     text_loss,
 )
 from tasks.history.stage_log import StageLog
+from tasks.records import ModelFigures
 
 
 @stage("evaluate", ("seed", "model", "data", "evaluate"), reads=EVALUATED)
@@ -68,7 +70,7 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
 
 def evaluate_checkpoint(
     params: Params, prepared: Path, model: Path, *, score_given: bool = True
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[ModelFigures, dict[str, Any]]:
     """Return the figures of a checkpoint, and the answers and losses that they summarize."""
     jobs = evaluation_jobs(params, prepared, model, score_given=score_given)
     return figures_of(params, run(params, jobs, f"evaluation of {model.name}"))
@@ -118,7 +120,7 @@ def evaluation_jobs(
     }
 
 
-def figures_of(params: Params, units: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def figures_of(params: Params, units: dict[str, Any]) -> tuple[ModelFigures, dict[str, Any]]:
     """Return the figures of the results of `evaluation_jobs`, and these results with shards joined."""
     record = {
         "sets": {name: join_answers(shards) for name, shards in units["sets"].items()},
@@ -144,7 +146,7 @@ def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
     }
 
 
-def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | None]:
+def figures_by_name(variant: str, figures: Mapping[str, Any]) -> dict[str, float | None]:
     """Return a model's figures as metrics named variant.set.figure."""
     metrics: dict[str, float | None] = {}
     for name, answers in figures["sets"].items():

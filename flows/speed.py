@@ -4,7 +4,6 @@ DVC compares the sizes alone: times differ from run to run, and two forced runs 
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from avss_core.files.digests import digest_path
 from avss_core.files.writing import write_json
@@ -12,6 +11,7 @@ from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
+from tasks.records import SpeedRecord
 from tasks.report.words.speed_wording import speed_lines
 from tasks.speed import model_size, speed_metrics, time_models
 
@@ -21,28 +21,29 @@ def speed(params: Params, workspace: Workspace) -> StageLog:
     """Measure how much faster and smaller the pruned model is."""
     folders = {"dense": workspace.dense, "pruned": workspace.pruned}
     on = params.speed.enabled
-    times = timed(params, {name: str(folder) for name, folder in folders.items()}) if on else {}
+    times = timed(params, {name: str(folder) for name, folder in folders.items()}) if on else None
     sizes = {
         name: model_size(folder, params.model.dtype)
-        | {"cache_bytes_per_token": times["models"][name]["cache_bytes"] if on else None}
+        | {"cache_bytes_per_token": times["models"][name]["cache_bytes"] if times else None}
         for name, folder in folders.items()
     }
-    times |= {"enabled": on, "checkpoint": digest_path(workspace.pruned / "certificate.json")}
-    write_json(workspace.times, times)
+    checkpoint = digest_path(workspace.pruned / "certificate.json")
+    record = {**(times or {}), "enabled": on, "checkpoint": checkpoint}
+    write_json(workspace.times, record)
     write_json(workspace.sizes, sizes)
     if on:
-        print("\n".join(speed_lines(times)), flush=True)
+        print("\n".join(speed_lines(record)), flush=True)
     return StageLog(
-        metrics=speed_metrics(times) if on else {},
-        tables={"speed.json": times, "sizes.json": sizes},
+        metrics=speed_metrics(times) if times else {},
+        tables={"speed.json": record, "sizes.json": sizes},
         left_out="" if on else "speed.enabled",
     )
 
 
-def timed(params: Params, models: Mapping[str, str], revision: str | None = None) -> dict[str, Any]:
+def timed(params: Params, models: Mapping[str, str], revision: str | None = None) -> SpeedRecord:
     """Return tokens a second and peak memory of models, by name, and the ratios to the first."""
     options = params.speed
-    times: dict[str, Any] = time_models(
+    times: SpeedRecord = time_models(
         models,
         **params.machine,
         revision=revision,

@@ -1,4 +1,4 @@
-"""Compare scores that were measured afresh with those on record, and say so where people look."""
+"""Compare fresh scores with those on record, and publish the verdict."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,14 +9,15 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from avss_core.files.writing import read_json
 from avss_core.scores.drift import Drift, Scored, drift
+from tasks.records import Scores
 
 
 @task(name="compare-scores")
 def compare_scores(record: Path, fresh: Path) -> dict[str, Any]:
-    """Return how the scores of `avss score --json` differ from those that the stage score wrote.
+    """Return how the scores of `avss score --json` differ from those that the stage `score` wrote.
 
     Returns:
-        the fields of `Drift`, with drifted, score (the name) and layers, one row a layer.
+        The fields of `Drift`, `drifted`, `score` (its name), `layers` (a row for each) and `verdict`.
 
     Raises:
         FileNotFoundError: there is no record.
@@ -25,13 +26,13 @@ def compare_scores(record: Path, fresh: Path) -> dict[str, Any]:
     if not record.is_file():
         raise FileNotFoundError(f"{record} is not there: run the pipeline first, with `make repro`")
     before, name = _on_record(read_json(record))
-    found = read_json(fresh)
-    if found["score"] != name:
+    measured = read_json(fresh)
+    if measured["score"] != name:
         raise ValueError(
-            f"{record} was chosen by the score {name!r}, and score.name is {found['score']!r} now: run the "
-            "pipeline first, with `make repro`"
+            f"{record} was chosen by the score {name!r}, and score.name is {measured['score']!r} now: run "
+            "the pipeline first, with `make repro`"
         )
-    after = Scored([row["score"] for row in found["layers"]], found["removed"])
+    after = Scored([row["score"] for row in measured["layers"]], measured["removed"])
     compared = drift(before, after)
     return asdict(compared) | {
         "drifted": compared.drifted,
@@ -41,8 +42,8 @@ def compare_scores(record: Path, fresh: Path) -> dict[str, Any]:
     }
 
 
-def _on_record(scores: dict[str, Any]) -> tuple[Scored, str]:
-    """Return the scores that chose, and the score's name."""
+def _on_record(scores: Scores) -> tuple[Scored, str]:
+    """Return the scores that chose the removed layers, and their name."""
     reading, stable = scores["readings"][scores["chosen"]], scores["stability"].get(scores["chosen"])
     if stable is not None and "interval" not in stable:
         raise ValueError("the scores on record have no intervals: run the pipeline again, with `make repro`")
@@ -53,7 +54,7 @@ def _on_record(scores: dict[str, Any]) -> tuple[Scored, str]:
 
 
 def _rows(before: Scored, after: Scored, compared: Drift) -> list[dict[str, Any]]:
-    """Return what a person looks up of each layer."""
+    """Return a table of the layers for a person."""
     return [
         {
             "layer": layer,
@@ -94,17 +95,18 @@ def verdict(compared: Drift, after: Scored) -> str:
 
 
 @task(name="publish-drift")
-def publish_drift(found: dict[str, Any]) -> None:
-    """Leave the verdict and the table of layers as artifacts of the run, under keys that stay."""
+def publish_drift(drifted: dict[str, Any]) -> None:
+    """Publish the verdict and the table of layers as artifacts of the run, under fixed keys."""
     create_markdown_artifact(
-        f"**{found['score']}: {found['verdict']}**\n\nA layer is outside where its score, measured afresh, "
-        "leaves the interval in which 95 % of the resamples of the calibration text put it when the pipeline "
-        "ran. A layer that changed sides counts where the resamples were sure of it.\n\n"
+        f"**{drifted['score']}: {drifted['verdict']}**\n\n"
+        "A layer is outside if its fresh score leaves the interval that held 95 % of the resamples of the "
+        "calibration text when the pipeline ran. A layer that changed sides counts if the resamples were "
+        "sure of it.\n\n"
         "The table of all layers is the artifact `avss-drift-layers`.",
         key="avss-drift",
         description="Do the scores of the layers still hold?",
     )
-    create_table_artifact(found["layers"], key="avss-drift-layers", description="Scores on record and now")
+    create_table_artifact(drifted["layers"], key="avss-drift-layers", description="Scores on record and now")
 
 
 def _layers(layers: Any) -> str:

@@ -1,9 +1,9 @@
-"""Evaluate a checkpoint on text and reviews, cached units, and sum up and compare what was found."""
+"""Evaluate a checkpoint on text and reviews (cached units); summarise answers and compare models."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import task
 
@@ -17,11 +17,12 @@ from tasks.cache.loaded_model import model_at
 from tasks.cache.units import unit
 from tasks.data.rows import read_documents, read_prepared
 from tasks.progress.steps import progress
+from tasks.records import Changes, CountedEntry, LayerFigures, ModelFigures, Retention, SetFigures, TextLoss
 
-LAYER_FIGURES = ("accuracy_at_50", "coverage_at_50", "ece", "brier")
-"""What is told of the answers read out at each layer, as in figure 3 of the paper."""
+LayerFigure = Literal["accuracy_at_50", "coverage_at_50", "ece", "brier"]
 
-_SENTIMENT_FIGURES = ("accuracy", "ece", "brier")
+LAYER_FIGURES: tuple[LayerFigure, ...] = ("accuracy_at_50", "coverage_at_50", "ece", "brier")
+"""Figures of the answers read out at each layer, as in figure 3 of the paper."""
 
 
 @unit("language-modelling")
@@ -30,7 +31,7 @@ def text_loss(
 ) -> dict[str, Any]:
     """Return the loss and the perplexities of the test text.
 
-    With a stride below the window, so many tokens of each window are predicted, and those before them read.
+    With a stride below the window, the last `stride` tokens of each window are predicted behind the others.
     """
     network, tokenizer = model_at(model, dtype, device)
     stride = stride or window
@@ -38,14 +39,14 @@ def text_loss(
     ids = token_stream(tokenizer, read_documents(text), tokens + context + 1)
     text_of = str(tokenizer.decode(ids[context + 1 :]))
     with progress("language modelling", max(0, len(ids) - 1 - context) // stride, "windows") as advance:
-        found = language_modelling(network, ids, text_of, window=stride, context=context, progress=advance)
+        loss = language_modelling(network, ids, text_of, window=stride, context=context, progress=advance)
     return {
-        "nll": found.nll_per_token,
-        "tokens": found.tokens,
+        "nll": loss.nll_per_token,
+        "tokens": loss.tokens,
         "window": window,
         "stride": stride,
-        "window_means": list(found.window_means),
-        **found.perplexities(),
+        "window_means": list(loss.window_means),
+        **loss.perplexities(),
     }
 
 
@@ -62,7 +63,7 @@ def sentiment(
     last: int,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Return the predicted label of each review from `first` up to but without `last`, and the true one."""
+    """Return the predicted and the true label of each review from `first` up to, but without, `last`."""
     network, tokenizer = model_at(model, dtype, device)
     shown = balanced_demonstrations(read_prepared(train), shots)
     rows = read_prepared(test, first, last)
@@ -86,56 +87,55 @@ def sentiment(
 
 
 @task(name="summarise-variant")
-def summarise_variant(record: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
+def summarise_variant(record: Mapping[str, Any], *, seed: int) -> ModelFigures:
     """Return the figures of one model, each with n and a 95 % bootstrap interval.
 
-    `record` holds what the units found: `sets` by name, `text` and `sentiment`.
+    `record` holds what the units returned: `sets` by name, `text` and `sentiment`.
     """
-    reviews, text = record["sentiment"]["answers"], record["text"]
-    felt = summarise(*_columns(reviews), seed)
+    reviews = record["sentiment"]["answers"]
+    text: TextLoss = record["text"]
+    classified = summarise(*_columns(reviews), seed)
     return {
-        "sets": {name: _set_figures(found, seed) for name, found in record["sets"].items()},
+        "sets": {name: _set_figures(answered, seed) for name, answered in record["sets"].items()},
         "language_modelling": {**text, "window_mean": mean_with_interval(text["window_means"], seed)},
         "sentiment": {
             "n": len(reviews),
-            **{name: felt[name] for name in _SENTIMENT_FIGURES},
+            "accuracy": classified["accuracy"],
+            "ece": classified["ece"],
+            "brier": classified["brier"],
             "predicted_positive": mean_with_interval([row["predicted"] for row in reviews], seed)["value"],
         },
     }
 
 
 @task(name="summarise-layers")
-def summarise_layers(sets: Mapping[str, Mapping[str, Any]], *, seed: int) -> dict[str, Any]:
-    """Return the figures of the answers read out at each layer.
-
-    Returns:
-        layers: their numbers; n: questions a set; sets: name -> figure -> one record a layer.
-    """
+def summarise_layers(sets: Mapping[str, Mapping[str, Any]], *, seed: int) -> LayerFigures:
+    """Return the figures of the answers read out at each layer."""
     first = next(iter(sets.values()))
     summaries = {
-        name: [summarise(layer["confidence"], layer["correct"], seed) for layer in found["layers"]]
-        for name, found in sets.items()
+        name: [summarise(layer["confidence"], layer["correct"], seed) for layer in answered["layers"]]
+        for name, answered in sets.items()
     }
     return {
         "layers": [layer["layer"] for layer in first["layers"]],
-        "n": {name: found["n"] for name, found in sets.items()},
-        "judges": {name: found["judge"] for name, found in sets.items()},
+        "n": {name: answered["n"] for name, answered in sets.items()},
+        "judges": {name: answered["judge"] for name, answered in sets.items()},
         "sets": {
-            name: {figure: [found[figure] for found in layers] for figure in LAYER_FIGURES}
+            name: {figure: [layer[figure] for layer in layers] for figure in LAYER_FIGURES}
             for name, layers in summaries.items()
         },
     }
 
 
 @task(name="compare-variants")
-def compare_variants(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
-    """Return, for each set, after minus before on the same questions with paired intervals."""
+def compare_variants(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> dict[str, Changes]:
+    """Return the change of every figure from one model to another, by question set."""
     return differences_by_set(before["sets"], after["sets"], seed)
 
 
 @task(name="retention")
-def retained(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> dict[str, Any]:
-    """Return what one model keeps of another one's figures, with paired intervals."""
+def retained(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int) -> Retention:
+    """Return what one model keeps of another's figures, with paired intervals."""
     return retention_table(before, after, seed=seed)
 
 
@@ -144,25 +144,24 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[bool]
     return [row["confidence"] for row in rows], [row["correct"] for row in rows]
 
 
-def _set_figures(found: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _set_figures(answered: Mapping[str, Any], seed: int) -> SetFigures:
     """Return the figures of one set's answers."""
-    rows = found["answers"]
+    rows = answered["answers"]
+    exact, contains = ([row["verdicts"][judge] for row in rows] for judge in ("exact", "contains"))
     return {
         **summarise(*_columns(rows), seed),
-        **{
-            name: mean_with_interval([row["verdicts"][judge] for row in rows], seed)
-            for name, judge in (("exact_match", "exact"), ("containment", "contains"))
-        },
+        "exact_match": mean_with_interval(exact, seed),
+        "containment": mean_with_interval(contains, seed),
         "gold_nll": _mean_where_known([row["gold_nll"] for row in rows], seed),
         "preference_accuracy": _mean_where_known([row["preference"] for row in rows], seed),
         "answered": mean_with_interval([bool(row["answer"]) for row in rows], seed)["value"],
-        "judge": found["judge"],
-        "shots": found["shots"],
-        "dropped_demonstrations": found["dropped_demonstrations"],
+        "judge": answered["judge"],
+        "shots": answered["shots"],
+        "dropped_demonstrations": answered["dropped_demonstrations"],
     }
 
 
-def _mean_where_known(values: Sequence[float | None], seed: int) -> dict[str, Any]:
-    """Return the mean of the values that are there with its interval, and their number."""
+def _mean_where_known(values: Sequence[float | None], seed: int) -> CountedEntry:
+    """Return the mean of the values that are not None with its interval, and their number."""
     known = [value for value in values if value is not None]
     return {"n": len(known), **mean_with_interval(known, seed)}

@@ -7,8 +7,18 @@ dense model unless a field says otherwise. None stands for a figure without a va
 
 from typing import NotRequired, TypedDict
 
-from avss_core.metrics.records import Agreement, AnswerFigures, Changes, CountedEntry, Entry, Retention
-from avss_core.scores.score_records import ChoiceStability, ScoredLayers
+from avss_core.evaluation.speed_records import CheckpointSize as CheckpointSize
+from avss_core.evaluation.speed_records import ModelSpeed as ModelSpeed
+from avss_core.evaluation.speed_records import SpeedRatios as SpeedRatios
+from avss_core.metrics.records import Agreement as Agreement
+from avss_core.metrics.records import AnswerFigures as AnswerFigures
+from avss_core.metrics.records import Changes as Changes
+from avss_core.metrics.records import Contrast as Contrast
+from avss_core.metrics.records import CountedEntry as CountedEntry
+from avss_core.metrics.records import Entry as Entry
+from avss_core.metrics.records import Retention as Retention
+from avss_core.scores.score_records import ChoiceStability as ChoiceStability
+from avss_core.scores.score_records import ScoredLayers as ScoredLayers
 from avss_core.statistics.layer_records import StatisticsPart as StatisticsPart
 from avss_core.statistics.layer_records import TextStatistics as TextStatistics
 from avss_core.surgery.certificate_records import Certificate as Certificate
@@ -131,12 +141,9 @@ class Scores(TypedDict):
 # speed: data/sizes.json and data/speed.json.
 
 
-class Size(TypedDict):
+class Size(CheckpointSize):
     """The size of a model."""
 
-    layers: int
-    parameters: int
-    bytes: int
     cache_bytes_per_token: NotRequired[float | None]
 
 
@@ -153,22 +160,6 @@ class SpeedWorkload(TypedDict):
     dtype: str
     device: str
     threads: int
-
-
-class ModelSpeed(TypedDict):
-    """Tokens a second of one model, decoding by batch size, and its memory."""
-
-    prefill: float
-    decode: dict[str, float]
-    peak_bytes: float | None
-    cache_bytes: float | None
-
-
-class SpeedRatios(TypedDict):
-    """How many times as fast as the base."""
-
-    prefill: Entry
-    decode: dict[str, Entry]
 
 
 class SpeedRecord(TypedDict):
@@ -199,7 +190,7 @@ class SetFigures(AnswerFigures):
     dropped_demonstrations: int
 
 
-class TextFigures(TypedDict):
+class TextLoss(TypedDict):
     """The loss of a model on text."""
 
     nll: float
@@ -210,6 +201,11 @@ class TextFigures(TypedDict):
     token_perplexity: float
     word_perplexity: float
     byte_perplexity: float
+
+
+class TextFigures(TextLoss):
+    """The same with the interval of the loss over windows."""
+
     window_mean: Entry
 
 
@@ -359,7 +355,7 @@ class Mitigation(TypedDict):
     mitigated_against_base: dict[str, Changes]
     divergence: Divergence
     controls: dict[str, Control]
-    against_controls: dict[str, dict[str, Changes]]
+    against_controls: dict[str, dict[str, Contrast]]
     localization_against_training: TrainingAgreement
 
 

@@ -1,17 +1,18 @@
-"""Time models in turn; what was timed never comes from a cache, and lies in no file that DVC compares."""
+"""Time models in turn; times never come from a cache and are in no file that DVC compares."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from prefect import task
 
-from avss_core.evaluation.speed import Workload, measure_speed, rate, ratio, size_of
+from avss_core.evaluation.speed import Workload, measure_speed, size_of
+from avss_core.evaluation.speed_records import CheckpointSize
 from avss_core.models.loading import load_model
 from tasks.data.downloads import fetch_weights
 from tasks.progress.steps import progress
+from tasks.records import SpeedRecord
 
 
 @task(name="measure-speed")
@@ -25,11 +26,10 @@ def time_models(
     new_tokens: int,
     batch_sizes: Sequence[int],
     rounds: int,
-) -> dict[str, Any]:
-    """Return tokens a second and peak memory of each model, and the ratios of the later ones to the first.
+) -> SpeedRecord:
+    """Return tokens a second and memory of each model, and the ratios of the later ones to the first.
 
-    A rate is the geometric mean over the rounds, a ratio that of the rounds' ratios, with the lowest and the
-    highest round. `revision` is that of the first model.
+    `revision` is that of the first model.
     """
     fetch_weights(next(iter(models.values())), revision)
     workload = Workload(prompt_tokens, new_tokens, tuple(batch_sizes), rounds)
@@ -38,8 +38,9 @@ def time_models(
         for index, (name, place) in enumerate(models.items())
     }
     with progress("speed", len(models) * (rounds + 1), "turns") as advance:
-        found = measure_speed(loaders, workload, device=device, progress=advance)
-    base, *others = found
+        timings = measure_speed(loaders, workload, device=device, progress=advance)
+    base, *others = timings
+    first = timings[base]
     return {
         "workload": {
             "prompt_tokens": prompt_tokens,
@@ -50,42 +51,25 @@ def time_models(
             "device": device,
             "threads": torch.get_num_threads(),
         },
-        "models": {
-            name: {
-                "prefill": rate(timing.prefill),
-                "decode": {str(size): rate(values) for size, values in timing.decode.items()},
-                "peak_bytes": timing.peak_bytes,
-                "cache_bytes": timing.cache_bytes,
-            }
-            for name, timing in found.items()
-        },
+        "models": {name: timing.record() for name, timing in timings.items()},
         "base": base,
-        "ratios": {
-            name: {
-                "prefill": ratio(found[name].prefill, found[base].prefill),
-                "decode": {
-                    str(size): ratio(found[name].decode[size], found[base].decode[size])
-                    for size in batch_sizes
-                },
-            }
-            for name in others
-        },
+        "ratios": {name: timings[name].ratios(first) for name in others},
     }
 
 
 @task(name="measure-size")
-def model_size(folder: Path, dtype: str) -> dict[str, int]:
+def model_size(folder: Path, dtype: str) -> CheckpointSize:
     """Return layers, parameters and bytes of a checkpoint."""
     return size_of(load_model(str(folder), dtype=dtype), folder)
 
 
-def speed_metrics(record: Mapping[str, Any]) -> dict[str, float | None]:
+def speed_metrics(record: SpeedRecord) -> dict[str, float | None]:
     """Return every time and ratio by its name in MLflow."""
     metrics: dict[str, float | None] = {}
-    for name, found in record["models"].items():
-        metrics[f"speed.{name}.prefill_tokens_per_second"] = found["prefill"]
-        metrics[f"speed.{name}.peak_bytes"] = found["peak_bytes"]
-        for size, value in found["decode"].items():
+    for name, speed in record["models"].items():
+        metrics[f"speed.{name}.prefill_tokens_per_second"] = speed["prefill"]
+        metrics[f"speed.{name}.peak_bytes"] = speed["peak_bytes"]
+        for size, value in speed["decode"].items():
             metrics[f"speed.{name}.decode_tokens_per_second_batch_{size}"] = value
     for name, ratios in record["ratios"].items():
         metrics[f"speed.{name}.prefill_ratio"] = ratios["prefill"]["value"]

@@ -1,4 +1,4 @@
-"""Which demonstrations stand before a question: the same for every model, as many as its context holds."""
+"""The demonstrations before a question: the same for every model, as many as its context holds."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from avss_core.judges.normalisation import normalise
 
 @dataclass(frozen=True)
 class FewShot:
-    """The prompt of one question, and how many demonstrations there was no room for."""
+    """The prompt of one question, and how many demonstrations did not fit."""
 
     text: str
     dropped: int
@@ -35,19 +35,19 @@ def fitted_prompt(
 ) -> FewShot:
     """Return the prompt with as many whole demonstrations as fit into `room` tokens; the question stays.
 
-    Our reading: the last demonstrations go first, so that a shortened prompt still starts as the others do
-    and what they share still runs once.
+    Our reading: the last demonstrations are dropped first, so that a shortened prompt still starts like the
+    others and their shared tokens still run once.
 
     Args:
         tokenizer: the model's tokenizer.
         demonstrations: questions and answers in the order in which they are shown.
         question: what is asked.
-        room: tokens that the prompt may have, None for any number.
-        chat: write the prompt with the tokenizer's chat template.
+        room: most tokens of the prompt, None for any number.
+        chat: whether to use the tokenizer's chat template.
         name: the question's id, for the message.
 
     Raises:
-        ValueError: the question alone does not fit, or a chat was asked for and there is no template.
+        ValueError: the question alone does not fit, or there is no chat template.
     """
     for dropped in range(len(demonstrations) + 1):
         shown = demonstrations[: len(demonstrations) - dropped]

@@ -22,18 +22,18 @@ from avss_core.progress import Progress, no_progress
 class Answer:
     """A generated answer and the geometric mean of its tokens' probabilities.
 
-    Our reading: an empty answer has no token of its own, so its confidence is taken over all that was
-    generated, the token that ended it included.
+    Our reading: an empty answer has no token of its own, so its confidence is taken over all generated
+    tokens, the one that ended it included.
     """
 
     text: str
     confidence: float
     given: tuple[float | None, ...] = ()
-    """Mean log-probability a token of each given continuation; None where the context has no room for it."""
+    """Mean log-probability a token of each given continuation; None if it does not fit the context."""
 
 
 Pick = Callable[[Float[Tensor, "rows vocab"], Sequence[int]], Int[Tensor, " rows"]]
-"""Chooses the next token of each row; the rows are told apart by their places in the batch."""
+"""Chooses the next token of each row, given the logits and the rows' places in the batch."""
 
 
 def likeliest(last: Float[Tensor, "rows vocab"], _alive: Sequence[int]) -> Int[Tensor, " rows"]:
@@ -54,20 +54,20 @@ def answer_questions(
 ) -> list[Answer]:
     """Return the answer to each prompt, greedy or drawn, in the order of the prompts.
 
-    Generation stops at a newline or at the end of text. The tokens that all prompts share are run once;
-    batches hold prompts of similar length; a finished sequence leaves its batch; given continuations are
-    scored on the keys and values that the answer starts from. The answers do not depend on `batch_size` but
-    for rounding. Confidences are those at temperature 1, of drawn answers too.
+    Generation stops at a newline or at the end of text. The tokens that all prompts share run once; batches
+    hold prompts of similar length; a finished sequence leaves its batch; given continuations are scored on
+    the keys and values that the answer starts from. The answers depend on `batch_size` only to rounding.
+    Confidences are those at temperature 1, for drawn answers too.
 
     Args:
         model: a causal language model.
         tokenizer: its tokenizer.
         prompts: whole prompts, demonstrations included.
-        given: for each prompt, texts that could follow it, with the space in front where there is one.
-        sampling: how tokens are drawn; None for the likeliest one.
+        given: for each prompt, texts that could follow it, with any space in front.
+        sampling: how tokens are drawn; None takes the likeliest one.
         max_new_tokens: longest answer.
         batch_size: prompts a batch.
-        progress: told of each finished batch.
+        progress: called with the prompts of each finished batch.
 
     Raises:
         ValueError: a prompt and its answer do not fit the model's context, there is no room for an answer, a
@@ -91,8 +91,8 @@ def answer_questions(
             rows = shared.rows(batch)
             last = rows.feed(batch.ids, batch.attention, keep=1)[:, -1]
             scored = given_scores(rows, last, [added[index] for index in chosen])
-            found = continued(tokenizer, rows, last, ends, max_new_tokens, _picker(sampling, chosen))
-        for index, answer, own in zip(chosen, found, scored, strict=True):
+            written = continued(tokenizer, rows, last, ends, max_new_tokens, _picker(sampling, chosen))
+        for index, answer, own in zip(chosen, written, scored, strict=True):
             answers[index], scores[index] = answer, own
         progress(len(chosen))
     known = score_the_rest(model, tokenizer, prompts, texts, scores)
@@ -115,7 +115,7 @@ def encode_prompts(
 
 
 def _picker(sampling: Sampling | None, chosen: Sequence[int]) -> Pick:
-    """Return what picks the tokens of a batch of prompts, given by their indices."""
+    """Return the function that picks tokens for a batch of prompts, given by their indices."""
     if sampling is None:
         return likeliest
     return TokenNoise(sampling.temperature, [sampling.seeds[index] for index in chosen]).pick
@@ -155,7 +155,7 @@ def continued(
 def _answer(
     tokenizer: PreTrainedTokenizerBase, tokens: list[int], chances: list[float], ends: Callable[[int], bool]
 ) -> Answer:
-    """Return the text before the first newline and the confidence over exactly its tokens."""
+    """Return the text before the first newline, with the confidence over exactly its tokens."""
     last = str(tokenizer.decode(tokens[-1:]))
     if ends(tokens[-1]) and "\n" not in last:
         last = ""
@@ -167,7 +167,7 @@ def _answer(
 
 
 def end_test(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bool]:
-    """Return the test of whether a token ends an answer: it ends a text or a turn, or holds a newline."""
+    """Return a function that tells whether a token ends an answer: end of text or turn, or a newline."""
     configured = getattr(model.generation_config, "eos_token_id", None)
     ends = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
     return functools.cache(lambda token: token in ends or "\n" in str(tokenizer.decode([token])))

@@ -1,4 +1,4 @@
-"""How likely a model finds given answers: mean log-probabilities, gold loss and preference."""
+"""The likelihood of given answers: mean log-probabilities, gold loss and preference."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from avss_core.models.batches import Batch, by_length, pad
 from avss_core.progress import Progress, no_progress
 
 _PIECE = 16
-"""Tokens of given answers whose logits are held at a time: a whole vocabulary for each is much memory."""
+"""Tokens of given answers whose logits are held at a time: each takes a whole vocabulary of memory."""
 
 
 def continuation_log_likelihoods(
@@ -26,10 +26,9 @@ def continuation_log_likelihoods(
     batch_size: int = 32,
     progress: Progress = no_progress,
 ) -> list[tuple[float, int]]:
-    """Return, for each (prompt, continuation), the summed log-probability of the continuation and its tokens.
+    """Return, for each (prompt, continuation), the continuation's log-probability and its number of tokens.
 
-    The pieces add up to the whole text: the continuation's tokens are those of prompt + continuation after
-    the part that both encodings share.
+    The continuation's tokens are those of prompt + continuation behind the part that both encodings share.
 
     Raises:
         ValueError: a text does not fit the model's context, a continuation adds no token, or a logit is not a
@@ -39,12 +38,12 @@ def continuation_log_likelihoods(
         return []
     encoded, starts = zip(*(split_continuation(tokenizer, *pair) for pair in pairs), strict=True)
     check_room(model, encoded, 0)
-    # A last token predicts nothing here, so texts that differ in it alone are read once.
+    # The last token predicts nothing here, so texts that differ only in it are read once.
     pairs_of: dict[tuple[int, ...], list[int]] = {}
     for index, ids in enumerate(encoded):
         pairs_of.setdefault(tuple(ids[:-1]), []).append(index)
     read = list(pairs_of)
-    # At least the token before each continuation is run again, since its logits predict the first one.
+    # At least the token before each continuation runs again, since its logits predict the first one.
     shared = SharedPrompt(model, read, at_most=min(starts) - 1)
     scores: list[tuple[float, int]] = [(math.nan, 0)] * len(pairs)
     for chosen in by_length(read, batch_size):
@@ -52,8 +51,8 @@ def continuation_log_likelihoods(
         batch = pad([read[place][shared.length :] for place in chosen], left=True)
         scored = [(row, index) for row, place in enumerate(chosen) for index in pairs_of[read[place]]]
         tokens = [encoded[index][starts[index] :] for _, index in scored]
-        found = _score(shared, batch, [row for row, _ in scored], tokens)
-        for (_, index), score in zip(scored, found, strict=True):
+        sums = _score(shared, batch, [row for row, _ in scored], tokens)
+        for (_, index), score in zip(scored, sums, strict=True):
             scores[index] = score
         progress(len(scored))
     return scores
@@ -79,8 +78,8 @@ def added_tokens(
 ) -> list[list[int]]:
     """Return the token ids that each given text adds to a prompt.
 
-    No ids where it is too long for the model's context, or where its start and the prompt's end are one
-    token, so that the prompt cannot be read first: `score_the_rest` tells these apart.
+    There are no ids if it is too long for the model's context, or if its start and the prompt's end are one
+    token, so that the prompt cannot be read first: `score_the_rest` handles both.
 
     Raises:
         ValueError: a given text adds no token.
@@ -97,7 +96,7 @@ def score_the_rest(
     given: Sequence[Sequence[str]],
     scores: Sequence[Sequence[float]],
 ) -> list[tuple[float | None, ...]]:
-    """Return the scores of given texts, with those that are nan replaced: None where the text is too long."""
+    """Return the scores of given texts with each nan replaced: by None if the text is too long."""
     room = context_length(model.config) or math.inf
     rest = [
         (row, place)
@@ -106,8 +105,8 @@ def score_the_rest(
         if math.isnan(score) and len(encode(tokenizer, prompts[row] + given[row][place])) <= room
     ]
     pairs = [(prompts[row], given[row][place]) for row, place in rest]
-    found = continuation_log_likelihoods(model, tokenizer, pairs)
-    means = {at: total / tokens for at, (total, tokens) in zip(rest, found, strict=True)}
+    sums = continuation_log_likelihoods(model, tokenizer, pairs)
+    means = {at: total / tokens for at, (total, tokens) in zip(rest, sums, strict=True)}
     return [
         tuple(means.get((row, place)) if math.isnan(score) else score for place, score in enumerate(own))
         for row, own in enumerate(scores)
@@ -120,14 +119,13 @@ def given_scores(
     """Return the mean log-probability a token of each row's given continuations.
 
     Args:
-        rows: what has read the prompts; left as it was.
-        last: the logits at the end of the prompts, which predict the first tokens.
-        given: for each row the token ids of its continuations, of which rows may have different numbers; one
-            without a token scores nan.
+        rows: rows that have read the prompts; they stay as they are.
+        last: logits at the end of the prompts, which predict the first tokens.
+        given: the token ids of each row's continuations, any number a row; one without a token scores nan.
     """
     scores = [[math.nan] * len(own) for own in given]
     pairs = [(row, place) for row, own in enumerate(given) for place, ids in enumerate(own) if ids]
-    # Those of one length go together, whichever rows they follow, so that little is padded.
+    # Continuations of one length go together, whichever rows they follow, so that little is padded.
     for group in by_length([given[row][place] for row, place in pairs], len(given)):
         chosen = [pairs[index] for index in group]
         means = _means(rows, last, [row for row, _ in chosen], [given[row][place] for row, place in chosen])
@@ -137,9 +135,9 @@ def given_scores(
 
 
 def gold_nll(accepted: Sequence[float]) -> float | None:
-    """Return the loss per token (nats) of the accepted answer that the model finds likeliest; None without.
+    """Return the loss (nats a token) of the likeliest accepted answer, None if there is none.
 
-    Our reading: aliases name one answer, so the best of them tells how well the model knows it.
+    Our reading: aliases name one answer, so the best of them shows how well the model knows it.
 
     Example:
         >>> gold_nll([-2.0, -1.5])
@@ -151,7 +149,7 @@ def gold_nll(accepted: Sequence[float]) -> float | None:
 def preference_margin(accepted: Sequence[float], wrong: Sequence[float]) -> float | None:
     """Return by how much the best accepted answer's mean log-probability exceeds the best wrong one's (nats).
 
-    Our reading: above 0 the model prefers the truth to every wrong answer. None where either side is empty.
+    Our reading: above 0 the model prefers the truth to every wrong answer. None if either side is empty.
 
     Example:
         >>> preference_margin([-1.0], [-1.5, -3.0])
@@ -167,7 +165,7 @@ def normalisers(logits: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
         ValueError: a logit is not a number.
     """
     totals = logits.logsumexp(-1)
-    # One value a position tells, since a sum with a NaN or an infinity is none or infinite.
+    # One value a position is enough: a sum with a NaN or an infinity is not finite.
     if not totals.isfinite().all():
         raise ValueError("a logit is not a finite number; load the model in float32 or check its weights")
     return totals
@@ -185,10 +183,10 @@ def _chances(
 def _score(
     shared: SharedPrompt, batch: Batch, rows: Sequence[int], tokens: Sequence[Sequence[int]]
 ) -> list[tuple[float, int]]:
-    """Return the log-likelihood of tokens, with their number, that the ends of rows predict.
+    """Return the log-likelihood and the number of the tokens that the ends of rows predict.
 
     Args:
-        shared: what the rows of the batch share.
+        shared: the prompt that the rows of the batch share.
         batch: left-padded texts up to the last token that predicts.
         rows: for each continuation, the row that predicts it.
         tokens: for each continuation, its token ids.
@@ -208,13 +206,13 @@ def _means(
     """Return the mean log-probability a token of continuations, each of the row at its place."""
     batch = pad(ids)
     length = batch.ids.shape[1]
-    found = [_chances(last[list(places)].unsqueeze(1), batch.ids[:, :1])]
+    pieces = [_chances(last[list(places)].unsqueeze(1), batch.ids[:, :1])]
     if length > 1:
         copies = rows.copies(places, length - 1)
         for start in range(0, length - 1, _PIECE):
             stop = min(start + _PIECE, length - 1)
-            # The mask leaves out padding, whose positions could lie past the model's last.
+            # The mask leaves out padding, whose positions could exceed the model's last one.
             logits = copies.feed(batch.ids[:, start:stop], batch.attention[:, start:stop], stop - start)
-            found.append(_chances(logits, batch.ids[:, start + 1 : stop + 1]))
-    chances = torch.cat(found, 1).masked_fill(~batch.attention, 0)
+            pieces.append(_chances(logits, batch.ids[:, start + 1 : stop + 1]))
+    chances = torch.cat(pieces, 1).masked_fill(~batch.attention, 0)
     return (chances.sum(1) / batch.attention.sum(1)).tolist()

@@ -16,20 +16,20 @@ from avss_core.models.placement import input_device, weights_at_hand
 from avss_core.progress import Progress, no_progress
 
 HEAD_WORDS = 1024
-"""Entries of the vocabulary whose logits are held at once. Those of a whole batch would take gigabytes; those
-of 2048 positions and 1024 words stay in the processor's cache, which makes the loss a quarter faster."""
+"""Entries of the vocabulary whose logits are held at once. All logits of a batch would take gigabytes; those
+of 2048 positions and 1024 words fit the processor's cache, which makes the loss a quarter faster."""
 
 
 @dataclass(frozen=True)
 class LanguageModelling:
-    """Summed loss of a text in nats, with the counts that it is divided by."""
+    """Summed loss of a text (nats), with the counts that divide it."""
 
     nll: float
     tokens: int
     words: int
     bytes: int
     window_means: tuple[float, ...]
-    """Mean loss of each window, in text order, from which intervals are drawn."""
+    """Mean loss of each window in text order; intervals are drawn from these."""
 
     @property
     def nll_per_token(self) -> float:
@@ -40,8 +40,8 @@ class LanguageModelling:
         """Return the perplexity per token, per word and per byte; lower is better.
 
         Example:
-            >>> found = LanguageModelling(8 * math.log(2), tokens=8, words=4, bytes=32, window_means=())
-            >>> {name: round(value, 3) for name, value in found.perplexities().items()}
+            >>> loss = LanguageModelling(8 * math.log(2), tokens=8, words=4, bytes=32, window_means=())
+            >>> {name: round(value, 3) for name, value in loss.perplexities().items()}
             {'token_perplexity': 2.0, 'word_perplexity': 4.0, 'byte_perplexity': 1.189}
         """
         counts = {"token": self.tokens, "word": self.words, "byte": self.bytes}
@@ -61,7 +61,7 @@ def language_modelling(
     """Return the loss of a token stream in windows; each token is predicted at most once.
 
     Without a context the windows are disjoint, and every token but the first is predicted. With one they are
-    strided: windows of `context` + `window` tokens move on by `window`, and of each the last `window` are
+    strided: windows of `context` + `window` tokens advance by `window`, and the last `window` of each are
     predicted.
 
     Args:
@@ -69,10 +69,10 @@ def language_modelling(
         ids: the token stream.
         text: the text that the ids encode, for the counts of words and bytes.
         window: predicted tokens a window.
-        context: tokens before each window that are read and not predicted, so that every predicted token has
-            at least so many before it; the first ones of the stream are never predicted.
+        context: tokens before each window that are read and not predicted: every predicted token has at least
+            this many before it, and the first ones of the stream are never predicted.
         batch_size: windows a batch.
-        progress: told of each finished batch's windows.
+        progress: called with the windows of each finished batch.
 
     Raises:
         ValueError: the model is an encoder, there are fewer than two tokens, a window does not fit the
@@ -88,7 +88,7 @@ def window_batches(
     """Return the windows of a token stream in batches, on the model's device.
 
     A window starts with the last token of the one before, so that no token goes unpredicted, and behind its
-    context. Those of a batch are of one length, `context` + `window` + 1 tokens but for the last.
+    context. The windows of a batch have one length: `context` + `window` + 1 tokens, less for the last.
 
     Raises:
         ValueError: the model is an encoder, no token is left to predict, or a window does not fit the model's
@@ -137,8 +137,8 @@ def token_losses(
     """Return the loss of each token behind the context and the first, in nats, float64.
 
     Cross entropy of the float32 logits z, log(sum_w exp(z_w)) - z_target, with the sum over `words` entries
-    of the vocabulary at a time. The logits of a family that is not known may be more than its head's output,
-    so they are taken from the model, all at once.
+    of the vocabulary at a time. The logits of an unknown family may be more than its head's output, so they
+    are taken from the model, all at once.
 
     Raises:
         ValueError: the model is an encoder, which predicts no next token.
@@ -150,7 +150,7 @@ def token_losses(
         logits = whole(batch[:, :-1], use_cache=False).logits[:, context:].flatten(0, 1)
         return cross_entropy(logits.double(), targets, reduction="none").view(len(batch), -1)
     head, cap = whole.get_output_embeddings(), getattr(model.config, "final_logit_softcapping", None)
-    # The head costs as much as many a block, so it runs only where something is predicted.
+    # The head can cost as much as a block, so it runs only on predicted positions.
     hidden = whole.base_model(batch[:, :-1], use_cache=False).last_hidden_state[:, context:].flatten(0, 1)
     with weights_at_hand(head):
         hidden, targets = hidden.to(head.weight.device), targets.to(head.weight.device)
@@ -163,14 +163,14 @@ def token_losses(
             here = ((targets >= start) & (targets < start + words)).nonzero()[:, 0]
             right[here] = logits[here, targets[here] - start]
             highest = logits.amax(1, keepdim=True)
-            # In place, and per position in float64, where the subtraction below would cost digits.
+            # In place; sums in float64, since the subtraction below would cost digits.
             total = logits.sub_(highest).exp_().sum(1)
             log_sums.append(highest[:, 0].double() + total.double().log())
     return (torch.stack(log_sums).logsumexp(0) - right).view(len(batch), -1)
 
 
 def _check_causal(model: PreTrainedModel) -> None:
-    """Raise where the model does not predict the next token."""
+    """Raise ValueError if the model does not predict the next token."""
     name = model.config.model_type
     if name in ARCHITECTURES and not architecture(model.config).causal:
         raise ValueError(f"{name} is an encoder: it predicts no next token, so it has no such loss")

@@ -1,4 +1,4 @@
-"""What a model reads before it answers: plain few-shot text or a chat, and its token ids."""
+"""Prompts as plain few-shot text or as a chat, and their token ids."""
 
 from collections.abc import Sequence
 
@@ -49,9 +49,9 @@ def chat_prompt(
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return a text's token ids, with one beginning-of-text token where the tokenizer adds one.
+    """Return a text's token ids, with one beginning-of-text token if the tokenizer adds one.
 
-    A chat template writes that token into the text itself; then none is added.
+    A chat template writes that token into the text itself; then no other is added.
     """
     written = bool(tokenizer.bos_token) and text.startswith(str(tokenizer.bos_token))
     return list(tokenizer(text, add_special_tokens=not written, verbose=False).input_ids)

@@ -1,4 +1,4 @@
-"""Answers read out at each layer: what the model would say if it ended there."""
+"""Answers read out at each layer: those of the model if it ended there."""
 
 from collections.abc import Sequence
 
@@ -27,8 +27,8 @@ def answers_by_layer(
     """Return the greedy answers to the prompts by layer, in depth order.
 
     The answers of layer l are those of the model that ends behind block l: blocks 0 to l, then the final norm
-    and the head. Those of the last layer are the model's own. Time: prompts are read once; the answers of a
-    layer cost its share of the blocks, and early ones seldom end before `max_new_tokens`.
+    and the head; for the last layer, the model's own. Prompts are read once; a layer's answers cost its share
+    of the blocks, and those of early layers seldom end before `max_new_tokens`.
 
     Args:
         model: a causal language model; stays as it is.
@@ -37,7 +37,7 @@ def answers_by_layer(
         layers: where to read out; None for every layer.
         max_new_tokens: longest answer.
         batch_size: prompts a batch.
-        progress: told of a batch's prompts at each finished layer.
+        progress: called with the prompts of a batch for each finished layer.
 
     Raises:
         ValueError: the model is an encoder, a layer does not exist or is named twice, the configuration ties
@@ -50,14 +50,14 @@ def answers_by_layer(
         raise ValueError(f"{model.config.model_type} is an encoder: it writes no answer to read out")
     full = blocks(model)
     chosen = range(len(full)) if layers is None else known_layers(layers, len(full))
-    # The leading blocks keep their numbers, so a view of them alone can use a cache.
+    # The leading blocks keep their numbers, so a view of them can use a cache.
     views = {layer: with_blocks(model, dict(enumerate(full[: layer + 1]))) for layer in chosen}
     encoded = encode_prompts(model, tokenizer, prompts, max_new_tokens)
     if not prompts:
         return {layer: [] for layer in views}
     ends = end_test(model, tokenizer)
     shared = SharedPrompt(model, encoded, new_tokens=max_new_tokens)
-    found: dict[int, dict[int, Answer]] = {layer: {} for layer in chosen}
+    answers: dict[int, dict[int, Answer]] = {layer: {} for layer in chosen}
     for batch_of in by_length(encoded, batch_size):
         batch = pad([encoded[index][shared.length :] for index in batch_of], left=True)
         ids, real = batch.ids, batch.attention
@@ -66,10 +66,10 @@ def answers_by_layer(
             if ids.shape[1] > 1:
                 read.feed(ids[:, :-1], real[:, :-1], keep=1)
             for layer, view in views.items():
-                # The blocks up to here have read the same, so only the last token is left to read.
+                # The blocks up to here have read all but the last token.
                 rows = read.copies(range(len(batch_of)), max_new_tokens, view)
                 last = rows.feed(ids[:, -1:], real[:, -1:], keep=1)[:, -1]
-                answers = continued(tokenizer, rows, last, ends, max_new_tokens)
-                found[layer].update(zip(batch_of, answers, strict=True))
+                written = continued(tokenizer, rows, last, ends, max_new_tokens)
+                answers[layer].update(zip(batch_of, written, strict=True))
                 progress(len(batch_of))
-    return {layer: [own[index] for index in range(len(prompts))] for layer, own in found.items()}
+    return {layer: [own[index] for index in range(len(prompts))] for layer, own in answers.items()}

@@ -1,4 +1,4 @@
-"""Draw tokens at a temperature: each sequence from a generator of its own, whatever runs beside it."""
+"""Draw tokens at a temperature: each sequence has its own generator, whatever runs beside it."""
 
 import hashlib
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the answers to some prompts are drawn.
+    """How answers to prompts are drawn.
 
     Raises:
         ValueError: the temperature is not a finite number above 0.
@@ -25,13 +25,13 @@ class Sampling:
     """One for each prompt, such as `draw_seed` gives."""
 
     def __post_init__(self) -> None:
-        """Refuse a temperature that no distribution has."""
+        """Refuse a temperature that is not positive and finite."""
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise ValueError(f"the temperature is {self.temperature}; sampling needs a number above 0")
 
 
 class TokenNoise:
-    """The noise of some sequences, a block of a whole vocabulary for each token of each sequence in turn."""
+    """Noise for sequences: a value for each word of the vocabulary, drawn for each token of a sequence."""
 
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
         """Start the generator of each sequence."""
@@ -41,12 +41,12 @@ class TokenNoise:
     def pick(self, logits: Float[Tensor, "rows vocab"], sequences: Sequence[int]) -> Int[Tensor, " rows"]:
         """Return the next token of some sequences, drawn from softmax(logits / temperature).
 
-        The token is argmax(logits + temperature * g) with g = -log(e), e exponential: Gumbel noise, in
-        float32 on the CPU. The form stays finite however low the temperature.
+        The token is argmax(logits + temperature * g) with g = -log(e), e exponential (Gumbel noise), in
+        float32 on the CPU. This stays finite however low the temperature.
 
         Args:
-            logits: which predict the next token.
-            sequences: which sequence each row is.
+            logits: predict the next token.
+            sequences: the sequence of each row.
 
         Source: Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030, section 3.
         """
@@ -58,5 +58,5 @@ class TokenNoise:
 
 
 def draw_seed(seed: int, question: str, draw: int) -> int:
-    """Return the seed of one draw of an answer to a question, which nothing else decides."""
+    """Return the seed of one draw of an answer to a question; it depends on nothing else."""
     return int(hashlib.sha256(f"{seed}:{draw}:{question}".encode()).hexdigest(), 16)

@@ -1,4 +1,4 @@
-"""Sentiment by likelihood: which label word does the model find more likely after a review."""
+"""Sentiment by likelihood: the label word that the model finds likelier after a review."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,12 +27,12 @@ def sentiment_probabilities(
     batch_size: int = 32,
     progress: Progress = no_progress,
 ) -> list[float]:
-    """Return the probability (0 to 1) that each text is positive, of the two labels alone.
+    """Return the probability (0 to 1) that each text is positive, among the two labels.
 
     p = exp(l+) / (exp(l+) + exp(l-)), with l the mean log-probability of a label word's tokens. The
     confidence of a predicted label is max(p, 1 - p).
 
-    Our reading: the mean, not the sum, so that a label word of more tokens is at no disadvantage.
+    Our reading: the mean, not the sum, so that a label word of several tokens has no disadvantage.
 
     Args:
         model: a causal language model.
@@ -40,7 +40,7 @@ def sentiment_probabilities(
         demonstrations: (text, label), put in front of each review.
         texts: what to classify.
         batch_size: prompts a batch, two for each text.
-        progress: told of each finished batch's prompts.
+        progress: called with the prompts of each finished batch.
     """
     shots = "".join(f"{sentiment_prompt(text)}{LABEL_WORDS[label]}\n\n" for text, label in demonstrations)
     pairs = [(shots + sentiment_prompt(text), word) for text in texts for word in LABEL_WORDS]

@@ -1,4 +1,4 @@
-"""Prompts that start alike: what they share runs once, and its keys and values serve every batch."""
+"""Prompts that start alike: their shared tokens run once, and the keys and values serve every batch."""
 
 import copy
 from collections.abc import Sequence
@@ -25,10 +25,10 @@ def shared_prefix(sequences: Sequence[Sequence[int]], keep: int = 1) -> int:
 
 
 def check_room(model: PreTrainedModel, sequences: Sequence[Sequence[int]], new_tokens: int) -> None:
-    """Return nothing where every sequence and its new tokens fit the model's context.
+    """Check that every sequence and its new tokens fit the model's context.
 
     Raises:
-        ValueError: the longest does not fit.
+        ValueError: the longest does not.
     """
     longest, room = max(map(len, sequences), default=0), context_length(model.config)
     if room is not None and longest + new_tokens > room:
@@ -54,7 +54,7 @@ class SharedPrompt:
         Args:
             model: a causal language model.
             sequences: token ids of every prompt, none empty.
-            new_tokens: how many tokens may be read after a prompt.
+            new_tokens: most tokens that are read after a prompt.
             at_most: leave the tokens from this place on to the batches.
         """
         slides = _slides(model, max(map(len, sequences)) + new_tokens)
@@ -64,7 +64,7 @@ class SharedPrompt:
         self._cache = _run(model, sequences[0][: self.length])
 
     def rows(self, batch: Batch) -> "Rows":
-        """Return as many rows as a batch has, which have read the shared tokens alone."""
+        """Return a row for each of a batch, which has read the shared tokens alone."""
         count, width = batch.ids.shape
         cache = copy.copy(self._cache)
         room = self.length + width + self._new_tokens
@@ -96,7 +96,7 @@ class Rows:
         return logits.float()
 
     def keep(self, places: Sequence[int]) -> None:
-        """Drop all rows but some, given in rising order."""
+        """Keep only some rows, given in rising order."""
         chosen = torch.tensor(places)
         self._mask = self._mask[chosen]
         self._cache.batch_select_indices(chosen.to(input_device(self._model)))
@@ -105,9 +105,9 @@ class Rows:
         """Return the rows at places, each as often as it is named, with room to read new tokens.
 
         Args:
-            places: of rows.
-            new_tokens: how many the copies may read.
-            model: what reads on, a view with leading blocks of this model alone; None for the model itself.
+            places: which rows.
+            new_tokens: most tokens that the copies read.
+            model: a view of the model's leading blocks that reads on; None for the model itself.
         """
         chosen, reader = torch.tensor(places), model or self._model
         cache = copy.copy(self._cache)
@@ -118,7 +118,7 @@ class Rows:
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values in memory that is taken once, so that a new token copies none of the earlier ones."""
+    """Keys and values in memory that is allocated once, so that a new token copies no earlier ones."""
 
     def __init__(self, shared: DynamicLayer, rows: int, room: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -126,11 +126,11 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._whole: tuple[Tensor, ...] = ()
         self._shared = shared.get_seq_length()
         if self._shared and shared.keys is not None and shared.values is not None:
-            # One row is written to all: copying broadcasts.
+            # One row is written to all by broadcasting.
             self.update(shared.keys, shared.values)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Take the memory."""
+        """Allocate the memory."""
         super().lazy_initialization(key_states, value_states)
         self._whole = tuple(
             new.new_empty(self._rows, new.shape[1], self._room, new.shape[3])
@@ -149,7 +149,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return self._show()
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some rows, in rising order; what all rows share stays where it is."""
+        """Keep some rows, in rising order; the shared tokens stay where they are."""
         own = slice(self._shared, self._filled)
         for whole in self._whole:
             whole[: len(indices), :, own] = whole[indices.to(whole.device), :, own]
@@ -157,7 +157,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self._show()
 
     def copied(self, rows: Tensor, new_tokens: int) -> "RoomyLayer":
-        """Return a layer that holds some rows, each as often as it is named, with room for new tokens."""
+        """Return a layer with the named rows, each as often as it is named, and room for new tokens."""
         layer = copy.copy(self)
         layer._rows, layer._room = len(rows), self._filled + new_tokens
         layer._whole = tuple(
@@ -172,7 +172,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return layer
 
     def _show(self) -> tuple[Tensor, Tensor]:
-        """Return what is filled of the memory, and let the layer hold it."""
+        """Return the filled part of the memory, and let the layer hold it."""
         keys, values = (whole[:, :, : self._filled] for whole in self._whole)
         self.keys, self.values = keys, values
         return keys, values
@@ -189,7 +189,7 @@ def _repeated(layer: Any, rows: int, room: int) -> Any:
 
 
 def _copied(layer: Any, rows: Tensor, new_tokens: int) -> Any:
-    """Return a layer with some rows of another one, which stays as it is."""
+    """Return a layer with some rows of another, which stays as it is."""
     if type(layer) is RoomyLayer:
         return layer.copied(rows, new_tokens)
     copied = copy.deepcopy(layer)
@@ -203,13 +203,13 @@ def _slides(model: PreTrainedModel, length: int) -> bool:
     The window counts padded places too, so padding must not stand between a prefix and its question.
     """
     windows = [layer.get_max_length() for layer in DynamicCache(config=model.config).layers]
-    # Those of GPT-Neo are masks in its layers, which the cache does not know of.
+    # The windows of GPT-Neo are masks in its layers, unknown to the cache.
     windows.append(getattr(model.config, "window_size", None) or 0)
     return any(0 < window < length for window in windows)
 
 
 def _run(model: PreTrainedModel, ids: Sequence[int]) -> DynamicCache:
-    """Return the keys and values of the shared tokens (an empty cache for no token)."""
+    """Return the keys and values of the shared tokens (an empty cache without tokens)."""
     cache = DynamicCache(config=model.config)
     if ids:
         with torch.inference_mode():

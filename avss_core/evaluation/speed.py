@@ -1,8 +1,8 @@
 """How fast and how large a model is: tokens a second, memory in use, parameters and bytes.
 
 Models are measured in turn, round by round, in one process, so that what slows the machine slows them all; a
-ratio is taken inside a round. Rates and ratios are geometric means over the rounds: that of the rounds'
-ratios is the ratio of the two rates, so that a ratio never says another thing than the rates beside it.
+ratio is taken inside a round. Rates and ratios are geometric means over the rounds, so that a mean ratio
+equals the ratio of the two mean rates.
 """
 
 import ctypes
@@ -20,13 +20,14 @@ import psutil
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from avss_core.evaluation.speed_records import CheckpointSize, ModelSpeed, SpeedRatio, SpeedRatios
 from avss_core.models.architectures import context_length, depth
 from avss_core.models.placement import input_device, main_device
 from avss_core.models.sizes import parameter_count
 from avss_core.progress import Progress, no_progress
 
 _RESET = "5"
-"""What, written to Linux's clear_refs, sets the peak of resident memory back to what is resident now."""
+"""Written to Linux's clear_refs, this resets the peak of resident memory to its present value."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Workload:
     new_tokens: int
     """Tokens generated behind it, one at a time (decode)."""
     batch_sizes: tuple[int, ...]
-    """Sequences that are decoded at a time; each is measured."""
+    """Numbers of sequences that are decoded at a time."""
     rounds: int
-    """How often all models take their turn, after one round to warm up."""
+    """Turns of each model, after one to warm up."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,22 @@ class Timing:
     """Most memory in use beyond that before the model was loaded: weights, prompt and generation."""
     cache_bytes: int
     """Keys and values of one token."""
+
+    def record(self) -> ModelSpeed:
+        """Return the mean rates and the memory as JSON."""
+        return {
+            "prefill": rate(self.prefill),
+            "decode": {str(size): rate(rounds) for size, rounds in self.decode.items()},
+            "peak_bytes": self.peak_bytes,
+            "cache_bytes": self.cache_bytes,
+        }
+
+    def ratios(self, base: "Timing") -> SpeedRatios:
+        """Return how many times as fast this model is as the base."""
+        return {
+            "prefill": ratio(self.prefill, base.prefill),
+            "decode": {str(size): ratio(rounds, base.decode[size]) for size, rounds in self.decode.items()},
+        }
 
 
 def measure_speed(
@@ -69,7 +86,7 @@ def measure_speed(
         loaders: for each model, what loads it; all stay in memory until the end.
         workload: what is timed.
         device: where the models are loaded to.
-        progress: told of each model's turn, `rounds` + 1 a model.
+        progress: called after each turn, `rounds` + 1 times a model.
 
     Raises:
         ValueError: prompt and new tokens do not fit a model's context, or the workload is empty.
@@ -91,12 +108,12 @@ def measure_speed(
             progress(1)
     return {
         name: Timing(
-            tuple(prefill for prefill, _, _ in found),
-            {size: tuple(decode[size] for _, decode, _ in found) for size in workload.batch_sizes},
+            tuple(prefill for prefill, _, _ in rounds),
+            {size: tuple(decode[size] for _, decode, _ in rounds) for size in workload.batch_sizes},
             peaks[name],
-            found[0][2],
+            rounds[0][2],
         )
-        for name, found in turns.items()
+        for name, rounds in turns.items()
     }
 
 
@@ -110,10 +127,8 @@ def rate(rounds: Sequence[float]) -> float:
     return statistics.geometric_mean(rounds)
 
 
-def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, float]:
-    """Return how many times as fast the first model is, and that in the lowest and the highest round.
-
-    The value is the geometric mean of the rounds' ratios, which is `rate(of) / rate(to)`.
+def ratio(of: Sequence[float], to: Sequence[float]) -> SpeedRatio:
+    """Return how many times as fast the first model is: the mean, the lowest and the highest round.
 
     Example:
         >>> {name: round(value, 9) for name, value in ratio([2.0, 8.0], [1.0, 1.0]).items()}
@@ -123,8 +138,8 @@ def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, float]:
     return {"value": rate(of) / rate(to), "low": min(ratios), "high": max(ratios)}
 
 
-def size_of(model: PreTrainedModel, folder: Path) -> dict[str, int]:
-    """Return layers, parameters (a tied one once) and the bytes of the weight files of a checkpoint."""
+def size_of(model: PreTrainedModel, folder: Path) -> CheckpointSize:
+    """Return the size of a checkpoint."""
     return {
         "layers": depth(model.config),
         "parameters": parameter_count(model),
@@ -134,36 +149,36 @@ def size_of(model: PreTrainedModel, folder: Path) -> dict[str, int]:
 
 @contextmanager
 def peak_memory(device: str = "cpu") -> Iterator[Callable[[], int | None]]:
-    """Yield a function that says, after the context, how much more memory was in use at most than before it.
+    """Yield a function that returns, after the context, the peak memory beyond that in use before it (bytes).
 
-    On a CUDA device the memory of its allocator; else the process's resident memory, which only Linux tells
-    (None elsewhere, and where the process may not reset its own peak).
+    On a CUDA device it counts the memory of the allocator, elsewhere the process's resident memory: None if
+    the system is not Linux or the process may not reset its own peak.
     """
-    found: list[int | None] = [None]
+    peak: int | None = None
     gc.collect()
     place = main_device(device)
     if place.type == "cuda":
         torch.cuda.reset_peak_memory_stats(place)
         before = torch.cuda.memory_allocated(place)
-        yield lambda: found[0]
-        found[0] = torch.cuda.max_memory_allocated(place) - before
+        yield lambda: peak
+        peak = torch.cuda.max_memory_allocated(place) - before
         return
     _give_back_freed()
     can_tell = _reset_peak()
     before = psutil.Process().memory_info().rss
-    yield lambda: found[0]
+    yield lambda: peak
     if can_tell:
-        found[0] = max(0, _peak_resident() - before)
+        peak = max(0, _peak_resident() - before)
 
 
 def _give_back_freed() -> None:
-    """Hand freed memory back to the system, where the C library can: else one model would use another's."""
+    """Return freed memory to the system if the C library can: else one model would reuse another's."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_peak() -> bool:
-    """Set the peak of resident memory back; return whether that was possible."""
+    """Reset the peak of resident memory; return whether that was possible."""
     try:
         Path("/proc/self/clear_refs").write_text(_RESET)
     except OSError:
@@ -207,21 +222,21 @@ def _bytes(layer: Any) -> int:
 
 
 def _now(model: PreTrainedModel) -> float:
-    """Return the time in seconds, once the model's device has done what it was told."""
+    """Return the time in seconds once the model's device has finished its work."""
     if input_device(model).type == "cuda":
         torch.cuda.synchronize(input_device(model))
     return time.perf_counter()
 
 
 def _check_workload(workload: Workload) -> None:
-    """Raise where there is nothing to time."""
+    """Raise ValueError if there is nothing to time."""
     numbers = [workload.prompt_tokens, workload.new_tokens, workload.rounds, *workload.batch_sizes]
     if min(numbers) < 1 or not workload.batch_sizes:
-        raise ValueError(f"{workload}: every number must be at least 1, with a batch size or more")
+        raise ValueError(f"{workload}: every number must be at least 1, with at least one batch size")
 
 
 def _check_room(name: str, model: PreTrainedModel, workload: Workload) -> None:
-    """Raise where prompt and answer do not fit a model's context."""
+    """Raise ValueError if prompt and answer do not fit a model's context."""
     room = context_length(model.config)
     length = workload.prompt_tokens + workload.new_tokens
     if room is not None and length > room:

@@ -1,4 +1,4 @@
-"""Disjoint train, validation, calibration and test questions, told apart by a hash and not by their order."""
+"""Disjoint train, validation, calibration and test questions, split by a hash and not by their order."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Splits:
-    """The rows of one set in their four disjoint parts, and what was dropped to make them so."""
+    """The rows of one set in four disjoint parts, and the numbers dropped to make them disjoint."""
 
     train: list[Row]
     validation: list[Row]
@@ -48,8 +48,8 @@ def stable_fraction(text: str) -> float:
 def drop_duplicates(rows: Sequence[Row]) -> tuple[list[Row], int]:
     """Return the rows with each question once, in the order of their ids, and how many rows were dropped.
 
-    Of rows with the same question the one with the smallest id stays, so that the order of a file does
-    not decide which answers count.
+    Among rows with one question the smallest id stays, so that the order of a file does not decide which
+    answers count.
     """
     kept: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: str(row["id"])):
@@ -67,18 +67,18 @@ def split_rows(
 ) -> Splits:
     """Return one set's rows in four parts that share no question.
 
-    Test rows stay; train rows that ask a test question go. The rest is put in the order of
-    sha256("seed:key"): the first rows are the validation part, the next the calibration part, the others
-    the train part. Every part is in the order of a hash, so its first n rows are a fair sample of it; the
-    order of the test part does not depend on the seed.
+    Test rows stay; train rows that ask a test question are dropped. The rest is ordered by
+    sha256("seed:key"): first the validation part, then the calibration part, then the train part. Every part
+    is in the order of a hash, so its first n rows are a fair sample of it; that of the test part does not
+    depend on the seed.
 
     Args:
         train_rows: rows that may be trained on.
         test_rows: rows that figures are reported on.
-        validation: share (0..1) of the train rows; above 0 it is at least one row when there are 3.
+        validation: share (0..1) of the train rows; above 0, at least one row if there are 3.
         calibration: as `validation`; the two together are below 1.
         seed: another seed gives other validation and calibration rows.
-        held_out: keys of questions that other sets test.
+        held_out: keys of the test questions of other sets.
 
     Raises:
         ValueError: a share is outside 0..1, or the two leave nothing to train on.
@@ -106,8 +106,8 @@ def split_sets(
 ) -> dict[str, Splits]:
     """Return the splits of every set, disjoint within each set and across all of them.
 
-    A question that any set tests is in no set's train, validation or calibration part; a train question
-    of several sets stays in the first of them by name and counts as a duplicate in the others.
+    A test question of any set is in no set's train, validation or calibration part; a train question of
+    several sets stays in the first of them by name and counts as a duplicate in the others.
 
     Args:
         questions: rows by set and by side, "train" and "test".
@@ -123,14 +123,14 @@ def split_sets(
         fresh = [row for key, row in keyed if key not in seen]
         own = split_rows(fresh, questions[name]["test"], validation, calibration, seed, held_out)
         splits[name] = replace(own, duplicates=own.duplicates + len(keyed) - len(fresh))
-        # A tested question is no duplicate: each set that drops it counts it as shared with the test.
+        # A test question is not a duplicate: each set that drops it counts it as shared with the test.
         seen |= {key for key, _ in keyed} - held_out
     check_disjoint(splits)
     return splits
 
 
 def check_disjoint(splits: Mapping[str, Splits]) -> None:
-    """Return nothing when no question is in two different parts, within a set or across sets.
+    """Check that no question is in two different parts, within a set or across sets.
 
     Raises:
         ValueError: a question is in two parts; both places are named.
@@ -148,10 +148,10 @@ def check_disjoint(splits: Mapping[str, Splits]) -> None:
 
 
 def refuse_test_questions(used: Iterable[str], tested: Iterable[str]) -> None:
-    """Return nothing when no question that a choice or a training uses is a test question.
+    """Check that no question used for a choice or a training is a test question.
 
     Raises:
-        ValueError: one is; names it.
+        ValueError: a used question is one; names it.
     """
     keys = {question_key(question) for question in tested}
     for question in used:
@@ -163,7 +163,7 @@ def refuse_test_questions(used: Iterable[str], tested: Iterable[str]) -> None:
 
 
 def _check_shares(validation: float, calibration: float) -> None:
-    """Raise ValueError for shares that are no shares or leave nothing to train on."""
+    """Raise ValueError for shares outside 0 to 1 or that leave nothing to train on."""
     for name, share in (("validation", validation), ("calibration", calibration)):
         if not 0 <= share <= 1:
             raise ValueError(f"the {name} share is {share}: give a number from 0 to 1")
@@ -175,7 +175,7 @@ def _check_shares(validation: float, calibration: float) -> None:
 
 
 def _seeded(seed: int, key: str) -> str:
-    """Return the place of a question in the order that a seed gives."""
+    """Return the sort key of a question for a seed."""
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
 
 

@@ -1,15 +1,18 @@
-"""How far two measurements of the same thing agree: choices of layers, and figures with intervals."""
+"""Compare two measurements of the same thing: choices of layers, and figures with intervals."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from avss_core.metrics.records import Entry
+
 Figure = Mapping[str, float | None]
-"""value, low and high; None where there is no value."""
+"""`value`, `low` and `high`; None without a value."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two choices have in common, each in rising order."""
+    """Layers in two choices, each list in rising order."""
 
     shared: list[int]
     only_first: list[int]
@@ -17,13 +20,13 @@ class Overlap:
 
     @property
     def jaccard(self) -> float | None:
-        """Shared over all that either chose (0 to 1), None where both chose nothing."""
+        """Return the share of layers in either choice that are in both (0 to 1), None if both are empty."""
         either = len(self.shared) + len(self.only_first) + len(self.only_second)
         return len(self.shared) / either if either else None
 
 
 def overlap(first: Collection[int], second: Collection[int]) -> Overlap:
-    """Return which layers both choices hold, and which only one of them."""
+    """Return the layers that both choices hold, and those that only one does."""
     one, other = set(first), set(second)
     return Overlap(sorted(one & other), sorted(one - other), sorted(other - one))
 
@@ -31,17 +34,15 @@ def overlap(first: Collection[int], second: Collection[int]) -> Overlap:
 def apart(first: Figure, second: Figure) -> bool:
     """Tell whether two intervals exist and do not overlap; ends that touch overlap.
 
-    Stricter than a test of the difference: intervals that overlap can belong to figures that surely differ.
+    This is stricter than a test of the difference: figures with overlapping intervals can surely differ.
     """
-    ends = (first["low"], first["high"], second["low"], second["high"])
-    if any(end is None for end in ends):
-        return False
-    low, high, other_low, other_high = (float(end) for end in ends if end is not None)
+    ends = [figure[end] for figure in (first, second) for end in ("low", "high")]
+    low, high, other_low, other_high = (math.nan if end is None else end for end in ends)
     return high < other_low or other_high < low
 
 
-def plain_difference(first: Figure, second: Figure) -> dict[str, float | None]:
-    """Return second minus first without an interval, None where one of them has no value."""
+def plain_difference(first: Figure, second: Figure) -> Entry:
+    """Return second minus first without an interval, None if one of them has no value."""
     before, after = first["value"], second["value"]
     value = None if before is None or after is None else after - before
     return {"value": value, "low": None, "high": None}

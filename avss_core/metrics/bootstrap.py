@@ -1,4 +1,4 @@
-"""Bootstrap intervals: seeded resamples of rows, and the central part of what a figure is on them."""
+"""Bootstrap intervals: seeded resamples of rows, and the central part of a figure's values on them."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avss_core.metrics.columns import Column, Values, as_array
+from avss_core.metrics.records import Entry
 
 RESAMPLES = 1000
 
 RESAMPLED_AT_ONCE = 2**20
-"""Values of a column that resamples hold at one time, so that memory does not grow with their number."""
+"""Values of a column that are resampled at one time, so that memory does not grow with their number."""
 
 
 def bootstrap_interval(
@@ -62,7 +63,7 @@ def draws(size: int, seed: int, resamples: int = RESAMPLES) -> Iterator[NDArray[
 
 
 def interval(values: Values, level: float = 0.95) -> tuple[float, float]:
-    """Return the central interval that holds `level` of the values that are a number; nan where none is."""
+    """Return the central interval that holds `level` of the values that are not nan; nan without any."""
     defined = values[~np.isnan(values)]
     if defined.size == 0:
         return math.nan, math.nan
@@ -70,8 +71,8 @@ def interval(values: Values, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def as_record(value: float, resampled: Values) -> dict[str, float | None]:
-    """Return a figure with its 95 % interval as JSON holds it: None in place of nan."""
-    low, high = interval(resampled)
-    ends = {"value": float(value), "low": low, "high": high}
-    return {end: None if math.isnan(number) else number for end, number in ends.items()}
+def as_entry(value: float, resampled: Values) -> Entry:
+    """Return a figure with its 95 % interval as JSON: None in place of nan."""
+    numbers = (float(value), *interval(resampled))
+    known, low, high = (None if math.isnan(number) else number for number in numbers)
+    return {"value": known, "low": low, "high": high}

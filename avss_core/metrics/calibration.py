@@ -1,8 +1,8 @@
-"""Whether confidence tells right from wrong: selective accuracy, ranking and calibration error.
+"""Calibration: does confidence tell right answers from wrong ones?
 
-Throughout, `confidence` is 0 to 1 and `correct` is 0 or 1, one of each for an answer. Any other value and
-columns of different length are a ValueError that names them; figures of no answers are nan. A function that
-ends in `_rows` takes checked columns with a row for each group of answers, such as a resample.
+Throughout, `confidence` is 0 to 1 and `correct` is 0 or 1, one of each for an answer. Other values and
+columns of different length raise a ValueError that names them; figures without answers are nan. A function
+that ends in `_rows` takes checked columns with a row for each group of answers, such as a resample.
 """
 
 import math
@@ -32,13 +32,13 @@ class Bin:
 def accuracy_at(confidence: Column, correct: Column, share: float = 0.5) -> float:
     """Return the accuracy of the most confident share of answers (0 to 1).
 
-    That share of n is rounded down, to at least one answer.
+    The share of n answers is rounded down, to at least one.
 
     Raises:
         ValueError: `share` is outside 0 to 1.
 
-    Source: Liu et al. 2024, arXiv 2310.19208 (LitCab, acc@q), whose script rounds down. Our reading: where
-    answers tied in confidence straddle the cut, the expectation over which of them are taken.
+    Source: Liu et al. 2024, arXiv 2310.19208 (LitCab, acc@q), whose script rounds down. Our reading: if tied
+    answers straddle the cut, the expectation over which of them are taken.
 
     Example:
         >>> accuracy_at([0.9, 0.8, 0.8, 0.3], [1, 1, 0, 0], 0.5)  # 0.9, and either of the two with 0.8
@@ -72,8 +72,8 @@ def coverage_at(confidence: Column, correct: Column, accuracy: float = 0.5) -> f
 def accuracy_coverage_curve(confidence: Column, correct: Column) -> tuple[Values, Values]:
     """Return the rising shares of answers taken, most confident first, and the accuracy among each (0 to 1).
 
-    One point for each distinct confidence, so that answers tied in it are taken all or none; the last point
-    is all answers. Both are empty without answers.
+    There is one point for each distinct confidence, so that tied answers are taken all or none; the last
+    point is all answers. Without answers both are empty.
 
     Source: El-Yaniv and Wiener 2010, JMLR 11 (the risk-coverage curve; accuracy is 1 - risk).
 
@@ -90,7 +90,7 @@ def accuracy_coverage_curve(confidence: Column, correct: Column) -> tuple[Values
 def auroc(confidence: Column, correct: Column) -> float:
     """Return the chance that a correct answer is more confident than a wrong one, ties half (0 to 1).
 
-    0.5 tells nothing apart; nan where all answers are correct or all wrong.
+    0.5 is chance; nan if all answers are correct or all wrong.
 
     Source: Hanley and McNeil 1982, Radiology 143 (the area under the ROC curve as Wilcoxon's statistic).
 
@@ -102,7 +102,7 @@ def auroc(confidence: Column, correct: Column) -> float:
 
 
 def reliability(confidence: Column, correct: Column, bins: int = 10) -> list[Bin]:
-    """Return all bins of equal width on 0 to 1, empty ones too, in rising order; their counts add up to n.
+    """Return bins of equal width on 0 to 1 in rising order, empty ones too; their counts add up to n.
 
     Raises:
         ValueError: `bins` is under 1.
@@ -125,7 +125,7 @@ def ece(confidence: Column, correct: Column, bins: int = 10) -> float:
 
     ECE = sum over bins of count / n * |accuracy - mean confidence|
 
-    Biased upwards in small samples, and in each bootstrap resample once more: the interval can lie above it.
+    Biased upwards in small samples, and again in each bootstrap resample: the interval can lie above it.
 
     Raises:
         ValueError: `bins` is under 1.
@@ -155,11 +155,10 @@ def brier(confidence: Column, correct: Column) -> float:
 def brier_skill(confidence: Column, correct: Column) -> float:
     """Return 1 - Brier / (p (1 - p)), with p the share of correct answers: 1 is perfect, 0 as good as p.
 
-    Below 0 the same confidence p for each answer would have been better. nan where all answers are correct or
-    all wrong.
+    Below 0, the confidence p for every answer would be better. nan if all answers are correct or all wrong.
 
     Source: Wilks 2011, "Statistical Methods in the Atmospheric Sciences", section 8.4.2. Our reading: p is
-    that of the evaluated answers themselves, which a forecast does not know; so the skill is on the low side.
+    the share among the evaluated answers, which no forecast knows, so the skill is on the low side.
 
     Example:
         >>> round(brier_skill([0.9, 0.2], [1, 0]), 3)  # 1 - 0.025 / 0.25
@@ -224,7 +223,7 @@ def brier_skill_rows(sure: Values, right: Values) -> Values:
 
 
 def _selections(sure: Values, right: Values) -> tuple[Values, Values, NDArray[np.bool_]]:
-    """Return, for each number of most confident answers: it, their accuracy, and whether no tie is split."""
+    """Return each number of most confident answers, their accuracy, and whether the cut splits no tie."""
     order = np.argsort(-sure, axis=1)
     falling = np.take_along_axis(sure, order, axis=1)
     taken = np.broadcast_to(np.arange(1.0, sure.shape[1] + 1), sure.shape)
@@ -234,7 +233,7 @@ def _selections(sure: Values, right: Values) -> tuple[Values, Values, NDArray[np
 
 def _bin_sums(sure: Values, right: Values, bins: int) -> list[Values]:
     """Return the bins' counts, summed confidence and summed correctness, for each row of answers."""
-    # One row of bins after another, so that a single count serves all rows.
+    # The bins of one row follow those of another, so that a single count serves all rows.
     cells = np.searchsorted(_edges(bins)[1:-1], sure, side="right") + bins * np.arange(len(sure))[:, None]
     weights = (np.ones_like(sure), sure, right)
     sums = (np.bincount(cells.ravel(), weight.ravel(), minlength=bins * len(sure)) for weight in weights)
@@ -245,6 +244,6 @@ def _edges(bins: int) -> Values:
     """Return the edges of equal bins on 0 to 1."""
     if bins < 1:
         raise ValueError(f"bins is {bins}; expected at least 1")
-    # Quotients, not a sum of steps: an edge is then the same number as a confidence written 0.3.
+    # Quotients, not sums of steps, so that an edge equals a confidence written as 0.3.
     result: Values = np.arange(bins + 1) / bins
     return result

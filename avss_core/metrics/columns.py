@@ -1,4 +1,4 @@
-"""Columns: one value a row, from a list, an array or a tensor, checked before a figure is computed."""
+"""Columns of numbers from a list, an array or a tensor, checked before a figure is computed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Values: TypeAlias = NDArray[np.float64]
 def as_array(column: Column) -> NDArray[Any]:
     """Return a column as an array."""
     if isinstance(column, Tensor):
-        # NumPy has no bfloat16, and takes no tensor on a device or in a graph.
+        # NumPy has no bfloat16 and reads no tensor on a device or in a graph.
         return column.detach().to("cpu", dtype=float64).numpy()
     return np.asarray(column)
 
@@ -45,14 +45,14 @@ def figure(rows: Callable[[Values, Values], Values], confidence: Column, correct
         correct: 0 or 1, one an answer.
 
     Raises:
-        ValueError: the columns are not such.
+        ValueError: a column is not like this.
     """
     sure, right = answer_columns(confidence, correct)
     return float(rows(sure[None], right[None])[0]) if sure.size else math.nan
 
 
 def _require(name: str, column: Values, valid: NDArray[np.bool_], expected: str) -> None:
-    """Refuse a column with a value that is not valid, by its index."""
+    """Raise ValueError for a column with an invalid value, and name its index."""
     if not valid.all():
         index = int(valid.argmin())
         raise ValueError(f"{name}[{index}] is {column[index]}; expected {expected}")

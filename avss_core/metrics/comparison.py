@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from avss_core.metrics.bootstrap import bootstrap_interval
+from avss_core.metrics.records import Changes, Contrast, Entry
 from avss_core.metrics.summary import changes, contrast
 
 Answered = Mapping[str, Any]
@@ -15,7 +16,7 @@ Sets = Mapping[str, Mapping[str, Any]]
 """A model's answers: name of the set -> a record with the `answers`."""
 
 
-def mean_with_interval(values: Sequence[float | int], seed: int) -> dict[str, float | None]:
+def mean_with_interval(values: Sequence[float | int], seed: int) -> Entry:
     """Return the mean with its 95 % bootstrap interval over the values; None without values."""
     if not len(values):
         return {"value": None, "low": None, "high": None}
@@ -24,7 +25,7 @@ def mean_with_interval(values: Sequence[float | int], seed: int) -> dict[str, fl
     return {"value": float(column.mean()), "low": low, "high": high}
 
 
-def paired_means(before: Sequence[float], after: Sequence[float], seed: int) -> dict[str, float | None]:
+def paired_means(before: Sequence[float], after: Sequence[float], seed: int) -> Entry:
     """Return the mean of after minus before, with its 95 % bootstrap interval over pairs.
 
     Raises:
@@ -37,7 +38,7 @@ def paired_means(before: Sequence[float], after: Sequence[float], seed: int) -> 
     return mean_with_interval([b - a for a, b in zip(before, after, strict=True)], seed)
 
 
-def paired_difference(before: Sequence[Answered], after: Sequence[Answered], seed: int) -> dict[str, Any]:
+def paired_difference(before: Sequence[Answered], after: Sequence[Answered], seed: int) -> Changes:
     """Return after minus before for each figure, on the same questions, with paired 95 % bootstrap intervals.
 
     Args:
@@ -45,34 +46,25 @@ def paired_difference(before: Sequence[Answered], after: Sequence[Answered], see
         after: answers of the second model to the same questions.
         seed: of the resampling.
 
-    Returns:
-        n, for each figure of `summary.FIGURES` the value, low and high of the difference, and retention =
-        accuracy after / before (None where nothing was right before).
-
     Raises:
         ValueError: the questions are not the same; names one of them.
     """
     sides = paired(before, after)
     sure, right = ([[row[field] for row in rows] for rows in sides] for field in ("confidence", "correct"))
-    found = changes((sure[0], right[0]), (sure[1], right[1]), seed)
+    differences = changes((sure[0], right[0]), (sure[1], right[1]), seed)
     base, kept = sum(right[0]), sum(right[1])
-    return {"n": len(sure[0]), **found, "retention": kept / base if base > 0 else None}
+    return {**differences, "n": len(sure[0]), "retention": kept / base if base > 0 else None}
 
 
-def difference_to_mean(
-    others: Sequence[Sequence[Answered]], own: Sequence[Answered], seed: int
-) -> dict[str, Any]:
+def difference_to_mean(others: Sequence[Sequence[Answered]], own: Sequence[Answered], seed: int) -> Contrast:
     """Return one model's figures minus the mean of other models', with paired 95 % bootstrap intervals.
 
-    So a choice is compared with several random draws of it at once.
+    This compares a choice with several random draws of it at once.
 
     Args:
         others: answers of each of the other models; at least one.
         own: answers of the model to the same questions.
         seed: of the resampling.
-
-    Returns:
-        n, and for each figure of `summary.FIGURES` the value, low and high of the difference.
 
     Raises:
         ValueError: the questions are not the same, or there is no other model.
@@ -88,19 +80,18 @@ def difference_to_mean(
     return {"n": len(own), **contrast(columns, seed)}
 
 
-def differences_by_set(before: Sets, after: Sets, seed: int) -> dict[str, Any]:
+def differences_by_set(before: Sets, after: Sets, seed: int) -> dict[str, Changes]:
     """Return `paired_difference` of each question set that the second model answered."""
     return {
-        name: paired_difference(before[name]["answers"], found["answers"], seed)
-        for name, found in after.items()
+        name: paired_difference(before[name]["answers"], own["answers"], seed) for name, own in after.items()
     }
 
 
-def differences_to_mean_by_set(others: Sequence[Sets], own: Sets, seed: int) -> dict[str, Any]:
+def differences_to_mean_by_set(others: Sequence[Sets], own: Sets, seed: int) -> dict[str, Contrast]:
     """Return `difference_to_mean` of each question set that the model answered."""
     return {
-        name: difference_to_mean([other[name]["answers"] for other in others], found["answers"], seed)
-        for name, found in own.items()
+        name: difference_to_mean([other[name]["answers"] for other in others], mine["answers"], seed)
+        for name, mine in own.items()
     }
 
 
@@ -108,7 +99,7 @@ def paired(before: Sequence[Answered], after: Sequence[Answered]) -> tuple[list[
     """Return both models' answers in the order of their ids, so that equal places hold the same question.
 
     Raises:
-        ValueError: the questions are not the same, or there is none; names one of them.
+        ValueError: the questions are not the same, or there are none; names one of them.
     """
     first, second = ({row["id"]: row for row in rows} for rows in (before, after))
     odd = first.keys() ^ second.keys()

@@ -1,6 +1,6 @@
-"""The figures as LitCab's scripts compute them, to compare with its published numbers; not the textbook's.
+"""Calibration figures as LitCab's scripts compute them, to compare with its published numbers.
 
-Columns, bad values and figures of no answers are treated as in `calibration`.
+Columns, bad values and figures without answers are treated as in `calibration`.
 
 Source: Liu et al. 2024, arXiv 2310.19208; github.com/launchnlp/LitCab at aaa0582, evaluate/get_ECE.py and
 evaluate/get_acc_q.py, which the paper's text leaves open.
@@ -17,10 +17,9 @@ from avss_core.metrics.columns import Column, Values, figure
 def ece_litcab(confidence: Column, correct: Column) -> float:
     """Return LitCab's calibration error (0 to 1).
 
-    Unlike `ece`: confidence is first stretched so that the answers' lowest is 0 and their highest 1; a bin's
-    accuracy is held against the middle of the bin, not against the mean confidence; and the answers with the
-    highest confidence are a bin of their own behind the ten, held against 1. nan where all confidences are
-    equal, where the script divides by zero.
+    Unlike `ece`: confidence is first stretched to span 0 to 1; a bin's accuracy is compared with the middle
+    of the bin, not with the mean confidence; and the answers with the highest confidence are an eleventh bin,
+    compared with 1. nan if all confidences are equal, where the script divides by zero.
 
     Example:
         >>> round(ece_litcab([0.2, 0.6], [0, 1]), 3)  # (1/2) |0 - 0.05| + (1/2) |1 - 1|
@@ -32,8 +31,8 @@ def ece_litcab(confidence: Column, correct: Column) -> float:
 def acc_at_litcab(confidence: Column, correct: Column, share: float = 0.5) -> float:
     """Return LitCab's acc@q: the accuracy of the most confident share of answers (0 to 1).
 
-    Unlike `accuracy_at`: the share of n is rounded down, and none is all; among answers tied in confidence
-    the correct ones are taken first.
+    Unlike `accuracy_at`: the share of n is rounded down, and 0 answers stand for all; among answers tied in
+    confidence the correct ones are taken first.
 
     Raises:
         ValueError: `share` is outside 0 to 1.
@@ -47,7 +46,7 @@ def cov_at_litcab(confidence: Column, correct: Column, accuracy: float = 0.5) ->
     """Return LitCab's cov@p: the largest most confident share of answers with more than that accuracy.
 
     Unlike `coverage_at`: the accuracy must be exceeded, not reached; all answers together are not tried, so
-    that the figure is at most (n - 1) / n; ties are split, the correct ones first.
+    the figure is at most (n - 1) / n; ties are split, the correct ones first.
 
     Raises:
         ValueError: `accuracy` is outside 0 to 1.
@@ -89,5 +88,5 @@ def cov_at_litcab_rows(sure: Values, right: Values, accuracy: float) -> Values:
 
 
 def _falling(sure: Values, right: Values) -> Values:
-    """Return the verdicts in the order of falling confidence, correct ones first among equals."""
+    """Return the verdicts by falling confidence, correct ones first among ties."""
     return np.take_along_axis(right, np.lexsort((-right, -sure), axis=1), axis=1)

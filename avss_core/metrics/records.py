@@ -3,7 +3,7 @@
 Losses are in nats a token, shares from 0 to 1; None stands for a figure without a value.
 """
 
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 
 class Entry(TypedDict):
@@ -20,7 +20,7 @@ class CountedEntry(Entry):
     n: int
 
 
-class Bin(TypedDict):
+class BinEntry(TypedDict):
     """A bin of the reliability diagram: answers with a confidence from `lower` to `upper`."""
 
     lower: float
@@ -57,16 +57,21 @@ class AnswerFigures(FigureEntries):
 
     n: int
     small_n: bool
-    reliability: list[Bin]
+    reliability: list[BinEntry]
     curve: list[CurvePoint]
 
 
-class Changes(FigureEntries):
-    """One model's figures minus another's on the same questions."""
+class Contrast(FigureEntries):
+    """One model's figures minus the mean of others' on the same questions."""
 
     n: int
-    retention: NotRequired[float | None]
-    """Accuracy after over accuracy before; absent where the other side is a mean of models."""
+
+
+class Changes(Contrast):
+    """One model's figures minus another's on the same questions."""
+
+    retention: float | None
+    """Accuracy after over accuracy before; None if nothing was right before."""
 
 
 class KeptOfAnswers(TypedDict):

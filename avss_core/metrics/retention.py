@@ -1,4 +1,4 @@
-"""What a model keeps of another one's figures: ratios on the same questions and text, and a gate on them."""
+"""Retention: the share of one model's figures that another keeps on the same questions and text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,22 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from avss_core.metrics.bootstrap import as_record, draws
+from avss_core.metrics.bootstrap import as_entry, draws
 from avss_core.metrics.columns import Column, Values, as_array
 from avss_core.metrics.comparison import Answered, paired
-
-Record = dict[str, float | None]
-"""value, low and high; None where there is no value."""
+from avss_core.metrics.records import Entry, KeptOfAnswers, KeptOfReviews, Retention
 
 _LARGEST_LOG = 700.0
 """A larger difference of losses would overflow the exponential."""
 
 
-def retention(before: Column, after: Column, *, chance: float = 0.0, seed: int = 0) -> Record:
+def retention(before: Column, after: Column, *, chance: float = 0.0, seed: int = 0) -> Entry:
     """Return (mean after - chance) / (mean before - chance) with its paired 95 % bootstrap interval.
 
-    1 keeps all, 0 is no better than chance. None where the mean before does not exceed chance; resamples of
-    that kind are left out of the interval.
+    1 keeps all, 0 is no better than chance. None if the mean before does not exceed chance; such resamples
+    are left out of the interval.
 
     Args:
         before: a figure of each question for the first model, such as 0 or 1 for correct.
@@ -38,10 +36,10 @@ def retention(before: Column, after: Column, *, chance: float = 0.0, seed: int =
         >>> retention([1, 1, 1, 0], [1, 1, 0, 0], chance=0.25)["value"]  # (0.5 - 0.25) / (0.75 - 0.25)
         0.5
     """
-    return as_record(*_kept(before, after, chance=chance, seed=seed))
+    return as_entry(*_kept(before, after, chance=chance, seed=seed))
 
 
-def nll_retention(before: Column, after: Column, *, seed: int = 0) -> Record:
+def nll_retention(before: Column, after: Column, *, seed: int = 0) -> Entry:
     """Return mean loss before / mean loss after with its paired 95 % bootstrap interval over windows.
 
     Args:
@@ -56,15 +54,15 @@ def nll_retention(before: Column, after: Column, *, seed: int = 0) -> Record:
         >>> nll_retention([3.0, 3.0], [4.0, 4.0])["value"]
         0.75
     """
-    return as_record(*_kept(after, before, chance=0.0, seed=seed))
+    return as_entry(*_kept(after, before, chance=0.0, seed=seed))
 
 
-def perplexity_ratio(before: Column, after: Column, *, seed: int = 0) -> Record:
+def perplexity_ratio(before: Column, after: Column, *, seed: int = 0) -> Entry:
     """Return the perplexity per token after over that before, with its paired 95 % interval over windows.
 
     ratio = exp(mean loss after - mean loss before); 1 loses nothing.
 
-    Our reading: windows count alike, a shorter last one too.
+    Our reading: every window counts alike, a shorter last one too.
 
     Args:
         before: mean loss of each window of a text for the first model, in nats a token.
@@ -82,41 +80,36 @@ def perplexity_ratio(before: Column, after: Column, *, seed: int = 0) -> Record:
     rise = second - first
     resampled = np.concatenate([[], *(rise[rows].mean(1) for rows in draws(rise.size, seed))])
     value = math.exp(min(rise.mean(), _LARGEST_LOG)) if rise.size else math.nan
-    return as_record(value, np.exp(np.minimum(resampled, _LARGEST_LOG)))
+    return as_entry(value, np.exp(np.minimum(resampled, _LARGEST_LOG)))
 
 
 def majority_share(labels: Sequence[int]) -> float:
-    """Return the share of the most frequent label, which always naming it would get right."""
+    """Return the share of the most frequent label: the accuracy of always answering it."""
     return max(map(list(labels).count, set(labels))) / len(labels)
 
 
-def retention_table(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int = 0) -> dict[str, Any]:
-    """Return what a model keeps of another one's figures, each a record, ready for JSON.
+def retention_table(before: Mapping[str, Any], after: Mapping[str, Any], *, seed: int = 0) -> Retention:
+    """Return what one model keeps of another's figures.
 
     Generation and classification stand apart, since a classifier that has lost everything is still right as
     often as chance. Chance is 0 for an open answer and the share of the majority class for sentiment.
 
     Args:
-        before: "sets" (name -> {"answers": rows with id and correct}), "text" ({"window_means": ...}) and
-            "sentiment" ({"answers": rows with id, correct and label}) of the first model.
-        after: the same of the second model, for the same questions and text.
+        before: `sets` (name -> record with `answers`), `sentiment` (record with `answers`) and `text` (record
+            with `window_means`) of the first model.
+        after: the same of the second model.
         seed: of the resampling.
-
-    Returns:
-        generation: for each set n, accuracy_before, accuracy_after, retention; "mean" is the retention's mean
-        over the sets that have one, and "sets" holds the sets. classification: the same for sentiment, with
-        chance and retention_over_chance. language_modelling: windows, nll_retention, perplexity_ratio.
 
     Raises:
         ValueError: the questions, or the numbers of windows, are not the same.
     """
-    sets = {}
+    sets: dict[str, KeptOfAnswers] = {}
     kept = []
-    for place, (name, found) in enumerate(before["sets"].items()):
-        sides = _verdicts(*paired(found["answers"], after["sets"][name]["answers"]))
+    for place, (name, answered) in enumerate(before["sets"].items()):
+        sides = _verdicts(*paired(answered["answers"], after["sets"][name]["answers"]))
         # Another seed for each set: equal rows of two sets have nothing to do with each other.
         kept.append(_kept(*sides, chance=0.0, seed=seed + place))
-        sets[name] = {**_accuracies(*sides), "retention": as_record(*kept[-1])}
+        sets[name] = _kept_of_answers(*sides, as_entry(*kept[-1]))
     windows = [side["text"]["window_means"] for side in (before, after)]
     return {
         "generation": {"sets": sets, "mean": _mean(kept)},
@@ -131,56 +124,54 @@ def retention_table(before: Mapping[str, Any], after: Mapping[str, Any], *, seed
     }
 
 
-def fallen(table: Mapping[str, Any], minimum: float) -> list[str]:
-    """Return a sentence for each figure of a `retention_table` whose plain retention is under a minimum.
+def fallen(table: Retention, minimum: float) -> list[str]:
+    """Return a sentence for each figure whose plain retention is under a minimum.
 
-    A figure without a value is not among them: see `without_retention`.
+    Figures without a retention are in `without_retention`.
     """
     return [
-        f"{name}: retention {found['value']:.2f} [{_end(found['low'])}, {_end(found['high'])}] is under "
+        f"{name}: retention {kept['value']:.2f} [{_end(kept['low'])}, {_end(kept['high'])}] is under "
         f"gates.min_retention {minimum:g}"
-        for name, found in _retentions(table).items()
-        if found["value"] is not None and found["value"] < minimum
+        for name, kept in _retentions(table).items()
+        if kept["value"] is not None and kept["value"] < minimum
     ]
 
 
-def without_retention(table: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each figure of a `retention_table` that has no retention."""
+def without_retention(table: Retention) -> list[str]:
+    """Return a sentence for each figure that has no retention."""
     return [
         f"{name}: no retention, since there was nothing to keep"
-        for name, found in _retentions(table).items()
-        if found["value"] is None
+        for name, kept in _retentions(table).items()
+        if kept["value"] is None
     ]
 
 
-def _mean(kept: Sequence[tuple[float, Values]]) -> Record:
-    """Return the mean of the ratios that have a value, None where none has."""
+def _mean(kept: Sequence[tuple[float, Values]]) -> Entry:
+    """Return the mean of the ratios that have a value, None if none has."""
     defined = [both for both in kept if not math.isnan(both[0])]
     if not defined:
-        return as_record(math.nan, np.array([]))
+        return as_entry(math.nan, np.array([]))
     values, resampled = zip(*defined, strict=True)
-    return as_record(float(np.mean(values)), np.mean(resampled, axis=0))
+    return as_entry(float(np.mean(values)), np.mean(resampled, axis=0))
 
 
-def _retentions(table: Mapping[str, Any]) -> dict[str, Record]:
+def _retentions(table: Retention) -> dict[str, Entry]:
     """Return the plain retentions of a table by the names that sentences give them."""
-    generation, classification = table["generation"]["sets"], table["classification"]
     return {
-        **{f"{name} accuracy": found["retention"] for name, found in generation.items()},
-        **{f"{name} accuracy": found["retention"] for name, found in classification.items()},
+        **{f"{name} accuracy": kept["retention"] for name, kept in table["generation"]["sets"].items()},
+        "sentiment accuracy": table["classification"]["sentiment"]["retention"],
         "language modelling NLL": table["language_modelling"]["nll_retention"],
     }
 
 
-def _classification(before: Sequence[Answered], after: Sequence[Answered], seed: int) -> dict[str, Any]:
+def _classification(before: Sequence[Answered], after: Sequence[Answered], seed: int) -> KeptOfReviews:
     """Return what is kept of a classification."""
     answers = paired(before, after)
     sides = _verdicts(*answers)
     chance = majority_share([row["label"] for row in answers[0]])
     return {
-        **_accuracies(*sides),
+        **_kept_of_answers(*sides, retention(*sides, seed=seed)),
         "chance": chance,
-        "retention": retention(*sides, seed=seed),
         "retention_over_chance": retention(*sides, chance=chance, seed=seed),
     }
 
@@ -190,14 +181,19 @@ def _verdicts(before: Sequence[Answered], after: Sequence[Answered]) -> tuple[li
     return [float(row["correct"]) for row in before], [float(row["correct"]) for row in after]
 
 
-def _accuracies(before: Sequence[float], after: Sequence[float]) -> dict[str, float | int]:
-    """Return the number of answers and the share that is correct on each side."""
+def _kept_of_answers(before: Sequence[float], after: Sequence[float], kept: Entry) -> KeptOfAnswers:
+    """Return the number of answers, the accuracy of each side and the retention."""
     count = len(before)
-    return {"n": count, "accuracy_before": sum(before) / count, "accuracy_after": sum(after) / count}
+    return {
+        "n": count,
+        "accuracy_before": sum(before) / count,
+        "accuracy_after": sum(after) / count,
+        "retention": kept,
+    }
 
 
 def _kept(before: Column, after: Column, *, chance: float, seed: int) -> tuple[float, Values]:
-    """Return the ratio of means over chance, and its value on each resample; nan where there is none."""
+    """Return the ratio of means over chance, and its value on each resample; nan if it has no value."""
     first, second = (column - chance for column in _columns(before, after))
     value = float(_ratio(first.mean(), second.mean())) if first.size else math.nan
     if math.isnan(value):
@@ -207,7 +203,7 @@ def _kept(before: Column, after: Column, *, chance: float, seed: int) -> tuple[f
 
 
 def _ratio(before: Any, after: Any) -> Any:
-    """Return after / before, nan where before does not exceed 0."""
+    """Return after / before, nan if before does not exceed 0."""
     # A share minus the same share, taken as chance, can leave a rounding error.
     some = before > 1e-12
     return np.where(some, after / np.where(some, before, 1.0), math.nan)

@@ -1,15 +1,14 @@
 """The figures of a model's answers and of two models on the same questions, each with its interval."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from avss_core.metrics.bootstrap import as_record, draws
+from avss_core.metrics.bootstrap import as_entry, draws
 from avss_core.metrics.calibration import (
+    Bin,
     accuracy_at_rows,
     accuracy_coverage_curve,
     auroc_rows,
@@ -21,12 +20,13 @@ from avss_core.metrics.calibration import (
 )
 from avss_core.metrics.columns import Column, Values, answer_columns, figure
 from avss_core.metrics.litcab import acc_at_litcab_rows, cov_at_litcab_rows, ece_litcab_rows
+from avss_core.metrics.records import AnswerFigures, BinEntry, CurvePoint, Entry, FigureEntries
 
 SMALL_N = 100
-"""Under this many answers the figures are mostly noise: a perfectly calibrated model's ECE is far from 0."""
+"""With fewer answers the figures are mostly noise: a perfectly calibrated model's ECE is far from 0."""
 
 CURVE_POINTS = 50
-"""A longer accuracy-coverage curve is thinned to so many of its points."""
+"""A longer accuracy-coverage curve is thinned to this many of its points."""
 
 FIGURES: Mapping[str, Callable[[Values, Values], Values]] = {
     "accuracy": partial(accuracy_at_rows, share=1.0),
@@ -43,36 +43,26 @@ FIGURES: Mapping[str, Callable[[Values, Values], Values]] = {
 """The figures of answers; each takes checked columns, a row a resample, and returns one value a row."""
 
 
-def summarise(confidence: Column, correct: Column, seed: int) -> dict[str, Any]:
-    """Return the figures of answers with their 95 % bootstrap intervals, ready for JSON.
-
-    Returns:
-        n; small_n (n is under `SMALL_N`); value, low and high of each of `FIGURES`, None where it has no
-        value; reliability, the ten bins of the diagram; curve, at most `CURVE_POINTS` points of coverage and
-        accuracy, rising in coverage.
-    """
+def summarise(confidence: Column, correct: Column, seed: int) -> AnswerFigures:
+    """Return the figures of answers with their 95 % bootstrap intervals; the curve rises in coverage."""
     sure, right = answer_columns(confidence, correct)
     resampled = _resampled(
         sure.size, seed, lambda rows: [f(sure[rows], right[rows]) for f in FIGURES.values()]
     )
+    entries = (
+        as_entry(figure(rows, sure, right), values)
+        for rows, values in zip(FIGURES.values(), resampled, strict=True)
+    )
     return {
         "n": sure.size,
         "small_n": sure.size < SMALL_N,
-        **{
-            name: as_record(figure(rows, sure, right), values)
-            for (name, rows), values in zip(FIGURES.items(), resampled, strict=True)
-        },
-        "reliability": [
-            {key: None if math.isnan(value) else value for key, value in asdict(each).items()}
-            for each in reliability(sure, right)
-        ],
+        **_by_figure(entries),
+        "reliability": [_bin_entry(each) for each in reliability(sure, right)],
         "curve": _curve(sure, right),
     }
 
 
-def changes(
-    before: tuple[Column, Column], after: tuple[Column, Column], seed: int
-) -> dict[str, dict[str, float | None]]:
+def changes(before: tuple[Column, Column], after: tuple[Column, Column], seed: int) -> FigureEntries:
     """Return after minus before for each of `FIGURES`, with paired 95 % bootstrap intervals.
 
     Args:
@@ -89,12 +79,10 @@ def changes(
     return contrast([(1.0, after), (-1.0, before)], seed)
 
 
-def contrast(
-    sides: Sequence[tuple[float, tuple[Column, Column]]], seed: int
-) -> dict[str, dict[str, float | None]]:
+def contrast(sides: Sequence[tuple[float, tuple[Column, Column]]], seed: int) -> FigureEntries:
     """Return a weighted sum of models' figures for each of `FIGURES`, with paired 95 % bootstrap intervals.
 
-    With the weights 1, -1/2 and -1/2: how far the first model is above the mean of the other two. Resamples
+    The weights 1, -1/2 and -1/2 tell how far the first model is above the mean of the other two. Resamples
     take the same questions of every model.
 
     Args:
@@ -103,7 +91,7 @@ def contrast(
         seed: of the resampling.
 
     Raises:
-        ValueError: the models have not equally many answers.
+        ValueError: the models differ in their number of answers.
     """
     columns = [(weight, answer_columns(*side)) for weight, side in sides]
     sizes = {sure.size for _, (sure, _) in columns}
@@ -119,9 +107,26 @@ def contrast(
         ]
 
     resampled = _resampled(size, seed, combined)
+    return _by_figure(
+        as_entry(float(sum(weight * figure(rows, *side) for weight, side in columns)), values)
+        for rows, values in zip(FIGURES.values(), resampled, strict=True)
+    )
+
+
+def _by_figure(entries: Iterable[Entry]) -> FigureEntries:
+    """Return one entry for each of `FIGURES` by its name."""
+    # A cast: the type names the figures one by one, and a test compares it with the table.
+    return cast(FigureEntries, dict(zip(FIGURES, entries, strict=True)))
+
+
+def _bin_entry(each: Bin) -> BinEntry:
+    """Return a bin of the reliability diagram as JSON: None in place of nan."""
     return {
-        name: as_record(float(sum(weight * figure(rows, *side) for weight, side in columns)), values)
-        for (name, rows), values in zip(FIGURES.items(), resampled, strict=True)
+        "lower": each.lower,
+        "upper": each.upper,
+        "count": each.count,
+        "confidence": each.confidence if each.count else None,
+        "accuracy": each.accuracy if each.count else None,
     }
 
 
@@ -131,8 +136,8 @@ def _resampled(size: int, seed: int, figures: Callable[[Any], list[Values]]) -> 
     return [np.concatenate([[], *(block[index] for block in blocks)]) for index in range(len(FIGURES))]
 
 
-def _curve(sure: Values, right: Values) -> list[dict[str, float]]:
-    """Return the accuracy-coverage curve as JSON holds it, its ends among the points."""
+def _curve(sure: Values, right: Values) -> list[CurvePoint]:
+    """Return points of the accuracy-coverage curve, its ends among them."""
     coverage, accuracy = accuracy_coverage_curve(sure, right)
     last = coverage.size - 1
     shown = np.unique(np.linspace(0, last, min(CURVE_POINTS, last + 1)).round().astype(int))

@@ -1,13 +1,14 @@
-"""Whether scores that were measured afresh still say what those on record say."""
+"""Compare freshly measured scores with those on record."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avss_core.scores.ranking import kendall_tau
+from avss_core.scores.score_records import ScoreInterval
 
 ROUNDING = 1e-6
-"""Share of a score that another order of adding up may change: below it nothing has changed."""
+"""Relative change that another order of summation can cause; a smaller one is no change."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,10 @@ class Scored:
 
     scores: Sequence[float]
     removed: Sequence[int]
-    interval: Mapping[str, Sequence[float]] | None = None
-    """low and high of each score over resamples of the text, None where the score was not resampled."""
+    interval: ScoreInterval | None = None
+    """`low` and `high` of each score over resamples of the text, None if the score was not resampled."""
     undecided: Sequence[int] = ()
-    """Layers about which other text would choose otherwise."""
+    """Layers that other text may choose differently."""
 
 
 @dataclass(frozen=True)
@@ -28,44 +29,43 @@ class Drift:
 
     low: tuple[float, ...]
     high: tuple[float, ...]
-    """The scores, in depth order, between which a layer has not drifted."""
+    """Bounds within which a layer's score has not drifted, in depth order."""
     outside: tuple[int, ...]
-    """Layers whose fresh score lies outside."""
+    """Layers whose fresh score lies outside these bounds."""
     joined: tuple[int, ...]
-    """Layers that would go now and would have stayed."""
+    """Layers that are removed now and were not before."""
     left: tuple[int, ...]
-    """Layers that would stay now and would have gone."""
+    """Layers that were removed before and are not now."""
     decided: tuple[int, ...]
-    """Those of them about which the record was sure."""
+    """Layers in `joined` or `left` about which the record was sure."""
     agreement: float | None
-    """Kendall's tau-b of the two orders (-1 to 1), None where all scores are equal."""
+    """Kendall's tau-b of the two orders (-1 to 1), None if all scores are equal."""
     largest: float
-    """The largest change of a score, as a share of it; infinite where it was 0."""
+    """Largest relative change of a score; infinite if the score was 0."""
 
     @property
     def drifted(self) -> bool:
-        """Tell whether the scores changed by more than other text would have changed them."""
+        """Tell whether the scores changed by more than other text would change them."""
         return bool(self.outside or self.decided)
 
 
 def drift(before: Scored, after: Scored) -> Drift:
     """Return how fresh scores differ from those on record.
 
-    A layer is outside where its fresh score leaves the interval of its score over resamples of the text,
-    widened to hold the score on record; without resamples the score on record is all that it holds. Either
-    end gives way by `ROUNDING`.
+    A layer's bounds are the interval of its score over resamples of the text, widened to hold the score on
+    record (without resamples, that score alone) and by `ROUNDING` at either end.
 
     Raises:
-        ValueError: the two are of different numbers of layers.
+        ValueError: the numbers of layers differ.
     """
     if len(before.scores) != len(after.scores):
         raise ValueError(
             f"scores of {len(after.scores)} layers cannot be compared with those of {len(before.scores)} on "
             "record: that is another model"
         )
-    interval = before.interval or {"low": before.scores, "high": before.scores}
-    low = tuple(map(min, interval["low"], before.scores))
-    high = tuple(map(max, interval["high"], before.scores))
+    interval = before.interval
+    low = tuple(map(min, interval["low"] if interval else before.scores, before.scores))
+    high = tuple(map(max, interval["high"] if interval else before.scores, before.scores))
     outside = tuple(
         layer
         for layer, (least, score, most) in enumerate(zip(low, after.scores, high, strict=True))
@@ -85,7 +85,7 @@ def drift(before: Scored, after: Scored) -> Drift:
 
 
 def _change(before: float, after: float) -> float:
-    """Return a change as a share of what was there."""
+    """Return the relative change."""
     if before == after:
         return 0.0
     return abs(after - before) / abs(before) if before else math.inf

@@ -28,10 +28,10 @@ from avss_core.statistics.collection import collect_statistics
 from avss_core.statistics.statistics import Thresholds
 
 THRESHOLDS = Thresholds(absolute=1e-5, relative=0.1)
-"""What counts as zero where a caller says nothing, as in `params.yaml`."""
+"""The default thresholds, as in `params.yaml`."""
 
 REMOVAL_TOKENS = 1024
-"""Tokens on which the loss without each layer is measured, at most: every layer is removed on all of them."""
+"""At most this many tokens measure the loss without each layer: every layer is removed on all of them."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def score_layers(
         tokens: read at most; `traversal` and `greedy` read `REMOVAL_TOKENS` of them.
         window: tokens a window, less where the model's context is shorter; `traversal` and `greedy` predict
             the second half of each behind the first.
-        batch_size: windows a batch; the score depends on it only to rounding, but for `avss_authors`.
+        batch_size: windows a batch; except `avss_authors`, a score depends on it only to rounding.
         parts: parts in which the windows are measured, for `LayerScores.stability`; for `traversal` each
             window is one.
         skip_first: leave out the first position of each window, which holds the massive activations.

@@ -28,7 +28,7 @@ def cumulate(
 
     Args:
         scores: in depth order.
-        order: summed up from the lowest score, or from the first layer as in the authors' script.
+        order: sum from the lowest score, or from the first layer as the authors' script does.
 
     Example:
         >>> cumulate(torch.tensor([2.0, 1.0, 1.0])).tolist()
@@ -41,7 +41,7 @@ def cumulate(
 
 
 def authors_choice(scores: Float[Tensor, " layers"], share: float) -> list[int]:
-    """Return the layers that the authors' script removes: whose sum in layer order is at most a share.
+    """Return the layers that the authors' script removes: those with a CAVSS by depth of at most a share.
 
     Example:
         >>> authors_choice(torch.tensor([1.0, 1.0, 2.0]), 0.25)
@@ -68,7 +68,7 @@ def rank(scores: Float[Tensor, " layers"]) -> list[int]:
 
 
 def rank_agreement(scores: Mapping[str, Float[Tensor, " layers"]]) -> dict[str, dict[str, float | None]]:
-    """Return Kendall's tau-b of each pair of scores, depth among them; None where one is constant."""
+    """Return Kendall's tau-b of each pair of scores, with depth as one of them; None if one is constant."""
     if not scores:
         return {}
     layers = len(next(iter(scores.values())))
@@ -80,6 +80,6 @@ def rank_agreement(scores: Mapping[str, Float[Tensor, " layers"]]) -> dict[str, 
 
 
 def kendall_tau(left: Sequence[float], right: Sequence[float]) -> float | None:
-    """Return Kendall's tau-b of two columns (-1 to 1), None where it has no value: one is constant."""
+    """Return Kendall's tau-b of two columns (-1 to 1), None if one is constant."""
     tau = float(kendalltau(left, right).statistic)
     return tau if math.isfinite(tau) else None

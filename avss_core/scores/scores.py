@@ -28,13 +28,13 @@ class Score:
     reference: str
     """Equation and source."""
     needs: Need = "statistics"
-    """What must be measured first: activations, the loss without each layer, or greedy removal."""
+    """What must be measured first."""
     site: str | None = None
-    """The activation site that must have been collected, None where any or none will do."""
+    """The activation site that must have been collected; None if the score reads no site."""
     small: Callable[[Evidence], list[int]] | None = None
-    """The count of small activations in each layer that the score divides by."""
+    """Count of small activations in each layer, which the score divides by."""
     prune_first: Literal["lowest"] = "lowest"
-    """Which end of the score goes first."""
+    """The end of the score that is pruned first."""
     running: Literal["rank", "depth"] = "rank"
     """Order in which the normalised score is summed up."""
 
@@ -49,8 +49,8 @@ def avss(evidence: Evidence) -> Float[Tensor, " layers"]:
     adds to the residual stream, and both its variance and its threshold are taken relative to the stream that
     it leaves: how much of what the next layer reads comes from this one. With block outputs and a fixed
     threshold the score follows the growth of the stream with depth (see `avss_output`). The mean is
-    geometric, since the ratio spans orders of magnitude from token to token, and an arithmetic mean is that
-    of a few tokens (see `avss_input`).
+    geometric, since the ratio spans orders of magnitude from token to token and a few tokens decide an
+    arithmetic mean (see `avss_input`).
     """
     contribution = [math.exp(layer.token_mean("log_contribution")) for layer in evidence.at("update")]
     return _over_share(contribution, evidence.at("update"), _below_output(evidence))
@@ -95,21 +95,21 @@ def avss_authors(evidence: Evidence) -> Float[Tensor, " layers"]:
     AV = mean over batches of (mean over the batch of the unbiased variance over hidden units of the mean over
     the sequence);  AS = mean over batches of the share of |a| < 1e-5;  AVSS = AV / AS
 
-    On block outputs, in the model's own precision, padding and first position included, every batch of the
-    same weight. The script sums the normalised score in layer order and removes the layers up to a sum of
-    0.25, whatever their rank (`authors_choice`). Its L1 and L2 norms are of weight gradients and its
+    Measured on block outputs in the model's own precision, padding and first position included; every batch
+    has the same weight. The script sums the normalised score in layer order and removes the layers up to a
+    sum of 0.25, whatever their rank (`authors_choice`). Its L1 and L2 norms are of weight gradients and its
     Frobenius norm is of weights; ours are of activations.
 
     Source: the script published with Song et al. 2024, arXiv 2411.02117. Our reading: the script divides by
     zero where no value is small; here half a value is counted, as in the other readings.
     """
     evidence.at("output")
-    found = []
+    ratios = []
     for layer in evidence.collected():
         variances, shares = zip(*layer.published, strict=True)
         share = np.mean(shares) or 0.5 / layer.sites["output"].values.count
-        found.append(np.mean(variances) / share)
-    return torch.tensor(np.array(found), dtype=torch.float64)
+        ratios.append(np.mean(variances) / share)
+    return torch.tensor(np.array(ratios), dtype=torch.float64)
 
 
 def block_influence(evidence: Evidence) -> Float[Tensor, " layers"]:
@@ -123,7 +123,7 @@ def block_influence(evidence: Evidence) -> Float[Tensor, " layers"]:
 
 
 def angular(evidence: Evidence) -> Float[Tensor, " layers"]:
-    """Return the angular distance that each layer turns the stream by (0 to 1, higher = more important).
+    """Return the angle by which each layer turns the stream (0 to 1, higher = more important).
 
     d = mean over tokens of arccos(cos(block input, block output)) / pi
 
@@ -181,8 +181,8 @@ def traversal(evidence: Evidence) -> Float[Tensor, " layers"]:
 def greedy(evidence: Evidence) -> Float[Tensor, " layers"]:
     """Return the step, from 1, at which repeated traversal removed each layer (higher = more important).
 
-    In each step the layer goes whose removal, on top of those before, leaves the lowest loss; layers that no
-    step took share the next number.
+    Each step removes the layer whose removal, on top of those before, leaves the lowest loss; layers that no
+    step removed share the next number.
 
     Raises:
         ValueError: no greedy removal was made.
@@ -210,7 +210,7 @@ def _below_absolute(evidence: Evidence) -> list[int]:
 
 
 def _below_published(evidence: Evidence) -> list[int]:
-    """Return about how many block outputs the authors' script counts as zero, by layer."""
+    """Return roughly how many block outputs the authors' script counts as zero, by layer."""
     evidence.at("output")
     layers = evidence.collected()
     shares = [np.mean([share for _, share in layer.published]) for layer in layers]
@@ -283,8 +283,8 @@ def find_score(name: str) -> Score:
 def share_below(statistics: SiteStatistics, count: int) -> float:
     """Return the share of values under a threshold.
 
-    Our reading: a count of zero is taken as half a value, so that AVSS stays finite; a layer without any
-    small value scores twice what it would with one.
+    Our reading: a count of zero is taken as half a value, so that AVSS stays finite; a layer without a small
+    value scores twice what it would with one.
     """
     return max(count, 0.5) / statistics.values.count
 

@@ -1,4 +1,4 @@
-"""What removing each layer costs: every layer is removed once, and what the removals share is run once."""
+"""The loss without each layer: every layer is removed once, and what the removals share runs once."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from avss_core.progress import Progress, no_progress
 
 @dataclass(frozen=True)
 class LayerInputs:
-    """What each kept layer reads of a token stream, on the model's device and in its dtype.
+    """What each kept layer reads from a token stream, on the model's device and in its dtype.
 
     Memory: kept layers x predicted tokens x hidden numbers (30 layers, 2048 tokens, 576 hidden units in
     float32: 142 MB).
@@ -62,7 +62,7 @@ def layer_inputs(
         context: tokens before each window that are read and not predicted.
         batch_size: windows a batch.
         removed: layers already removed.
-        progress: told of each finished batch's windows.
+        progress: called with the windows of each finished batch.
 
     Raises:
         ValueError: there are fewer than two tokens, a window does not fit the model's context, or the removed
@@ -81,7 +81,7 @@ def layer_inputs(
         for batch in batches:
             view.base_model(batch[:, :-1], use_cache=False)
             progress(len(batch))
-    kept_states = {layer: tuple(found) for layer, found in states.items()}
+    kept_states = {layer: tuple(hidden) for layer, hidden in states.items()}
     return LayerInputs(tuple(batches), kept_states, tuple(removed), text, context, kinds == {True})
 
 
@@ -90,13 +90,13 @@ def loss_without(
 ) -> LanguageModelling:
     """Return the loss when one more layer is removed; only the layers behind it run.
 
-    Equals `language_modelling` of the model without the base set and this layer.
+    It equals `language_modelling` of the model without the base set and this layer.
 
     Args:
         model: the dense model that gave the inputs; stays as it is.
         inputs: what `layer_inputs` returned.
         layer: number of the layer in the dense model.
-        progress: told of each finished batch's windows.
+        progress: called with the windows of each finished batch.
 
     Raises:
         ValueError: the layer does not exist, is removed already or is the last one, or the loss is not a
@@ -121,9 +121,9 @@ def traverse(
     candidates: Sequence[int] | None = None,
     progress: Progress = no_progress,
 ) -> dict[int, LanguageModelling]:
-    """Return, for each layer that may go, the loss when it is removed on top of a base set.
+    """Return, for each candidate layer, the loss when it is removed on top of a base set.
 
-    Of L layers L + L (L - 1) / 2 blocks run a batch, about half of what as many pruned models would take.
+    With L layers, L + L (L - 1) / 2 blocks run for a batch: about half of what L pruned models would take.
 
     Args:
         model: the dense model; stays as it is.
@@ -133,12 +133,12 @@ def traverse(
         context: tokens before each window that are read and not predicted.
         batch_size: windows a batch.
         removed: layers already removed.
-        candidates: layers that may go; None for all that are left.
-        progress: told of each batch's windows: in the pass that all layers share, then in each layer's.
+        candidates: layers to remove, one at a time; None for all that are left.
+        progress: called with the windows of each batch, in the shared pass and in that of each layer.
 
     Raises:
-        ValueError: as `layer_inputs` and `loss_without`, before any work is done but for a loss that is not
-            a finite number.
+        ValueError: as `layer_inputs` and `loss_without`; all but a loss that is not finite is seen before any
+            work is done.
 
     Source: Song et al. 2024, arXiv 2411.10069, figure 2.
     """
@@ -162,13 +162,13 @@ def traverse(
 def greedy_order(
     loss_of: Callable[[Sequence[int]], Mapping[int, float]], count: int, candidates: Sequence[int]
 ) -> list[int]:
-    """Return layers in the order in which they go: at each step the one whose removal costs least.
+    """Return layers in the order of greedy removal: at each step the one whose removal costs least.
 
     Args:
-        loss_of: for the layers removed so far (in the order in which they went), the loss of removing each
-            further one, by layer number; layers that are no candidates are passed over.
+        loss_of: takes the layers removed so far, in order, and returns the loss of removing each further one,
+            by layer number; layers that are not candidates are ignored.
         count: layers to remove.
-        candidates: layers that may go; ties go by index.
+        candidates: layers that may be removed; ties go by index.
 
     Raises:
         ValueError: there are fewer candidates than layers to remove.
@@ -182,7 +182,7 @@ def greedy_order(
     """
     free = set(candidates)
     if not 0 <= count <= len(free):
-        raise ValueError(f"{count} layers shall go, but {len(free)} may")
+        raise ValueError(f"cannot remove {count} layers: there are {len(free)} candidates")
     order: list[int] = []
     for _ in range(count):
         losses = loss_of(order.copy())
@@ -194,14 +194,14 @@ def greedy_order(
 class _Feed(nn.Module):
     """Stands where a block was and returns stored hidden states, one a call."""
 
-    attention_type = "full_attention"  # by which some versions of transformers 5 choose a block's mask
+    attention_type = "full_attention"  # some versions of transformers 5 choose a block's mask by it
 
     def __init__(self, states: Iterable[Float[Tensor, "_ _ hidden"]], as_tuples: bool) -> None:
         super().__init__()
         self.states, self.as_tuples = iter(states), as_tuples
 
     def forward(self, *_args: Any, **_kwargs: Any) -> Any:
-        # Most blocks return a tensor since transformers 5; of a tensor in a tuple's place, a model would take
-        # the first sample for all.
+        # Most blocks return a tensor since transformers 5. A model that expects a tuple would take the first
+        # sample of a tensor for all.
         state = next(self.states)
         return (state, None) if self.as_tuples else state

@@ -1,10 +1,12 @@
 """`avss evaluate`: what a model answers."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows.commands.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose, params_of
 from flows.commands.printing import Row, show
 from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
+from tasks.records import ModelFigures
 
 if TYPE_CHECKING:
     from flows.settings.params import Params
@@ -36,7 +38,7 @@ def evaluate(
     show({"model": params.model.name, **figures}, figure_rows(figures), title=model, as_json=as_json)
 
 
-def evaluate_model(params: "Params") -> dict[str, Any]:
+def evaluate_model(params: "Params") -> ModelFigures:
     """Return the figures of one model on the question sets, text and reviews."""
     with loading():
         from flows.evaluate import evaluate_checkpoint
@@ -47,7 +49,7 @@ def evaluate_model(params: "Params") -> dict[str, Any]:
     return figures
 
 
-def figure_rows(figures: dict[str, Any]) -> list[Row]:
+def figure_rows(figures: Mapping[str, Any]) -> list[Row]:
     """Return one row for each figure of an evaluation."""
     rows: list[Row] = [
         {"set": name, "figure": figure, "n": answers["n"], **entry, "judge": answers["judge"]}

@@ -9,6 +9,7 @@ from avss_core.models.locations import model_name
 from flows.commands.options import AsJson, Model, Revision, Set, Verbose, params_of
 from flows.commands.printing import Row, say_unless, show
 from flows.running.session import as_flow, at_work, loading
+from tasks.records import SpeedRecord
 
 if TYPE_CHECKING:
     from flows.settings.params import Params
@@ -46,14 +47,14 @@ def speed(
         say_unless(as_json, line)
 
 
-def time_models(params: "Params", models: Sequence[str]) -> dict[str, Any]:
+def time_models(params: "Params", models: Sequence[str]) -> SpeedRecord:
     """Return tokens a second and peak memory of models, with the ratios to the first."""
     with loading():
         from flows.speed import timed
     return timed(params, {name: name for name in dict.fromkeys(models)}, params.model.revision)
 
 
-def speed_rows(times: dict[str, Any]) -> list[Row]:
+def speed_rows(times: Mapping[str, Any]) -> list[Row]:
     """Return one row a model: tokens a second, their ratios to those of the first model, and memory.
 
     Beside a ratio stand those of its lowest and its highest round.

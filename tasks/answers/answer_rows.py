@@ -1,4 +1,4 @@
-"""Per-sample results as a table: one row an answer, checked before it is written, read back by variant."""
+"""Answers as a table: one row each, checked before it is written, read back by variant."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 SENTIMENT = "sentiment"
-"""Name that the reviews have among the sets."""
+"""Name of the reviews among the sets."""
 
 _SHARE = pa.Check.in_range(0, 1)
 
@@ -22,7 +22,7 @@ ANSWERS = pa.DataFrameSchema(
         "confidence": pa.Column(float, _SHARE, description="geometric mean of the tokens' probabilities"),
         "correct": pa.Column(bool, description="by the judge of the set"),
         "judge": pa.Column(str, description="`label` for sentiment"),
-        "verdicts": pa.Column(object, description="what every judge says: a list of name=0 or 1"),
+        "verdicts": pa.Column(object, description="every judge's verdict: a list of name=0 or 1"),
         "gold_nll": pa.Column(float, pa.Check.ge(0), nullable=True, description="nats a token"),
         "preference_margin": pa.Column(float, nullable=True, description="accepted over wrong, nats a token"),
         "dropped_demonstrations": pa.Column(int, pa.Check.ge(0)),
@@ -39,7 +39,7 @@ def write_answers(path: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
     """Write the answers of variants, by variant name, as a parquet file.
 
     Raises:
-        ValueError: an answer is not what the table holds; names column and row.
+        ValueError: an answer does not fit the schema; names column and row.
     """
     rows = [row for variant, record in records.items() for row in _rows(variant, record)]
     frame = pd.DataFrame(rows, columns=list(ANSWERS.columns)).astype(
@@ -53,7 +53,7 @@ def write_answers(path: Path, records: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def read_answers(path: Path, variant: str) -> dict[str, Any]:
-    """Return the answers of a variant: `sets` and `sentiment`, as the evaluation made them.
+    """Return the answers of a variant, `sets` and `sentiment`, as the evaluation made them.
 
     Raises:
         LookupError: the file holds no such variant.
@@ -62,12 +62,12 @@ def read_answers(path: Path, variant: str) -> dict[str, Any]:
     mine = frame[frame["variant"] == variant]
     if mine.empty:
         raise LookupError(f"{path} holds no answers of {variant!r}; it has {sorted(set(frame['variant']))}")
-    found = {
+    sets = {
         str(name): {"answers": part[["id", "answer", "confidence", "correct"]].to_dict("records")}
         for name, part in mine.groupby("set", sort=False)
     }
-    reviews = found.pop(SENTIMENT)["answers"]
-    return {"sets": found, "sentiment": {"answers": [_review(row) for row in reviews]}}
+    reviews = sets.pop(SENTIMENT)["answers"]
+    return {"sets": sets, "sentiment": {"answers": [_review(row) for row in reviews]}}
 
 
 def _rows(variant: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -77,12 +77,12 @@ def _rows(variant: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:
             "variant": variant,
             "set": name,
             **{key: row[key] for key in ("id", "prompt", "answer", "confidence", "correct")},
-            "judge": found["judge"],
+            "judge": answered["judge"],
             "verdicts": [f"{judge}={int(right)}" for judge, right in row["verdicts"].items()],
             **{key: row[key] for key in ("gold_nll", "preference_margin", "dropped_demonstrations")},
         }
-        for name, found in record["sets"].items()
-        for row in found["answers"]
+        for name, answered in record["sets"].items()
+        for row in answered["answers"]
     ]
     rows += [
         {

@@ -1,13 +1,14 @@
-"""Which answers the activation dump looks at: those of the data, the model's own, or both."""
+"""The answers in the activation dump: those of the data, the model's own, or both."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from avss_core.hallucination.own_answers import COUNTS, OwnAnswer, choose_pair
 from avss_core.hallucination.samples import AnswerSample, sample_pair
 from tasks.data.rows import Row, learning_files, learning_rows
+from tasks.records import AnswerCounts, GeneratedCounts
 
 
 def samples_of(
@@ -17,39 +18,43 @@ def samples_of(
     *,
     supplied: bool,
     own: Mapping[str, Mapping[str, Any]],
-) -> tuple[list[AnswerSample], dict[str, dict[str, Any]]]:
-    """Return the samples of all sets, and by set and source what was counted.
+) -> tuple[list[AnswerSample], dict[str, AnswerCounts]]:
+    """Return the samples of all sets, and their counts by set and source.
 
     Args:
         prepared: the folder of the prepared rows.
         sets: whose questions count.
-        questions: supplied answers to how many questions of a set.
+        questions: how many questions of a set have their supplied answers read.
         supplied: whether the answers that come with the questions are read.
-        own: what `own_answers` found, by set; empty where only supplied answers are read.
+        own: what `own_answers` returned, by set; empty if only supplied answers are read.
 
     Raises:
         ValueError: only the model's own answers are read, and fewer than two questions have both kinds.
     """
     samples: list[AnswerSample] = []
-    counted: dict[str, dict[str, Any]] = {name: {} for name in sets}
+    total: Counter[str] = Counter()
+    counted: dict[str, AnswerCounts] = {name: {} for name in sets}
     for name in sets:
         if supplied:
-            found = answer_samples(prepared, name, questions)
-            counted[name]["supplied"] = {"questions": len(found) // 2}
-            samples += found
+            supplied_samples = answer_samples(prepared, name, questions)
+            counted[name]["supplied"] = {"questions": len(supplied_samples) // 2}
+            samples += supplied_samples
         if name in own:
-            found, counts = own_samples(name, own[name]["questions"])
-            counted[name]["generated"] = counts | {key: own[name][key] for key in ("judge", "shots")}
-            samples += found
+            generated, counts = own_samples(name, own[name]["questions"])
+            kinds = {key: counts[key] for key in COUNTS}
+            about = {key: own[name][key] for key in ("judge", "shots")}
+            counted[name]["generated"] = cast(GeneratedCounts, kinds | about)
+            samples += generated
+            total += counts
     if not supplied:
-        _check_kinds([found["generated"] for found in counted.values()])
+        _check_kinds(total)
     return samples, counted
 
 
 def answer_samples(prepared: Path, name: str, questions: int) -> list[AnswerSample]:
     """Return a truthful and a wrong answer to each of a set's first train and validation questions.
 
-    Questions without a wrong answer are passed over.
+    Questions without a wrong answer are skipped.
     """
     rows = learning_rows(learning_files(prepared / name), questions, lambda row: bool(row["wrong_answers"]))
     return [
@@ -59,11 +64,11 @@ def answer_samples(prepared: Path, name: str, questions: int) -> list[AnswerSamp
     ]
 
 
-def own_samples(name: str, questions: Sequence[Row]) -> tuple[list[AnswerSample], dict[str, int]]:
-    """Return an accepted and a rejected own answer to each question that has both, and what was counted.
+def own_samples(name: str, questions: Sequence[Row]) -> tuple[list[AnswerSample], Counter[str]]:
+    """Return an accepted and a rejected own answer to each question that has both, and the counts by kind.
 
     Our reading: they are seen behind the bare question, as supplied answers are, and not behind the
-    demonstrations with which they were asked for, so that the two sources can be compared.
+    demonstrations that produced them, so that the two sources can be compared.
     """
     counts: Counter[str] = Counter()
     samples: list[AnswerSample] = []
@@ -71,7 +76,7 @@ def own_samples(name: str, questions: Sequence[Row]) -> tuple[list[AnswerSample]
         answers = [OwnAnswer(answer["text"], answer["correct"]) for answer in row["answers"]]
         if (pair := choose_pair(answers, counts)) is not None:
             samples += _pair(name, row["split"], row, pair.accepted, pair.rejected, "generated")
-    return samples, {key: counts[key] for key in COUNTS}
+    return samples, counts
 
 
 def _pair(
@@ -89,9 +94,8 @@ def _pair(
     )
 
 
-def _check_kinds(counts: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError where too few questions have own answers of both kinds."""
-    total = {key: sum(found[key] for found in counts) for key in COUNTS}
+def _check_kinds(total: Counter[str]) -> None:
+    """Raise ValueError if too few questions have own answers of both kinds."""
     if total["both_kinds"] < 2:
         raise ValueError(
             f"{total['both_kinds']} of {total['questions']} questions have both a right and a wrong answer "

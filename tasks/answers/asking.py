@@ -1,4 +1,4 @@
-"""How questions are asked and answers judged, the same wherever a model answers."""
+"""How questions are asked and answers judged, whichever stage asks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ def verdicts_on(judged_by: Judge, rows: Sequence[Question], answers: Sequence[st
 
 
 def shown(demonstrations: Sequence[Path]) -> list[tuple[str, str]]:
-    """Return the questions that can stand before another, with their first accepted answers."""
+    """Return demonstrations: questions with their first accepted answers."""
     return [(row["question"], row["answers"][0]) for path in demonstrations for row in read_prepared(path)]
 
 

@@ -1,4 +1,4 @@
-"""Results in the layout of lm-evaluation-harness, so that what reads `results_*.json` reads ours."""
+"""Results in the layout of lm-evaluation-harness, for programs that read its `results_*.json`."""
 
 import math
 from collections.abc import Mapping
@@ -26,24 +26,24 @@ _LANGUAGE = {"word_perplexity": "word_perplexity", "byte_perplexity": "byte_perp
 def harness_results(
     model: str, figures: Mapping[str, Any], *, dtype: str, device: str, shots: Mapping[str, int], seed: int
 ) -> dict[str, Any]:
-    """Return one model's figures as `lm_eval` writes them; the task names are the sets'.
+    """Return one model's figures as `lm_eval` writes them; the tasks are named like the sets.
 
-    `shots` has the demonstrations of each set and of `sentiment`.
-    Means have the standard error sqrt(p (1 - p) / (n - 1)), as there; other figures have none ("N/A"). There
-    is no date: equal runs give equal files.
+    `shots` has the demonstrations of each set and of `sentiment`. Means have the standard error
+    sqrt(p (1 - p) / (n - 1)) of the harness, other figures "N/A". There is no date, so
+    equal runs give equal files.
     """
     tasks: dict[str, dict[str, Any]] = {}
     samples: dict[str, int] = {}
-    for name, found in figures["sets"].items():
+    for name, answered in figures["sets"].items():
         tasks[name] = _entries(
-            {key: found[source]["value"] for key, source in _SOURCE.items()},
-            found["n"],
+            {key: answered[source]["value"] for key, source in _SOURCE.items()},
+            answered["n"],
             {"exact_match", "acc"},
         )
-        samples[name] = found["n"]
-    feeling, text = figures["sentiment"], figures["language_modelling"]
-    tasks["sentiment"] = _entries({"acc": feeling["accuracy"]["value"]}, feeling["n"], {"acc"})
-    samples["sentiment"] = feeling["n"]
+        samples[name] = answered["n"]
+    reviews, text = figures["sentiment"], figures["language_modelling"]
+    tasks["sentiment"] = _entries({"acc": reviews["accuracy"]["value"]}, reviews["n"], {"acc"})
+    samples["sentiment"] = reviews["n"]
     tasks["text"] = _entries({key: text[source] for key, source in _LANGUAGE.items()}, 1, set())
     samples["text"] = 1
     questions = set(figures["sets"])
@@ -85,14 +85,13 @@ def harness_results(
 
 def _entries(values: Mapping[str, float | None], n: int, means: set[str]) -> dict[str, Any]:
     """Return values and standard errors by the harness's keys; a figure without a value is left out."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for key, value in values.items():
-        if value is None:
-            continue
-        found[f"{key},none"] = value
-        certain = key in means and n > 1
-        found[f"{key}_stderr,none"] = math.sqrt(value * (1 - value) / (n - 1)) if certain else "N/A"
-    return found
+        if value is not None:
+            known = key in means and n > 1
+            entries[f"{key},none"] = value
+            entries[f"{key}_stderr,none"] = math.sqrt(value * (1 - value) / (n - 1)) if known else "N/A"
+    return entries
 
 
 def _metrics(entries: Mapping[str, Any]) -> list[str]:

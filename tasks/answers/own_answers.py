@@ -1,4 +1,4 @@
-"""Ask a model train and validation questions of a set, greedily and by sampling; a cached unit."""
+"""Ask a model a set's train and validation questions, greedily and by sampling; a cached unit."""
 
 from pathlib import Path
 from typing import Any
@@ -34,19 +34,19 @@ def own_answers(
 
     Args:
         model: a checkpoint folder.
-        parts: the files of the set's rows that may be asked, as `learning_files` gives them.
+        parts: the files of the set's rows to ask, as `learning_files` gives them.
         demonstrations: the file of the rows that stand before a question, none of which asks it.
-        dtype: as of the model.
-        device: as of the model.
-        questions: how many are asked, as `learning_rows` shares them out.
-        shots: demonstrations before each question, fewer where there are or fit fewer.
+        dtype: of the model.
+        device: of the model.
+        questions: how many to ask, as `learning_rows` divides them.
+        shots: demonstrations before each question, fewer if there are or fit fewer.
         chat: ask through the tokenizer's chat template.
         max_new_tokens: longest answer.
-        batch_size: prompts at a time, on which the answers do not depend but for rounding.
+        batch_size: prompts at a time; the answers depend on it only to rounding.
         samples: drawn answers beside the greedy one.
-        temperature: of the drawn ones.
-        seed: of the drawn ones; each draw to each question has a generator of its own.
-        judge_name: a judge, or `default` for that of the set.
+        temperature: of the drawn answers.
+        seed: of the drawn answers; each draw for each question has its own generator.
+        judge_name: a judge, or `default` for the set's.
     """
     network, tokenizer = model_at(model, dtype, device)
     asked = list(learning_rows(parts, questions))

@@ -36,10 +36,10 @@ def answer_set(
 ) -> dict[str, Any]:
     """Return the answers to a run of a set's questions with confidence, verdicts and scores of given answers.
 
-    The questions are those from `first` up to but without `last`; `join_answers` puts runs together.
-    Of each question the likelihood of the first `scored_answers` accepted answers, and of as many wrong ones,
-    is measured. The demonstrations are the first rows of the given files, the same for every model, without
-    one that asks the question itself; those that a model's context has no room for are counted as dropped.
+    The run is from `first` up to, but without, `last`; `join_answers` joins runs. The likelihood of the first
+    `scored_answers` accepted answers to each question, and of as many wrong ones, is measured. The
+    demonstrations are the first rows of the given files that do not ask the question itself, the same for
+    every model; those that do not fit a model's context are counted as dropped.
     """
     network, tokenizer = model_at(model, dtype, device)
     rows = read_prepared(questions, first, last)
@@ -75,7 +75,7 @@ def answer_set(
                 "answer": answer.text,
                 "confidence": answer.confidence,
                 "correct": verdicts[judged_by.name][place],
-                "verdicts": {name: found[place] for name, found in verdicts.items()},
+                "verdicts": {name: said[place] for name, said in verdicts.items()},
                 "dropped_demonstrations": prompt.dropped,
                 **_likelihoods(answer.given, len(truths)),
             }
@@ -122,7 +122,7 @@ def layer_answers(
             progress=advance,
         )
     judged_by = judge_of(questions, judge_name)
-    if judged_by.name == "fitted":  # whose encoders would run for the answers of every layer
+    if judged_by.name == "fitted":  # its encoders would run for the answers of every layer
         judged_by = judge("fitted_lexical")
     return {
         "judge": judged_by.name,
@@ -139,7 +139,7 @@ def layer_answers(
 
 
 def join_answers(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the answer sets of runs of one set's questions are together, in order."""
+    """Return the answers to several runs of one set's questions together, in order."""
     return {
         **shards[0],
         "dropped_demonstrations": sum(shard["dropped_demonstrations"] for shard in shards),
@@ -148,7 +148,7 @@ def join_answers(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 _SHOWN = tuple(name for name in JUDGES if not name.startswith("fitted"))
-"""Judges whose verdicts stand beside that of the set's own: those that need nothing but words."""
+"""Judges whose verdicts stand beside that of the set's own judge: those that need only words."""
 
 
 def _scored(texts: Sequence[str], count: int) -> list[str]:
@@ -157,7 +157,7 @@ def _scored(texts: Sequence[str], count: int) -> list[str]:
 
 
 def _likelihoods(given: Sequence[float | None], truths: int) -> dict[str, Any]:
-    """Return the figures of scored answers, of which the first `truths` are accepted ones."""
+    """Return the figures of scored answers; the first `truths` are accepted ones."""
     accepted, wrong = (
         [score for score in part if score is not None] for part in (given[:truths], given[truths:])
     )

@@ -120,7 +120,7 @@ def _compare_set(
     reasons = [] if rows[0] else _asked_reasons(sides, f"{name}/test", "test questions", counts)
     if judges[0] != judges[1]:
         reasons.append(f"judged by {judges[0]} and by {judges[1]}")
-    paired = paired_difference(*rows, seed) if rows[0] and not reasons else None
+    paired: Record | None = paired_difference(*rows, seed) if rows[0] and not reasons else None
     shared = len(rows[0]) if paired else None
     return {
         "n": counts,

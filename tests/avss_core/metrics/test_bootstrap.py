@@ -6,7 +6,7 @@ import torch
 from scipy.stats import bootstrap
 from sklearn.metrics import roc_auc_score
 
-from avss_core.metrics.bootstrap import as_record, bootstrap_interval, draws, interval
+from avss_core.metrics.bootstrap import as_entry, bootstrap_interval, draws, interval
 
 
 def test_bootstrap_interval_is_scipy_s() -> None:
@@ -84,5 +84,5 @@ def test_draws_in_many_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_interval_leaves_out_what_is_no_number() -> None:
     assert interval(np.array([math.nan, *range(101)])) == pytest.approx((2.5, 97.5))
-    assert as_record(3.0, np.array([1.0, math.nan])) == {"value": 3.0, "low": 1.0, "high": 1.0}
-    assert as_record(math.nan, np.array([])) == {"value": None, "low": None, "high": None}
+    assert as_entry(3.0, np.array([1.0, math.nan])) == {"value": 3.0, "low": 1.0, "high": 1.0}
+    assert as_entry(math.nan, np.array([])) == {"value": None, "low": None, "high": None}

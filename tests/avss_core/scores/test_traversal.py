@@ -211,5 +211,5 @@ def test_greedy_is_the_best_choice_at_each_step_of_a_model(tiny_llama: PreTraine
 
 @pytest.mark.parametrize("count", [-1, 3])
 def test_greedy_needs_enough_candidates(count: int) -> None:
-    with pytest.raises(ValueError, match=f"{count} layers shall go, but 2 may"):
+    with pytest.raises(ValueError, match=f"cannot remove {count} layers: there are 2 candidates"):
         greedy_order(pairs, count, [1, 2, 2])
