@@ -5,7 +5,7 @@ not read. Losses are in nats a token, sizes in bytes, shares from 0 to 1; layers
 dense model unless a field says otherwise. None stands for a figure without a value.
 """
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from avss_core.metrics.records import Agreement, AnswerFigures, Changes, CountedEntry, Entry, Retention
 from avss_core.scores.score_records import ChoiceStability, ScoredLayers
@@ -164,11 +164,19 @@ class ModelSpeed(TypedDict):
     cache_bytes: float | None
 
 
+class SpeedRatio(TypedDict):
+    """A ratio of speeds: the mean of the rounds, the lowest and the highest round."""
+
+    value: float
+    low: float
+    high: float
+
+
 class SpeedRatios(TypedDict):
     """How many times as fast as the base."""
 
-    prefill: Entry
-    decode: dict[str, Entry]
+    prefill: SpeedRatio
+    decode: dict[str, SpeedRatio]
 
 
 class SpeedRecord(TypedDict):
@@ -497,3 +505,27 @@ class LocalizedModel(TypedDict):
     most_prone: list[int]
     source_agreement: dict[str, float | None]
     layers: list[LocalizedLayer]
+
+
+# report: what the page and the comparison of runs are made of.
+
+
+class RunRecords(TypedDict):
+    """The records of a run that its verdicts follow from."""
+
+    manifest: Manifest
+    card: ModelCard
+    scores: Scores
+    pruned: Certificate
+    evaluation: Evaluation
+    healing: Healing
+    localization: Localization
+    mitigation: Mitigation
+
+
+class ComparedRecords(RunRecords):
+    """The records that two runs are compared by."""
+
+    sizes: Sizes
+    parameters: dict[str, Any]
+    """Every parameter by its dotted name: text, numbers, lists, None."""

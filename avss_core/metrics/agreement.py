@@ -3,7 +3,9 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-Figure = Mapping[str, float | None]
+from avss_core.metrics.records import Entry
+
+Figure = Entry | Mapping[str, float | None]
 """value, low and high; None where there is no value."""
 
 
