@@ -1,8 +1,7 @@
 """The model card of a pruned checkpoint from the records of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from avss_core.models.locations import base_model, gguf_file
 from avss_core.surgery.cards import Kept, model_card
