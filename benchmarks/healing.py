@@ -25,7 +25,7 @@ from flows.settings.reading import load_params
 from tasks.evaluate import retained
 from tasks.heal import heal_model
 from tasks.prepare import prepare_data, prepare_model
-from tasks.report.words.wording import retentions
+from tasks.report.variants import retentions
 from tasks.training.watched_training import forget
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"

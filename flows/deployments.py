@@ -38,7 +38,7 @@ def nightly(retries: Retries, backoff_seconds: Seconds) -> None:
         retries: further attempts; DVC goes on at the stage that failed.
         backoff_seconds: wait before the first of them; doubled each time.
     """
-    from tasks.report.tables import markdown_tables
+    from tasks.report.markdown import markdown_tables
 
     _persistent(retries, backoff_seconds)(REPRO, folder=ROOT)
     place = Workspace(ROOT)

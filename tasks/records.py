@@ -5,10 +5,11 @@ not read. Losses are in nats a token, sizes in bytes, shares from 0 to 1; layers
 dense model unless a field says otherwise. None stands for a figure without a value.
 """
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from avss_core.evaluation.speed_records import CheckpointSize as CheckpointSize
 from avss_core.evaluation.speed_records import ModelSpeed as ModelSpeed
+from avss_core.evaluation.speed_records import SpeedRatio as SpeedRatio
 from avss_core.evaluation.speed_records import SpeedRatios as SpeedRatios
 from avss_core.metrics.records import Agreement as Agreement
 from avss_core.metrics.records import AnswerFigures as AnswerFigures
@@ -493,3 +494,27 @@ class LocalizedModel(TypedDict):
     most_prone: list[int]
     source_agreement: dict[str, float | None]
     layers: list[LocalizedLayer]
+
+
+# report: what the page and the comparison of runs are made of.
+
+
+class RunRecords(TypedDict):
+    """The records of a run that its verdicts follow from."""
+
+    manifest: Manifest
+    card: ModelCard
+    scores: Scores
+    pruned: Certificate
+    evaluation: Evaluation
+    healing: Healing
+    localization: Localization
+    mitigation: Mitigation
+
+
+class ComparedRecords(RunRecords):
+    """The records that two runs are compared by."""
+
+    sizes: Sizes
+    parameters: dict[str, Any]
+    """Every parameter by its dotted name: text, numbers, lists, None."""

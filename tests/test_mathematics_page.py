@@ -55,7 +55,7 @@ def test_readings_and_sources_are_those_of_the_docstrings(section: str) -> None:
 
 
 def test_the_tables_have_the_names_of_the_code() -> None:
-    from tasks.render import SITE_FIGURES
+    from tasks.report.activation_figures import SITE_FIGURES
 
     tokens, sites = SECTIONS["Figures of tokens and layers"].split("The report shows")
     assert rows(SECTIONS["Sites"]) == list(activations.SITES)
@@ -69,7 +69,7 @@ def test_the_tables_have_the_names_of_the_code() -> None:
 
 def test_the_page_has_every_figure_of_the_report() -> None:
     from tasks.evaluate import LAYER_FIGURES
-    from tasks.report.tables import FIGURES
+    from tasks.report.markdown import FIGURES
     from tasks.report.words.wording import MORE_FIGURES, NAMES
 
     known = {*entries("Figures of answers"), *rows(SECTIONS["Answers and judges"])}

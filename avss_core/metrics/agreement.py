@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from avss_core.metrics.records import Entry
 
-Figure = Mapping[str, float | None]
-"""`value`, `low` and `high`; None without a value."""
+Figure = Entry | Mapping[str, float | None]
+"""value, low and high; None where there is no value."""
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def report(
 def print_markdown(place: Workspace, results: tuple[Path, Path, Path, Path]) -> None:
     """Print the results of a run as Markdown tables."""
     from avss_core.files.writing import read_json
-    from tasks.report.tables import markdown_tables, speed_table
+    from tasks.report.markdown import markdown_tables, speed_table
 
     print(markdown_tables(*results))
     if place.times.is_file():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -19,6 +19,7 @@ from avss_core.files.writing import read_json
 from tasks.answers.answer_rows import SENTIMENT
 from tasks.data.rows import read_prepared
 from tasks.history.run_store import has_store, open_store, search
+from tasks.records import ComparedRecords
 from tasks.report.run_record import FILE, parts_of, run_record
 from tasks.report.words.wording import setting_text
 
@@ -138,7 +139,8 @@ def _of_folder(name: str, folder: Path) -> Run:
     missing = {key: data / file for key, (_, file) in STAGES.items() if not (data / file).is_file()}
     if not missing:
         records = {key: read_json(data / file) for key, (_, file) in STAGES.items()}
-        record = run_record({**_with_healed(records), "parameters": {}}, parts_of(data / "prepared"))
+        run = cast(ComparedRecords, _with_healed(records) | {"parameters": {}})
+        record = run_record(run, parts_of(data / "prepared"))
         return Run(name, "workspace", record | _reported(reports), data)
     if len(missing) == len(STAGES) and (reports / FILE).is_file():
         return Run(name, "reports", read_json(reports / FILE), None)
@@ -218,7 +220,8 @@ def _of_stages(client: MlflowClient, done: Mapping[str, str], run: Any) -> dict[
         for each in run.inputs.dataset_inputs
     }
     settings = {key: setting_text(_plain(value)) for key, value in run.data.params.items()}
-    return run_record({**_with_healed(records), "parameters": {}}, parts) | {"parameters": settings}
+    known = cast(ComparedRecords, _with_healed(records) | {"parameters": {}})
+    return run_record(known, parts) | {"parameters": settings}
 
 
 def _logged(client: MlflowClient, run: str, file: str) -> dict[str, Any] | None:

@@ -1,10 +1,10 @@
-"""How pages are rendered: one jinja2 environment, with what every page says numbers and changes by."""
+"""The jinja2 environment of every page, with the functions that write numbers and changes."""
 
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.report.words.evidence import called
+from tasks.report.words.evidence import MARKS, called
 from tasks.report.words.wording import (
     NAMES,
     change_text,
@@ -19,7 +19,7 @@ from tasks.report.words.wording import (
 
 
 def environment() -> Environment:
-    """Return the environment of `templates`: texts of records are escaped, a missing name fails."""
+    """Return the environment of `templates`: texts of records are escaped, a missing name is an error."""
     pages = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -31,5 +31,5 @@ def environment() -> Environment:
     words = (figure_text, interval_text, change_text, share_kept, called)
     pages.filters.update({each.__name__: each for each in filters})
     pages.globals.update({each.__name__: each for each in words})
-    pages.globals["figure_names"] = NAMES
+    pages.globals |= {"figure_names": NAMES, "marks": MARKS}
     return pages

@@ -1,6 +1,6 @@
 """The tables of a run as CSV files, which MLflow shows and `dvc plots` draws, from the stages' records.
 
-The columns are the same in every run, whatever its parameters: what varies stands in rows.
+The columns are the same in every run, whatever its parameters: only the rows vary.
 """
 
 import csv
@@ -11,57 +11,73 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.files.writing import write_text
-from tasks.report.words.wording import retentions
+from avss_core.metrics.records import Retention
+from tasks.records import (
+    ComparedCost,
+    HealingTraining,
+    Localization,
+    MitigationTraining,
+    ModelFigures,
+    RunRecords,
+    Scores,
+)
+from tasks.report.variants import ends, kept_tables, retentions, variants
 
 Row = dict[str, Any]
 Rows = list[Row]
 
 
-def score_rows(scores: Mapping[str, Any]) -> Rows:
-    """Return a row for each score and layer: the score, its share of the sum, and whether the layer goes."""
+def score_rows(scores: Scores) -> Rows:
+    """Return a row for each score and layer: the score, its share of the sum, whether it is removed."""
     return [
         {
             "series": name,
             "layer": layer,
             "score": score,
-            "share": found["normalised"][layer],
-            "removed": "yes" if layer in found["removed"] else "no",
+            "share": reading["normalised"][layer],
+            "removed": "yes" if layer in reading["removed"] else "no",
         }
-        for name, found in sorted(scores["readings"].items())
-        for layer, score in enumerate(found["scores"])
+        for name, reading in sorted(scores["readings"].items())
+        for layer, score in enumerate(reading["scores"])
     ]
 
 
-def removal_rows(scores: Mapping[str, Any]) -> Rows:
-    """Return a row for each score: the loss (nats a token) after removing what it chooses, and the layers."""
+def removal_rows(scores: Scores) -> Rows:
+    """Return a row for each score: the layers that it chooses, and the loss (nats per token) without them."""
     dense = {"name": "dense, nothing removed", **_loss(scores["dense"]), "layers": ""}
     return [dense] + [
-        {"name": name, **_loss(found["cost"]), "layers": " ".join(map(str, found["removed"]))}
-        for name, found in sorted(scores["readings"].items())
+        {"name": name, **_loss(reading["cost"]), "layers": " ".join(map(str, reading["removed"]))}
+        for name, reading in sorted(scores["readings"].items())
     ]
 
 
-def figure_rows(models: Mapping[str, Mapping[str, Any]]) -> Rows:
+def figure_rows(models: Mapping[str, ModelFigures]) -> Rows:
     """Return a row for each model, question set and figure, with its 95 % interval and n."""
     return [
-        {"model": model, "set": name, "figure": figure, **_interval(entry), "n": found["n"]}
+        {
+            "model": model,
+            "set": name,
+            "figure": figure,
+            **{key: entry[key] for key in ("value", "low", "high")},
+            "n": each["n"],
+        }
         for model, figures in models.items()
-        for name, found in {**figures["sets"], "sentiment": figures["sentiment"]}.items()
-        for figure, entry in found.items()
+        for name, each in {**figures["sets"], "sentiment": figures["sentiment"]}.items()
+        for figure, entry in each.items()
         if isinstance(entry, Mapping) and "value" in entry
     ]
 
 
-def retention_rows(tables: Mapping[str, Mapping[str, Any]]) -> Rows:
+def retention_rows(tables: Mapping[str, Retention]) -> Rows:
     """Return a row for each model and figure: the share kept of the dense model's, with its interval."""
     return [
-        {"series": model, "name": figure, **_interval(entry)}
+        {"series": model, "name": figure, **ends(entry)}
         for model, table in tables.items()
         for figure, entry in retentions(table)
     ]
 
 
-def calibration_rows(models: Mapping[str, Mapping[str, Any]]) -> Rows:
+def calibration_rows(models: Mapping[str, ModelFigures]) -> Rows:
     """Return a row for each model, question set and bin of confidence that holds an answer."""
     return [
         {
@@ -72,13 +88,13 @@ def calibration_rows(models: Mapping[str, Mapping[str, Any]]) -> Rows:
             "count": each["count"],
         }
         for model, figures in models.items()
-        for name, found in figures["sets"].items()
-        for each in found["reliability"]
+        for name, answers in figures["sets"].items()
+        for each in answers["reliability"]
         if each["count"]
     ]
 
 
-def eavss_rows(localization: Mapping[str, Any]) -> Rows:
+def eavss_rows(localization: Localization) -> Rows:
     """Return a row for each reading of EAVSS and layer, of all answers, with its 95 % interval."""
     return [
         {
@@ -86,15 +102,15 @@ def eavss_rows(localization: Mapping[str, Any]) -> Rows:
             "series": "all answers",
             "layer": layer,
             "value": value,
-            "low": found["low"][layer],
-            "high": found["high"][layer],
+            "low": band["low"][layer],
+            "high": band["high"][layer],
         }
-        for reading, found in sorted(localization["readings"].items())
-        for layer, value in enumerate(found["values"])
+        for reading, band in sorted(localization["readings"].items())
+        for layer, value in enumerate(band["values"])
     ]
 
 
-def loss_rows(trainings: Mapping[str, Mapping[str, Any]]) -> Rows:
+def loss_rows(trainings: Mapping[str, HealingTraining | MitigationTraining]) -> Rows:
     """Return a row for each training and step: the loss on its batch, or on the validation rows."""
     rows: Rows = []
     for name, training in trainings.items():
@@ -125,43 +141,35 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "healing": ("series", "step", "tokens", "loss"),
     "training": ("series", "step", "tokens", "loss"),
 }
-"""The columns of each file; dvc.yaml declares the plots of them."""
+"""The columns of each file; dvc.yaml declares their plots."""
 
 
-def result_tables(found: Mapping[str, Any]) -> dict[str, Rows]:
-    """Return the rows of each of `TABLES` from the records of a run; what was left out has none."""
-    evaluation, healing, mitigation = found["evaluation"], found["healing"], found["mitigation"]
-    kept = {"pruned": evaluation["retention"]}
-    if healing["enabled"]:
-        kept["healed"] = healing["retention"]["after"]
-    models = {name: evaluation[name] for name in ("dense", "pruned", "healed") if name in evaluation}
-    models |= {"mitigated": mitigation["mitigated"]}
+def result_tables(records: RunRecords) -> dict[str, Rows]:
+    """Return the rows of each of `TABLES` from the records of a run; what was switched off has none."""
+    healing, mitigation, models = records["healing"], records["mitigation"], variants(records)
     controls = sorted(mitigation["controls"].items())
-    trainings = {"mitigated": mitigation["training"]} | {
-        name: control["training"] for name, control in controls
-    }
+    trainings = {"mitigated": mitigation["training"], **{name: each["training"] for name, each in controls}}
     return {
-        "figures": figure_rows(models | {name: control["figures"] for name, control in controls}),
-        "scores": score_rows(found["scores"]),
-        "removal": removal_rows(found["scores"]),
-        "retention": retention_rows(kept),
+        "figures": figure_rows(models | {name: each["figures"] for name, each in controls}),
+        "scores": score_rows(records["scores"]),
+        "removal": removal_rows(records["scores"]),
+        "retention": retention_rows(kept_tables(records)),
         "calibration": calibration_rows(models),
-        "eavss": eavss_rows(found["localization"]),
+        "eavss": eavss_rows(records["localization"]),
         "healing": loss_rows({"healed": healing["training"]} if healing["enabled"] else {}),
         "training": loss_rows(trainings),
     }
 
 
-def write_tables(found: Mapping[str, Any], folder: Path) -> None:
+def write_tables(records: RunRecords, folder: Path) -> None:
     """Write each table that has rows as CSV: equal records give equal bytes."""
-    for name, rows in result_tables(found).items():
-        if not rows:
-            continue  # DVC draws no file without a row
-        write_text(folder / f"{name}.csv", csv_text(TABLES[name], rows))
+    for name, rows in result_tables(records).items():
+        if rows:  # DVC draws no file without a row
+            write_text(folder / f"{name}.csv", csv_text(TABLES[name], rows))
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as CSV; a value that is not known is an empty cell."""
+    """Return rows as CSV; None is an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -169,11 +177,6 @@ def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _loss(cost: Mapping[str, Any]) -> Row:
+def _loss(cost: ComparedCost) -> Row:
     """Return a loss with its interval."""
     return {"value": cost["nll"], "low": cost["interval"]["low"], "high": cost["interval"]["high"]}
-
-
-def _interval(entry: Mapping[str, Any]) -> Row:
-    """Return a figure with its interval."""
-    return {key: entry[key] for key in ("value", "low", "high")}

@@ -1,4 +1,4 @@
-"""What two runs are compared by: one JSON record of a run, made from the records of its stages."""
+"""The record that two runs are compared by, made from the records of a run's stages."""
 
 import importlib.metadata
 import platform
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.lineage import ALL, data_parts
-from tasks.report.words.wording import NAMES, retentions, setting_text
+from tasks.records import ComparedCost, ComparedRecords, Localization, ModelFigures
+from tasks.report.variants import ends, kept_tables, retentions, variants
+from tasks.report.words.wording import NAMES, setting_text
 
 FILE = "run.json"
-"""Name of the record in the folder of reports, and in MLflow."""
+"""Name of the record in the folder of reports and in MLflow."""
 
 LIBRARIES = ("avss", "torch", "transformers", "numpy", "scipy", "scikit-learn")
-"""Whose versions stand in the record, beside that of Python."""
+"""Packages with a version in the record, beside Python."""
 
 _MODEL = ("name", "revision", "type", "layers", "dtype", "parameters", "bytes", "weights")
 _TEXT = ("nll", "tokens", "window", "stride", "window_means", "token_perplexity", "word_perplexity")
@@ -22,34 +24,26 @@ _TRAINING = ("dense_layers", "rank", "parameters", "train_pairs", "best_loss")
 Record = dict[str, Any]
 
 
-def run_record(found: Mapping[str, Any], parts: Mapping[str, Any]) -> Record:
+def run_record(records: ComparedRecords, parts: Mapping[str, Any]) -> Record:
     """Return all that two runs are compared by.
 
     Args:
-        found: the records of the stages, by the names of `tasks.render.write_report`: manifest, card, scores,
-            pruned, sizes, evaluation (with `healed` where something was healed), healing, localization,
-            mitigation, and parameters.
+        records: the records of the stages.
         parts: digest and count of each part of the data, such as nq/test; see `parts_of`.
 
     Returns:
         model, data, parameters (as text), choice, scores, models (by variant: sets, text, sentiment),
         retention (by variant and figure), eavss, mitigation, sizes.
     """
-    scores, evaluation, mitigation = found["scores"], found["evaluation"], found["mitigation"]
-    provenance, healing = found["pruned"]["provenance"], found["healing"]
-    kept = {"pruned": evaluation["retention"]}
-    if healing["enabled"]:
-        kept["healed"] = healing["retention"]["after"]
-    variants = {name: evaluation[name] for name in ("dense", "pruned", "healed") if name in evaluation}
-    variants["mitigated"] = mitigation["mitigated"]
+    scores, mitigation, provenance = records["scores"], records["mitigation"], records["pruned"]["provenance"]
     return {
-        "model": {key: found["card"].get(key) for key in _MODEL},
+        "model": {key: records["card"].get(key) for key in _MODEL},
         "data": {
-            "digest": found["manifest"]["digest"],
-            "origin": found["manifest"]["origin"],
+            "digest": records["manifest"]["digest"],
+            "origin": records["manifest"]["origin"],
             "parts": dict(parts),
         },
-        "parameters": {name: setting_text(value) for name, value in found["parameters"].items()},
+        "parameters": {name: setting_text(value) for name, value in records["parameters"].items()},
         "choice": {"score": provenance["score"], "removed": provenance["removed"]},
         "scores": {
             "dense": _cost(scores["dense"]),
@@ -63,19 +57,19 @@ def run_record(found: Mapping[str, Any], parts: Mapping[str, Any]) -> Record:
             },
             "same": {name: stable["same"] for name, stable in scores["stability"].items()},
         },
-        "models": {name: _model(figures) for name, figures in variants.items()},
+        "models": {name: _model(figures) for name, figures in variants(records).items()},
         "retention": {
-            name: {figure: _entry(entry) for figure, entry in retentions(table)}
-            for name, table in kept.items()
+            name: {figure: ends(entry) for figure, entry in retentions(table)}
+            for name, table in kept_tables(records).items()
         },
-        "eavss": _eavss(found["localization"]),
+        "eavss": _eavss(records["localization"]),
         "mitigation": {
             "base": mitigation["base"],
             "controls": sorted(mitigation["controls"]),
-            "divergence": _entry(mitigation["divergence"]),
+            "divergence": ends(mitigation["divergence"]),
             **{key: mitigation["training"].get(key) for key in _TRAINING},
         },
-        "sizes": {name: dict(size) for name, size in found["sizes"].items()},
+        "sizes": {name: dict(size) for name, size in records["sizes"].items()},
     }  # fmt: skip
 
 
@@ -87,31 +81,31 @@ def parts_of(prepared: Path) -> dict[str, Any]:
 
 
 def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str | None]:
-    """Return the versions of Python and of packages, None of one that is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    """Return the versions of Python and of packages, None for one that is not installed."""
+    installed: dict[str, str | None] = {"python": platform.python_version()}
     for name in names:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+            installed[name] = None
+    return installed
 
 
-def _model(figures: Mapping[str, Any]) -> Record:
+def _model(figures: ModelFigures) -> Record:
     """Return what is compared of one model."""
-    text, feeling = figures["language_modelling"], figures["sentiment"]
+    text, sentiment = figures["language_modelling"], figures["sentiment"]
     return {
         "sets": {
-            name: {"n": each["n"], "judge": each["judge"]} | {key: _entry(each[key]) for key in NAMES}
+            name: {"n": each["n"], "judge": each["judge"]} | {key: ends(each[key]) for key in NAMES}
             for name, each in figures["sets"].items()
         },
         "text": {key: text.get(key) for key in _TEXT}
         | {"value": text["nll"], "low": text["window_mean"]["low"], "high": text["window_mean"]["high"]},
-        "sentiment": {"n": feeling["n"], "accuracy": _entry(feeling["accuracy"])},
+        "sentiment": {"n": sentiment["n"], "accuracy": ends(sentiment["accuracy"])},
     }
 
 
-def _eavss(localization: Mapping[str, Any]) -> Record:
+def _eavss(localization: Localization) -> Record:
     """Return what is compared of the localization."""
     return {
         "reading": localization["reading"],
@@ -125,18 +119,7 @@ def _eavss(localization: Mapping[str, Any]) -> Record:
     }
 
 
-def _cost(cost: Mapping[str, Any]) -> Record:
+def _cost(cost: ComparedCost) -> Record:
     """Return a loss with its interval and its windows."""
-    ends = cost["interval"]
-    return {
-        "value": cost["nll"],
-        "low": ends["low"],
-        "high": ends["high"],
-        "tokens": cost["tokens"],
-        "window_means": cost["window_means"],
-    }
-
-
-def _entry(entry: Mapping[str, Any]) -> Record:
-    """Return a figure with its interval."""
-    return {key: entry[key] for key in ("value", "low", "high")}
+    interval = {"low": cost["interval"]["low"], "high": cost["interval"]["high"]}
+    return {"value": cost["nll"], **interval, "tokens": cost["tokens"], "window_means": cost["window_means"]}

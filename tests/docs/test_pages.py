@@ -93,7 +93,7 @@ def test_the_results_of_the_readme_are_rows_of_the_page_of_results(pages):
 
 
 def test_the_page_on_the_report_has_its_sections_in_order(pages):
-    from tasks.render import SECTIONS
+    from tasks.report.page_context import SECTIONS
 
     templates = [ROOT / f"tasks/report/templates/section_{name}.html.j2" for name in SECTIONS]
     titles = [

@@ -1,4 +1,4 @@
-"""Records of a small run, as the stages write them, and the report that is drawn of them."""
+"""Records of a small run as the stages write them, and the report made from them."""
 
 import math
 from pathlib import Path
@@ -15,6 +15,11 @@ from tasks.report.words.wording import MORE_FIGURES
 LAYERS, SETS, REMOVED = 4, ("nq", "wikiqa"), [2]
 FIGURES = ("accuracy", "accuracy_at_50", "coverage_at_50", "ece", "brier")
 
+GENERATED = {"questions": 40, "both_kinds": 7, "only_right": 3, "only_wrong": 28, "wordless": 2,
+             "answers": 200, "right": 30, "wrong": 90, "empty": 20, "duplicate": 60, "judge": "fitted",
+             "shots": 5}  # fmt: skip
+"""Counts of a model's own answers."""
+
 Records = dict[str, Any]
 
 
@@ -30,7 +35,7 @@ def site(layer: int) -> SiteStatistics:
     values = Moments(
         32, torch.zeros(1, dtype=torch.float64), torch.tensor([32.0 * (layer + 2)], dtype=torch.float64)
     )
-    return SiteStatistics(values, tokens, {1e-5: 0}, {0.1: layer + 1}, {0.1: layer + 1})
+    return SiteStatistics(values, tokens, 0, layer + 1, layer + 1)
 
 
 def measured(layer: int) -> Records:
@@ -101,7 +106,7 @@ def certificate(layer_map: list[int], parameters: int, provenance: Records) -> R
 
 
 def run_records() -> Records:
-    """Return the records of a run on a model of four layers, of which the third was removed."""
+    """Return the records of a run on a model of four layers without its third."""
     band = {"values": [0.1, -0.1, 0.3, 0.0], "low": [0.0, -0.2, 0.2, -0.1], "high": [0.2, 0.0, 0.4, 0.1]}
     part = {"tokens": 8, "layers": [measured(layer) for layer in range(LAYERS)]}
     statistics = {"tokens": 16, "parts": [part, part]}
@@ -161,8 +166,17 @@ def run_records() -> Records:
     }  # fmt: skip
 
 
+def named(records: Records) -> Records:
+    """Return the records that verdicts follow from, by the names that the page gives them."""
+    files = {"evaluation": "evaluation/figures.json", "mitigation": "mitigation/figures.json",
+             "healing": "healing/figures.json", "pruned": "pruned/certificate.json",
+             "card": "dense/model_card.json", "scores": "scores.json",
+             "localization": "localization.json"}  # fmt: skip
+    return {name: records[file] for name, file in files.items()}
+
+
 def times(checkpoint: str) -> Records:
-    """Return what the stage speed measured of a checkpoint."""
+    """Return the record of the stage speed for a checkpoint."""
     workload = {"prompt_tokens": 1024, "device": "cpu", "dtype": "float32", "threads": 2}
     models = {
         name: {"prefill": speed, "decode": {"1": speed / 10}, "peak_bytes": 1e8}
@@ -174,7 +188,7 @@ def times(checkpoint: str) -> Records:
 
 
 def training(layers: list[int]) -> Records:
-    """The record of a training."""
+    """Return the record of a training."""
     history = [{"epoch": n, "step": 2 * n, "train_loss": 2.0 / n, "validation_loss": 2.5 - n / 4,
                 "validation_preference": 0.5} for n in (1, 2)]  # fmt: skip
     return {"layers": layers, "dense_layers": layers, "rank": 8, "parameters": 96,
@@ -184,7 +198,7 @@ def training(layers: list[int]) -> Records:
 
 
 def write_run(records: Records, root: Path, name: str = "reports") -> tuple[Records, list[Path]]:
-    """Write the records as files, and the report of them."""
+    """Write the records as files, and their report."""
     for file, record in records.items():
         write_json(root / file, record)
     folders = ["prepared", "dense", "pruned", "evaluation", "healed", "healing", "mitigated", "mitigation"]

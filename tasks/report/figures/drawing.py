@@ -1,8 +1,9 @@
-"""What the report's figures are drawn with: one style, and the parts that several share."""
+"""The style of the report's figures, and the parts that several of them share."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,8 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from avss_core.metrics.records import Entry
 from tasks.report.figures.svg import tell
-from tasks.report.words.wording import figure_text, interval_text, significant
+from tasks.report.words.wording import significant, with_interval
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito, colour-blind safe
 SERIES = (BLUE, "#E69F00", GREEN, PURPLE, "#56B4E9", "#000000", ORANGE)
@@ -54,7 +56,7 @@ WIDTH = 10.0
 
 
 def layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int], said: str = "") -> None:
-    """Draw one bar a layer, those removed in another colour and hatched; `said` names the value."""
+    """Draw one bar a layer, removed layers in another colour and hatched; `said` names the value."""
     floor = bar_floor(axes, values)
     for layer, value in enumerate(values):
         gone = layer in removed
@@ -65,7 +67,7 @@ def layer_bars(axes: Axes, values: Sequence[float], removed: Sequence[int], said
 
 
 def bar_floor(axes: Axes, values: Sequence[float]) -> float:
-    """Return where bars start: at zero or the lowest value, under it where the axis becomes logarithmic."""
+    """Return where bars start: at zero or the lowest value, below it if the axis becomes logarithmic."""
     axes.grid(visible=False, axis="x")
     return 0.6 * min(values) if log_if_wide(axes, values) else min(0.0, *values)
 
@@ -103,14 +105,12 @@ def shade_removed(axes: Axes, removed: Sequence[int]) -> None:
 
 
 def removed_key() -> list[Any]:
-    """Return what the legend of a figure with shaded layers says of them."""
-    return [
-        Line2D([], [], ls="", marker="^", ms=4, color=ORANGE, label="layer removed (shaded)"),
-    ]
+    """Return the legend's entry for shaded layers."""
+    return [Line2D([], [], ls="", marker="^", ms=4, color=ORANGE, label="layer removed (shaded)")]
 
 
 def bars_key() -> list[Any]:
-    """Return what the legend of bars by layer says of their colours."""
+    """Return the legend's entries for the colours of bars by layer."""
     return [
         Patch(facecolor=BLUE, label="kept"),
         Patch(facecolor=ORANGE, hatch="////", edgecolor="white", linewidth=0, label="removed"),
@@ -123,7 +123,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int = 8) -> No
 
 
 def log_if_wide(axes: Axes, values: Sequence[float]) -> bool:
-    """Use a logarithmic axis where positive values span more than a factor of thirty; tell whether."""
+    """Use a logarithmic axis if positive values span more than a factor of thirty; tell whether."""
     wide = min(values) > 0 and max(values) > 30 * min(values)
     if wide:
         axes.set_yscale("log")
@@ -134,6 +134,14 @@ def log_if_wide(axes: Axes, values: Sequence[float]) -> bool:
     return wide
 
 
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Label rows from the top down, without marks and grid lines between them."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+
+
 def styled(lines: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str]]:
     """Yield each line with its colour and marker, in turn."""
     for index, item in enumerate(lines.items()):
@@ -142,7 +150,7 @@ def styled(lines: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], str, str
 
 def intervals(
     axes: Axes,
-    entries: Mapping[str, Any],
+    entries: Mapping[str, Entry],
     figure: str,
     *,
     offset: float = 0.0,
@@ -152,28 +160,29 @@ def intervals(
     label: str,
     sets: Sequence[str] = (),
 ) -> None:
-    """Draw one point with its interval a row; a value that does not exist is left out.
+    """Draw one point with its interval a row; a value of None is left out.
 
     Args:
-        axes: where.
-        entries: row's name -> value, low and high.
-        figure: what the values are, for the unit in which a mark says them.
-        offset: how far below the middle of its row a point stands.
+        axes: the panel.
+        entries: name of the row -> figure.
+        figure: name of the figure, for its unit.
+        offset: distance of a point below the middle of its row.
         colour: of points and lines.
-        filled: whether each point is solid; all where None.
-        marker: its form.
-        label: the series, in the legend and in what a mark says.
-        sets: the question set of each row, where it has one.
+        filled: whether each point is solid; None: all are.
+        marker: form of the points.
+        label: the series, in the legend and in the text of a mark.
+        sets: the question set of each row, "" for none.
     """
     solid = filled or [True] * len(entries)
     rows = enumerate(zip(entries.items(), solid, strict=True))
     known = [(row, name, entry, fill) for row, ((name, entry), fill) in rows if entry["value"] is not None]
     places = [row + offset for row, *_ in known]
-    lines = axes.hlines(
-        places, [e["low"] for _, _, e, _ in known], [e["high"] for _, _, e, _ in known], color=colour, lw=1.4
+    value, low, high = (
+        np.array([[e["value"], e["low"], e["high"]] for _, _, e, _ in known], float).reshape(-1, 3).T
     )
+    lines = axes.hlines(places, low, high, color=colour, lw=1.4)
     points = axes.scatter(
-        [e["value"] for _, _, e, _ in known],
+        value,
         places,
         c=[colour if fill else "white" for *_, fill in known],
         edgecolors=colour,
@@ -183,9 +192,6 @@ def intervals(
         label=label,
     )
     of = [sets[row] for row, *_ in known] if sets else []
-    tips = [
-        f"{name}, {label}\n{figure_text(figure, e['value'])} {interval_text(figure, e)}"
-        for _, name, e, _ in known
-    ]
+    tips = [f"{name}, {label}\n{with_interval(figure, e)}" for _, name, e, _ in known]
     tell(lines, sets=of)
     tell(points, tips, of)

@@ -1,17 +1,20 @@
-"""Figures of the scores: AVSS and what it is made of, traversal, and every reading's choice."""
+"""Figures of the scores: AVSS and its parts, traversal, each reading's choice, and how sure the choice is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
+from tasks.records import Reading
+from tasks.report.activation_figures import PageRecords
 from tasks.report.figures.drawing import (
     BLUE,
     EMPTY,
     GREEN,
     GREY,
+    INK,
     ORANGE,
     WIDTH,
     bar_floor,
@@ -21,15 +24,16 @@ from tasks.report.figures.drawing import (
     layer_bars,
     legend_below,
     log_if_wide,
+    name_rows,
 )
 from tasks.report.figures.svg import tell
 from tasks.report.words.wording import significant
 
 
-def scores(found: Mapping[str, Any]) -> Figure:
-    """Draw what AVSS is made of, the score, its share of the sum and the running sum."""
-    layers, removed = found["layer_figures"], found["pruned"]["provenance"]["removed"]
-    reading, site = found["scores"]["readings"][found["scores"]["chosen"]], found["site"]
+def scores(records: PageRecords) -> Figure:
+    """Draw the variance and sparsity in AVSS, the score, its share of the sum and the running sum."""
+    layers, removed = records["activations"], records["pruned"]["provenance"]["removed"]
+    reading, site = records["scores"]["readings"][records["scores"]["chosen"]], layers["site"]
     figure = Figure(figsize=(WIDTH, 6.6), layout="constrained")
     grid = figure.add_gridspec(3, 2)
     variance, share, score, part = (figure.add_subplot(grid[place // 2, place % 2]) for place in range(4))
@@ -46,7 +50,7 @@ def scores(found: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _running(axes: Axes, reading: Mapping[str, Any], removed: Sequence[int]) -> None:
+def _running(axes: Axes, reading: Reading, removed: Sequence[int]) -> None:
     """Draw the running sum of the score's shares, lowest score first."""
     order = sorted(range(len(reading["scores"])), key=lambda layer: reading["scores"][layer])
     heights = [reading["cumulative"][layer] for layer in order]
@@ -57,10 +61,10 @@ def _running(axes: Axes, reading: Mapping[str, Any], removed: Sequence[int]) -> 
             places, [heights[place] for place in places], c=colour, marker=marker, s=26, zorder=2
         )
         state = ", removed" if gone else ""
-        tell(
-            points,
-            [f"layer {order[p]}{state}, rank {p + 1}\nrunning sum {significant(heights[p])}" for p in places],
-        )
+        tips = [
+            f"layer {order[p]}{state}, rank {p + 1}\nrunning sum {significant(heights[p])}" for p in places
+        ]
+        tell(points, tips)
     log_if_wide(axes, heights)
     step = 1 + len(order) // 50  # more labels than fifty would overlap
     axes.set_xticks(range(0, len(order), step), [str(layer) for layer in order[::step]])
@@ -71,15 +75,15 @@ def _running(axes: Axes, reading: Mapping[str, Any], removed: Sequence[int]) -> 
     )
 
 
-def traversal(found: Mapping[str, Any]) -> Figure:
-    """Draw the score beside the loss without each layer alone, with the layers that either would remove."""
-    readings, chosen = found["scores"]["readings"], found["scores"]["chosen"]
+def traversal(records: PageRecords) -> Figure:
+    """Draw the score beside the loss without each single layer, with the layers that either would remove."""
+    readings, chosen = records["scores"]["readings"], records["scores"]["chosen"]
     own, other = readings[chosen], readings["traversal"]
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)
     drawn = (
-        (panels[0], own, f"Score by {chosen}: one pass over the text", "score", f"{chosen}"),
-        (panels[1], other, "Traversal: loss without that layer alone", "nats per token", "loss without it"),
+        (panels[0], own, f"Score by {chosen}: one pass over the text", "score", chosen),
+        (panels[1], other, "Traversal: loss without that single layer", "nats per token", "loss without it"),
     )
     for axes, reading, title, unit, said in drawn:
         values = reading["scores"]
@@ -90,25 +94,18 @@ def traversal(found: Mapping[str, Any]) -> Figure:
             by = [name for name, each in ((chosen, own), ("traversal", other)) if layer in each["removed"]]
             colour, hatch = _CHOSEN_BY[(chosen in by, "traversal" in by)]
             bar = bar_from(axes, layer, value, floor, colour, hatch)
-            tell(
-                bar,
-                [
-                    f"layer {layer}{', removed by ' + ' and '.join(by) if by else ''}\n"
-                    f"{said} {significant(value)}"
-                ],
-            )
+            state = f", removed by {' and '.join(by)}" if by else ""
+            tell(bar, [f"layer {layer}{state}\n{said} {significant(value)}"])
         axes.set_ylim(bottom=floor)
         axes.set(title=title, ylabel=unit)
     by_layer(panels[1])
-    words = {(True, True): "both would remove", (True, False): f"{chosen} alone",
-             (False, True): "traversal alone", (False, False): "kept by both"}  # fmt: skip
-    legend_below(
-        figure,
-        [
-            Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, label=words[which])
-            for which, (colour, hatch) in _CHOSEN_BY.items()
-        ],
-    )
+    words = {(True, True): "both would remove", (True, False): f"{chosen} only",
+             (False, True): "traversal only", (False, False): "kept by both"}  # fmt: skip
+    keys = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, label=words[which])
+        for which, (colour, hatch) in _CHOSEN_BY.items()
+    ]
+    legend_below(figure, keys)
     return figure
 
 
@@ -120,11 +117,11 @@ _CHOSEN_BY = {
 }
 
 
-def readings(found: Mapping[str, Any]) -> Figure:
-    """Draw which layers each reading removes, beside what that costs."""
-    table, dense = found["scores"]["readings"], found["scores"]["dense"]["nll"]
+def readings(records: PageRecords) -> Figure:
+    """Draw which layers each reading removes, beside the loss that this leaves."""
+    table, dense = records["scores"]["readings"], records["scores"]["dense"]["nll"]
     names = sorted(table, key=lambda name: table[name]["cost"]["nll"], reverse=True)
-    depth, chosen = found["card"]["layers"], found["scores"]["chosen"]
+    depth, chosen = records["card"]["layers"], records["scores"]["chosen"]
     figure = Figure(figsize=(WIDTH, 1.0 + 0.27 * len(names)), layout="constrained")
     grid, cost = figure.subplots(1, 2, sharey=True, width_ratios=(2.1, 1))
     for row, name in enumerate(names):
@@ -139,7 +136,7 @@ def readings(found: Mapping[str, Any]) -> Figure:
         cost.plot([interval["low"], interval["high"]], [row, row], color=GREY, lw=1.5, zorder=1)
         point = cost.scatter([nll], [row], color=ORANGE, s=28, zorder=2)
         tell(point, [f"{name}\n{nll:.3f} [{interval['low']:.3f}, {interval['high']:.3f}] nats per token"])
-        said, at = f"{nll:.2f}", (max(nll, interval["high"]), row)
+        said, at = f"{nll:.2f}", (max(nll, interval["high"] or nll), row)
         cost.annotate(said, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
     grid.set_yticks(range(len(names)), [f"{name} (chosen)" if name == chosen else name for name in names])
     grid.set_ylim(-0.6, len(names) - 0.4)
@@ -154,3 +151,61 @@ def readings(found: Mapping[str, Any]) -> Figure:
     cost.margins(x=0.2)
     cost.set(title=f"Loss (dashed: dense, {dense:.2f})", xlabel="nats per token after removal")
     return figure
+
+
+def stability(records: PageRecords) -> Figure:
+    """Draw how often each reading removes each layer, and what less text or other texts would remove."""
+    table, depth = records["scores"], records["card"]["layers"]
+    stable = table["stability"]
+    chosen = table["chosen"] if table["chosen"] in stable else next(iter(stable))
+    texts = {f"{entry['tokens']:,} tokens": entry["removed"] for entry in stable[chosen]["sizes"]}
+    texts |= {"all tokens": table["readings"][chosen]["removed"]} | stable[chosen]["sources"]
+    heights = (0.3 + 0.25 * len(stable), 0.3 + 0.25 * len(texts))
+    figure = Figure(figsize=(WIDTH, 0.9 + sum(heights)), layout="constrained")
+    often, other = figure.subplots(2, 1, height_ratios=heights, sharex=True)
+    _cells(often, {name: entry["frequency"] for name, entry in stable.items()})
+    often.set_title("How often resamples of the text remove each layer (percent; solid: always)")
+    _cells(
+        other, {name: [float(layer in removed) for layer in range(depth)] for name, removed in texts.items()}
+    )
+    other.set_title(f"What {chosen} removes on less text and on other texts (filled)")
+    removed = records["pruned"]["provenance"]["removed"]
+    for axes in (often, other):
+        axes.plot(
+            removed,
+            [axes.get_ylim()[0] + 0.1] * len(removed),
+            ls="",
+            marker="^",
+            ms=4,
+            color=INK,
+            clip_on=False,
+        )
+        axes.xaxis.set_tick_params(labelbottom=True, length=0, pad=7)
+        by_layer(axes)
+    often.set_xlabel("")
+    return figure
+
+
+def _cells(axes: Axes, rows: Mapping[str, Sequence[float]]) -> None:
+    """Draw a cell for each row and layer; a share from 0 to 1 is its opacity."""
+    for row, (name, shares) in enumerate(rows.items()):
+        cells = [Rectangle((layer - 0.46, row - 0.42), 0.92, 0.84) for layer in range(len(shares))]
+        # The share is the opacity, so that a page may lay the cells on any ground.
+        back = PatchCollection(cells, facecolor=EMPTY, linewidth=0, alpha=0.45)
+        front = PatchCollection(
+            cells, facecolor=ORANGE, linewidth=0, alpha=[0.85 * share for share in shares]
+        )
+        axes.add_collection(back)
+        axes.add_collection(front)
+        tell(
+            front,
+            [f"{name}\nlayer {layer} removed in {100 * share:.0f} %" for layer, share in enumerate(shares)],
+        )
+        for layer, share in enumerate(shares):
+            if 0 < share < 1:
+                axes.text(layer, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6.5)
+    axes.set_xlim(-0.5, max(map(len, rows.values())) - 0.5)
+    name_rows(axes, [*rows])
+    axes.grid(visible=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)

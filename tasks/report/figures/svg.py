@@ -1,15 +1,17 @@
-"""Figures as SVG: what a mark shows is its title, and inside a page colours follow the page's theme.
+"""Figures as SVG: each mark has a title with its value, and inside a page colours follow the page's theme.
 
-A drawing says what its marks show by `tell`; the text travels as the artist's gid, which matplotlib writes as
-the id of the artist's group.
+A drawing gives its marks their titles by `tell`; the text travels as the artist's gid, which matplotlib
+writes as the id of the artist's group.
 """
 
+import io
 import json
 import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from matplotlib.artist import Artist
+from matplotlib.figure import Figure
 
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ElementTree.register_namespace("", _SVG)
@@ -34,22 +36,29 @@ _PAGE_COLOURS = {"#20262e": "var(--ink)", "#ffffff": "var(--ground)"} | {
 }
 
 _PLACES, _LONG = {"d", "x", "y"}, re.compile(r"-?\d+\.\d{3,}")
-"""Attributes that say where something is, in points, and numbers of which no eye sees all digits."""
+"""Attributes with positions in points, and numbers with more digits than an eye can see."""
 
 
 def tell(artist: Artist, tips: Sequence[str] = (), sets: Sequence[str] = ()) -> None:
-    """Say what the marks of an artist show, in their order, and which question set each is of.
+    """Give the marks of an artist, in their order, a text each and the question set of each.
 
-    One text is that of the whole artist. Marks whose value does not exist are not drawn and have no text.
+    A single text belongs to the whole artist. A value of None has neither a mark nor a text.
     """
     artist.set_gid(json.dumps({"tips": list(tips), "sets": list(sets)}))
 
 
+def as_svg(figure: Figure, name: str) -> str:
+    """Return a figure as SVG with its titles; equal figures give equal text."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return with_titles(text.getvalue(), name)
+
+
 def with_titles(drawn: str, name: str) -> str:
-    """Return an SVG of matplotlib with a title in each mark that `tell` spoke of, and its set as data-set.
+    """Return an SVG of matplotlib with the texts of `tell` as titles of the marks, and the sets as data-set.
 
     Raises:
-        ValueError: an artist has another number of marks than of texts.
+        ValueError: an artist has more marks than texts, or fewer.
     """
     root = ElementTree.fromstring(drawn)
     told = [group for group in root.iter(f"{{{_SVG}}}g") if group.get("id", "").startswith("{")]
@@ -65,25 +74,27 @@ def with_titles(drawn: str, name: str) -> str:
             mark.set("data-set", set_name)
     for element in root.iter():
         for place in sorted(_PLACES & {*element.keys()}):
-            element.set(place, _LONG.sub(lambda found: f"{float(found.group()):.2f}", element.get(place, "")))
+            element.set(
+                place, _LONG.sub(lambda digits: f"{float(digits.group()):.2f}", element.get(place, ""))
+            )
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def _marks(group: ElementTree.Element, told: Sequence[str], name: str) -> list[ElementTree.Element]:
-    """Return what texts speak of: nothing, the whole artist, or each use of a shape, else each path."""
+    """Return the marks that texts belong to: none, the whole artist, each use of a shape, or each path."""
     if len(told) < 2:
         return [group] * len(told)
     uses = list(group.iter(f"{{{_SVG}}}use"))
     shapes = {shape for defs in group.iter(f"{{{_SVG}}}defs") for shape in defs.iter()}
     marks = uses or [path for path in group.iter(f"{{{_SVG}}}path") if path not in shapes]
     if len(marks) != len(told):
-        raise ValueError(f"figure {name}: {len(marks)} marks are drawn, {len(told)} are told of")
+        raise ValueError(f"figure {name}: {len(marks)} marks are drawn, {len(told)} have a text")
     return marks
 
 
 def inline(svg: str, name: str) -> str:
-    """Return an SVG to stand inside a page: ids that no other figure has, colours and width for the page."""
+    """Return an SVG for a page: ids that no other figure has, and the colours and the width of the page."""
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    body = re.sub(r"#[0-9a-f]{6}\b", lambda found: _PAGE_COLOURS.get(found.group(), found.group()), body)
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda colour: _PAGE_COLOURS.get(colour.group(), colour.group()), body)
     width = re.search(r'\bwidth="([\d.]+pt)"', body)
     return body.replace("<svg ", f'<svg style="--width: {width.group(1)}" ', 1) if width else body

@@ -1,45 +1,92 @@
-"""What may be said of a change: nothing where questions are too few, little where no answer is right."""
+"""What the evidence allows to be said: nothing of too few questions, little where no answer is right."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from avss_core.metrics.records import Contrast, Entry, Retention
+from tasks.records import ModelFigures, SetFigures
+from tasks.report.words.wording import NAMES, Figure
+
 LOWER_IS_BETTER = frozenset({"ece", "brier"})
 
-TOO_FEW = 20
-"""Under so many questions or reviews nothing is called better, worse, or sure.
+MARKS = {
+    "better": "\u25b2 better",
+    "worse": "\u25bc worse",
+    "mixed": "\u25b2\u25bc mixed",
+    "same": "\u00b7 no certain change",
+    "unsure": "\u00b7 too few to say",
+    "hollow": "\u00b7 no answer is right",
+    "fact": "\u00b7 fact",
+}
+"""Mark of a verdict or a figure by its tone.
 
-A bootstrap draws only what it was given: where 4 of 4 answers are wrong, each resample is 4 wrong ones and
-the interval [0, 0], though a model that is right in 60 % of cases fails 4 times in a row once in 40. With 20
+`same`: the interval of the change contains zero; `fact`: nothing is compared."""
+
+TOO_FEW = 20
+"""Of fewer questions or reviews nothing is called better, worse or certain.
+
+A bootstrap only redraws what it was given: if 4 of 4 answers are wrong, each resample is 4 wrong ones and the
+interval is [0, 0], though a model that is right in 60 % of cases fails 4 times in a row once in 40. With 20
 wrong answers that holds up to 17 %, an error of the size of the intervals that such a number has anyway."""
 
 NOT_SURE = "no answer is right, so a low Brier score says only that the model is not sure"
 """Why ECE and Brier score are not judged beside an accuracy of 0."""
 
 
-def direction(name: str, entry: Mapping[str, Any]) -> str:
-    """Return better, worse, or same where the interval of a difference holds zero."""
-    if entry["low"] <= 0 <= entry["high"]:
+def direction(name: str, entry: Entry) -> str:
+    """Return better, worse, or same if the interval of a difference contains zero or there is none."""
+    value, low, high = entry["value"], entry["low"], entry["high"]
+    if value is None or low is None or high is None or low <= 0 <= high:
         return "same"
-    return "better" if (entry["value"] < 0) == (name in LOWER_IS_BETTER) else "worse"
+    return "better" if (value < 0) == (name in LOWER_IS_BETTER) else "worse"
 
 
-def called(name: str, entry: Mapping[str, Any], sides: Iterable[Mapping[str, Any]]) -> str:
+def better_text(name: str) -> str:
+    """Return which direction of a figure is better, as an axis says it."""
+    return f"{'lower' if name in LOWER_IS_BETTER else 'higher'} is better"
+
+
+def called(name: str, entry: Entry, sides: Sequence[Mapping[str, Any]]) -> str:
     """Return what a difference of a question set may be called.
 
     Args:
         name: the figure.
-        entry: value, low and high of its difference.
-        sides: the figures of the set of both models: n, accuracy.
+        entry: its difference.
+        sides: n and accuracy on the set of each model that takes part.
 
     Returns:
-        unsure under `TOO_FEW` questions; hollow where an ECE or a Brier score changed and one of the models
+        `unsure` under `TOO_FEW` questions; `hollow` if an ECE or a Brier score changed and one of the models
         has no right answer; else the `direction`.
     """
-    sides = list(sides)
     if any(side["n"] < TOO_FEW for side in sides):
         return "unsure"
-    found = direction(name, entry)
-    return "hollow" if found != "same" and hollow(name, sides) else found
+    tone = direction(name, entry)
+    return "hollow" if tone != "same" and hollow(name, sides) else tone
+
+
+def tones(
+    changes: Mapping[str, Contrast], sides: Mapping[str, Sequence[SetFigures]]
+) -> dict[tuple[str, Figure], str]:
+    """Return what each change may be called, by set and figure."""
+    return {
+        (name, figure): called(figure, entries[figure], sides[name])
+        for figure in NAMES
+        for name, entries in changes.items()
+    }
+
+
+def overall(said: Iterable[str]) -> str:
+    """Return what several tones say together: better, worse, mixed, same, or unsure without any other."""
+    known = {"same" if tone == "hollow" else tone for tone in said} - {"unsure"}
+    sure = known & {"better", "worse", "mixed"}
+    if len(sure) > 1:
+        return "mixed"
+    return sure.pop() if sure else "same" if known else "unsure"
+
+
+def set_sides(*models: ModelFigures) -> dict[str, list[SetFigures]]:
+    """Return the figures of each question set, one entry a model."""
+    return {name: [model["sets"][name] for model in models] for name in models[0]["sets"]}
 
 
 def hollow(name: str, sides: Iterable[Mapping[str, Any]]) -> bool:
@@ -47,50 +94,30 @@ def hollow(name: str, sides: Iterable[Mapping[str, Any]]) -> bool:
     return name in LOWER_IS_BETTER and any(side["accuracy"]["value"] == 0 for side in sides)
 
 
-def unmoved(mitigation: Mapping[str, Any], base: Mapping[str, Any]) -> str:
-    """Return that a training changed nothing that three digits show, "" where it did.
-
-    Args:
-        mitigation: the record of the stage.
-        base: the figures of the model that was trained.
-    """
-    texts = [side["language_modelling"]["token_perplexity"] for side in (mitigation["mitigated"], base)]
-    if round(mitigation["divergence"]["value"], 3) or round(texts[0] / texts[1], 3) != 1:
-        return ""
-    training = mitigation["training"]
-    did = f"{counted(len(training['steps']), 'step')} on {counted(training['train_pairs'], 'pair')}"
-    return f"{did}: the model practically did not move; more rows or epochs are needed"
-
-
-def counted(number: int, word: str) -> str:
-    """Return a number with its word: 1 question, 5 questions."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
-
-
-def few(sets: Mapping[str, Any]) -> str:
-    """Return that the questions of some sets are too few, with their numbers; "" where they are enough.
+def few(sets: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return that the questions of some sets are too few, with their numbers; "" if they are enough.
 
     Args:
         sets: records with n, by set.
     """
-    small = [f"{name}: {found['n']}" for name, found in sets.items() if found["n"] < TOO_FEW]
+    small = [f"{name}: {each['n']}" for name, each in sets.items() if each["n"] < TOO_FEW]
     return f"too few questions to say ({', '.join(small)})" if small else ""
 
 
-def few_kept(table: Mapping[str, Any]) -> dict[str, str]:
-    """Return of what a retention says nothing, and why, by its name in `wording.retentions`.
+def few_reviews(counts: Iterable[Mapping[str, Any]]) -> str:
+    """Return that the reviews are too few, "" if they are enough; `counts` are records with n."""
+    least = min(each["n"] for each in counts)
+    return f"too few reviews to say ({least})" if least < TOO_FEW else ""
 
-    A mean over sets of which one has too few questions says nothing, either: each set counts the same.
+
+def few_kept(table: Retention) -> dict[str, str]:
+    """Return the shares kept that say nothing, by their names in `variants.retentions`, each with the reason.
+
+    A mean over sets of which one has too few questions says nothing either: each set counts the same.
     """
     sets, sentiment = table["generation"]["sets"], table["classification"]["sentiment"]
-    found = {f"{name}, accuracy": few({name: kept}) for name, kept in sets.items()}
-    found["mean of the sets"] = few(sets)
+    reasons = {f"{name}, accuracy": few({name: kept}) for name, kept in sets.items()}
+    reasons["mean of the sets"] = few(sets)
     for name in ("sentiment, accuracy", "sentiment, over chance"):
-        found[name] = few_reviews([sentiment])
-    return {name: why for name, why in found.items() if why}
-
-
-def few_reviews(counts: Sequence[Mapping[str, Any]]) -> str:
-    """Return that the reviews are too few, "" where they are enough; `counts` are records with n."""
-    least = min(found["n"] for found in counts)
-    return f"too few reviews to say ({least})" if least < TOO_FEW else ""
+        reasons[name] = few_reviews([sentiment])
+    return {name: why for name, why in reasons.items() if why}

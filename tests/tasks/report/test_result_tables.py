@@ -64,7 +64,12 @@ def _found(healing=True):
     return {
         "scores": SCORES,
         "evaluation": {"dense": FIGURES, "pruned": FIGURES, "retention": RETENTION},
-        "healing": {"enabled": healing, "training": TRAINING, "retention": {"after": RETENTION}},
+        "healing": {
+            "enabled": healing,
+            "training": TRAINING,
+            "healed": FIGURES,
+            "retention": {"after": RETENTION},
+        },
         "localization": LOCALIZATION,
         "mitigation": {
             "mitigated": FIGURES,

@@ -37,7 +37,7 @@ def test_each_mark_has_its_text_and_set() -> None:
 
 @pytest.mark.parametrize("texts", [["one", "two"], ["one", "two", "three", "four"]])
 def test_a_text_without_a_mark_is_an_error(texts: list[str]) -> None:
-    with pytest.raises(ValueError, match=f"figure losses: 3 marks are drawn, {len(texts)} are told of"):
+    with pytest.raises(ValueError, match=f"figure losses: 3 marks are drawn, {len(texts)} have a text"):
         with_titles(drawn((texts, [], []), ([], [], [])), "losses")
 
 

@@ -37,4 +37,4 @@ def test_what_was_switched_off_is_said():
 
 
 def test_one_round_is_not_called_certain():
-    assert ratio_text({"value": 1.35, "low": 1.35, "high": 1.35}) == "1.35, not certain: of one round"
+    assert ratio_text({"value": 1.35, "low": 1.35, "high": 1.35}) == "1.35, not certain: one round"

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from avss_core.files.writing import write_json
-from tasks.report.tables import markdown_tables, speed_table
+from tasks.report.markdown import markdown_tables, speed_table
 from tasks.report.words.wording import NAMES
 from tests.tasks.report_records import run_records
 
@@ -75,14 +75,14 @@ def _whole(run):
 def _tables(run):
     """The tables alone, without what stands before and after them."""
     head, *tables, last = _whole(run).split("\n\n")
-    assert head.startswith("What was run is not told here: model_card.json, manifest.json, certificate.json,")
+    assert head.startswith("No verdict without all records of the run: model_card.json, manifest.json, cert")
     assert last.endswith("reports/index.html: Limits.")
     return "\n\n".join(tables)
 
 
 def test_every_number_of_the_tables_comes_from_the_files(run):
     lines = _tables(run).splitlines()
-    assert "| none | | 3.500 | | |" in lines
+    assert "| none |  | 3.500 |  |  |" in lines
     assert "| avss | 1, 4 | 4.250 [4.150, 4.350] |  | 75 % |" in lines
     assert "| last_n | 8, 9 | 6.500 [6.400, 6.600] | +2.250 [+2.150, +2.350] |  |" in lines
     assert "| nq (70, f1) | dense | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
@@ -186,7 +186,7 @@ def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_pa
         "small n: nq 60, wikiqa 60"
     )
     assert len(sentences.splitlines()) == 5
-    assert sentences.startswith("- ▼ worse: Without 1 of 4 layers (2; by avss) it keeps answers 50.0")
+    assert sentences.startswith("- ▼ worse: Without 1 of 4 layers (2; chosen by avss) the model keeps 50.0")
 
 
 def test_a_share_of_few_questions_has_no_interval_and_none_is_less_than_nothing(run):

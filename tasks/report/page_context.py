@@ -1,0 +1,184 @@
+"""The page of a run: what its templates show, put together from the records."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from avss_core.judges.judges import JUDGES, kappa
+from avss_core.metrics.records import Entry
+from avss_core.training.controls import CONTROLS
+from tasks.records import RunRecords, Sizes
+from tasks.report.activation_figures import PageRecords
+from tasks.report.pages import environment
+from tasks.report.result_tables import result_tables
+from tasks.report.run_record import versions
+from tasks.report.variants import (
+    best_epoch,
+    control_sides,
+    kept_tables,
+    retentions,
+    set_of,
+    trained_base,
+    trainings,
+)
+from tasks.report.words.evidence import TOO_FEW, few_kept
+from tasks.report.words.findings import findings
+from tasks.report.words.headline import above_zero, headline, probe_text
+from tasks.report.words.wording import (
+    MORE_FIGURES,
+    NAMES,
+    answer_lines,
+    figure_text,
+    interval_text,
+    joined,
+    sentence,
+)
+
+SECTIONS = {
+    "verdict": "Verdict",
+    "findings": "Findings in words",
+    "paper": "The paper\u2019s figures",
+    "readings": "Scores side by side",
+    "stability": "Stability",
+    "pruning": "Retention, healing",
+    "calibration": "Calibration",
+    "eavss": "EAVSS",
+    "mitigation": "Mitigation",
+    "size": "Size and speed",
+    "checks": "Certificates",
+    "parameters": "Data, parameters",
+    "limits": "Limits",
+}
+"""The sections of the page in order, with their names in the contents; templates are section_NAME.html.j2."""
+
+_SHORT = {
+    "mean of the sets": "answers, mean",
+    "sentiment, accuracy": "sentiment",
+    "sentiment, over chance": "\u2026 over chance",
+    "language modelling, NLL": "text, nats per token",
+}
+"""Short names of the shares kept, for the first screen; a question set goes by its own name."""
+
+
+def render_page(records: PageRecords, figures: Mapping[str, str]) -> str:
+    """Return the page; every text of the records is escaped, only the figures are markup."""
+    page = environment().get_template("report.html.j2")
+    return page.render(
+        **records,
+        **_context(records),
+        figures={name: Markup(svg) for name, svg in figures.items()},
+        answer_lines=answer_lines,
+        control_sides=control_sides,
+        judges={name: judge.reference for name, judge in JUDGES.items()},
+        more_figures=MORE_FIGURES,
+    )
+
+
+def _context(records: PageRecords) -> dict[str, Any]:
+    """Return what the page shows from several records at once."""
+    dense, mitigation, healing = records["evaluation"]["dense"], records["mitigation"], records["healing"]
+    origin = records["manifest"]["origin"]
+    enough = sum(figures["n"] >= TOO_FEW for figures in dense["sets"].values())
+    comparisons = 2 + int(healing["enabled"]) + len(mitigation["against_controls"])
+    return {
+        "contents": {
+            name: title
+            for name, title in SECTIONS.items()
+            if name != "stability" or records["scores"]["stability"]
+        },
+        "headline": headline(records),
+        "glance": glance(records),
+        "findings": findings(records),
+        "banner": banner(origin, dense["sets"]),
+        "samples": _parts(origin, "sample"),
+        "origins": {source: _parts(origin, source) for source in sorted(set(origin.values()))},
+        "versions": [
+            f"{name.capitalize() if name == 'python' else name} {version}"
+            for name, version in versions(("torch", "transformers", "numpy")).items()
+        ],
+        "small_sets": [name for name, figures in dense["sets"].items() if figures["small_n"]],
+        "compared": comparisons * len(NAMES) * enough,
+        "tables": [name for name, rows in result_tables(records).items() if rows],
+        "kept": {name: dict(retentions(table)) for name, table in kept_tables(records).items()},
+        "unsaid": few_kept(records["evaluation"]["retention"]),
+        "healed_best": best_epoch(healing["training"]["history"]) if healing["enabled"] else None,
+        "above_zero": above_zero(records["localization"]),
+        "probe_text": probe_text(records["localization"]),
+        "base": trained_base(records),
+        "best": best_epoch(mitigation["training"]["history"]),
+        "trainings": trainings(mitigation),
+        "missing_controls": {
+            name: what for name, what in CONTROLS.items() if name not in mitigation["against_controls"]
+        },
+        "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
+        "timed": timed(records["sizes"]),
+    }
+
+
+def timed(sizes: Sizes) -> bool:
+    """Tell whether the run measured speed: only then are the bytes of keys and values known."""
+    return sizes["dense"]["cache_bytes_per_token"] is not None
+
+
+def banner(origin: Mapping[str, str], sets: Iterable[str]) -> str:
+    """Return which figures come from the project's sample data, "" for none.
+
+    Args:
+        origin: source of questions, sentiment and text.
+        sets: names of the question sets.
+    """
+    sampled = _parts(origin, "sample")
+    own = {part: source for part, source in origin.items() if source != "sample"}
+    if not sampled:
+        return ""
+    if not own:
+        return (
+            f"This is a sample run: its {joined(sampled)} come from the small sets that the project carries, "
+            "so its figures say that the pipeline works, not how good the model is."
+        )
+    verb = "is" if sampled in (["sentiment"], ["text"]) else "are"
+    others = joined(name for part in own for name in (sets if part == "questions" else [part]))
+    which = "of your data" if set(own.values()) == {"path"} else "not"
+    return (
+        f"{sentence(joined(sampled))} {verb} the project's sample; only the figures of {others} are {which}."
+    )
+
+
+def _parts(origin: Mapping[str, str], source: str) -> list[str]:
+    """Return the kinds of rows that come from a source."""
+    return [part for part, each in sorted(origin.items()) if each == source]
+
+
+def glance(records: RunRecords) -> dict[str, Any]:
+    """Return the table of the first screen.
+
+    Returns:
+        columns: their names; rows: name, question set ("" for none) and cells, each with a text and an
+        interval.
+    """
+    dense, tables = records["evaluation"]["dense"], kept_tables(records)
+    nll: Entry = {"value": dense["language_modelling"]["nll"], "low": None, "high": None}
+    own: dict[str, Entry] = {
+        f"{name}, accuracy": figures["accuracy"] for name, figures in dense["sets"].items()
+    }
+    own |= {"sentiment, accuracy": dense["sentiment"]["accuracy"], "language modelling, NLL": nll}
+    shares = {name: dict(retentions(table)) for name, table in tables.items()}
+    unsaid = {name: few_kept(table) for name, table in tables.items()}
+    rows = []
+    for row in shares["pruned"]:
+        value = own[row]["value"] if row in own else None
+        cells = [
+            {
+                "text": figure_text("nll" if own.get(row) is nll else "accuracy", value)
+                if row in own
+                else "",
+                "interval": "",
+            }
+        ]
+        for name, entries in shares.items():
+            interval = unsaid[name].get(row) or interval_text("accuracy", entries[row])
+            cells.append({"text": figure_text("accuracy", entries[row]["value"]), "interval": interval})
+        set_name = set_of(row) if set_of(row) in dense["sets"] else ""
+        rows.append({"name": _SHORT.get(row, set_of(row)), "set": set_name, "cells": cells})
+    return {"columns": ["dense", *(f"{name} keeps" for name in tables)], "rows": rows}
