@@ -1,5 +1,6 @@
 """Stage evaluate: the dense and the pruned model on the same questions, text and reviews."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
     }
 
 
-def figures_by_name(variant: str, figures: dict[str, Any]) -> dict[str, float | None]:
+def figures_by_name(variant: str, figures: Mapping[str, Any]) -> dict[str, float | None]:
     """Return a model's figures as metrics named variant.set.figure."""
     metrics: dict[str, float | None] = {}
     for name, answers in figures["sets"].items():

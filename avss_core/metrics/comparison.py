@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from avss_core.metrics.bootstrap import bootstrap_interval
+from avss_core.metrics.records import Entry
 from avss_core.metrics.summary import changes, contrast
 
 Answered = Mapping[str, Any]
@@ -15,7 +16,7 @@ Sets = Mapping[str, Mapping[str, Any]]
 """A model's answers: name of the set -> a record with the `answers`."""
 
 
-def mean_with_interval(values: Sequence[float | int], seed: int) -> dict[str, float | None]:
+def mean_with_interval(values: Sequence[float | int], seed: int) -> Entry:
     """Return the mean with its 95 % bootstrap interval over the values; None without values."""
     if not len(values):
         return {"value": None, "low": None, "high": None}
@@ -24,7 +25,7 @@ def mean_with_interval(values: Sequence[float | int], seed: int) -> dict[str, fl
     return {"value": float(column.mean()), "low": low, "high": high}
 
 
-def paired_means(before: Sequence[float], after: Sequence[float], seed: int) -> dict[str, float | None]:
+def paired_means(before: Sequence[float], after: Sequence[float], seed: int) -> Entry:
     """Return the mean of after minus before, with its 95 % bootstrap interval over pairs.
 
     Raises:
