@@ -7,6 +7,7 @@ from typing import Any
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.training.healing import HealingSettings
 from avss_core.training.healing_text import Shares
+from avss_core.training.history import best_epoch
 from flows.evaluate import evaluate_checkpoint, figures_by_name
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
@@ -67,7 +68,7 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
     return StageLog(
         metrics=figures_by_name("healed", figures)
         | machine_metrics("heal", machine)
-        | {"heal.validation_loss": min(e["validation_loss"] for e in training["history"])},
+        | {"heal.validation_loss": best_epoch(training["history"])["validation_loss"]},
         tables={"healing.json": result},
         checkpoints={"healed": workspace.healed},
     )

@@ -1,7 +1,6 @@
 """Stage localize: which layers behave differently on hallucinated answers (EAVSS)."""
 
 from pathlib import Path
-from typing import Any
 
 from avss_core.files.writing import write_json
 from flows.running.stage import stage
@@ -9,6 +8,7 @@ from flows.running.workspace import Workspace
 from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
 from tasks.localize import localize_layers
+from tasks.records import Localization
 
 
 @stage("localize", ("seed", "collect", "localize"))
@@ -24,13 +24,12 @@ def localize(params: Params, workspace: Workspace) -> StageLog:
     )
 
 
-def localized(params: Params, activations: Path) -> dict[str, Any]:
+def localized(params: Params, activations: Path) -> Localization:
     """Return EAVSS of every layer from an activation dump."""
-    record: dict[str, Any] = localize_layers(
+    return localize_layers(
         activations,
         params.collect.dump_site,
         reading=params.localize.reading,
         resamples=params.localize.resamples,
         seed=params.seed,
     )
-    return record

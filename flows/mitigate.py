@@ -2,9 +2,10 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
+from avss_core.training.history import best_epoch
 from avss_core.training.mitigation import ContrastiveSettings
 from flows.evaluate import evaluate_checkpoint, figures_by_name
 from flows.running.stage import stage
@@ -14,7 +15,8 @@ from tasks.answers.answer_rows import read_answers, write_answers
 from tasks.data.lineage import EVALUATED
 from tasks.history.stage_log import StageLog
 from tasks.mitigate import train_layers
-from tasks.training.controls import compare_trainings, discarded, plan_trainings
+from tasks.records import Mitigation, ModelFigures
+from tasks.training.controls import Plan, TrainedVariant, compare_trainings, discarded, plan_trainings
 from tasks.training.divergence import divergence
 from tasks.training.watched_training import forget, machine_metrics
 
@@ -73,10 +75,10 @@ def _trained(
     workspace: Workspace,
     base: Path,
     name: str,
-    plan: dict[str, Any],
+    plan: Plan,
     folder: Path,
     provenance: dict[str, Any] | None,
-) -> dict[str, Any]:
+) -> TrainedVariant:
     """Return the training, the figures, the answers and the divergence of one variant."""
     training, machine = train_layers(
         base,
@@ -108,18 +110,16 @@ def _trained(
     return {
         "training": training,
         "machine": machine,
-        "figures": figures,
+        "figures": cast(ModelFigures, figures),
         "answers": answers,
         "divergence": moved,
     }
 
 
-def _metrics(result: dict[str, Any], machines: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+def _metrics(result: Mitigation, machines: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
     """Return the figures of every variant by name, and the time and memory of its training."""
     metrics = figures_by_name("mitigated", result["mitigated"])
-    metrics["mitigate.validation_loss"] = min(
-        epoch["validation_loss"] for epoch in result["training"]["history"]
-    )
+    metrics["mitigate.validation_loss"] = best_epoch(result["training"]["history"])["validation_loss"]
     for name, control in result["controls"].items():
         metrics |= figures_by_name(f"control.{name}", control["figures"])
     for name, machine in machines.items():

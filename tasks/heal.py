@@ -18,27 +18,28 @@ from avss_core.models.layers import known_layers
 from avss_core.models.placement import refuse_spread
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
-from avss_core.training.healing import HealingSettings, distillation
+from avss_core.training.healing import Distillation, HealingSettings
 from avss_core.training.healing_text import Shares, Sources, Windows, healing_windows
 from avss_core.training.lora import tensors_outside
 from tasks.cache.loaded_model import model_at
-from tasks.data.rows import Row, read_documents, read_prepared
+from tasks.data.rows import read_documents, read_prepared
 from tasks.progress.steps import working
+from tasks.records import HealingTraining
 from tasks.training.watched_training import Say, run_training
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What is learnt from, and how much of it."""
+    """What healing learns from, and how much of it."""
 
     tokens: int
     validation_tokens: int
     window: int
     shares: Shares
     skip: int
-    """First tokens of the calibration text that are left out: scores, and what choices cost, are of them."""
+    """First tokens of the calibration text to leave out, on which layers were scored and costs measured."""
     held_out: float
-    """Share of the train reviews that chooses the best moment."""
+    """Share of the train reviews that validate."""
     chat: bool
     seed: int
 
@@ -60,7 +61,7 @@ def heal_model(
     provenance: Mapping[str, Any],
     replace: bool,
     say: Say | None = None,
-) -> tuple[dict[str, Any], dict[str, float | None]]:
+) -> tuple[HealingTraining, dict[str, float | None]]:
     """Write the healed checkpoint; return the record of its training, and its times and memory.
 
     Args:
@@ -68,16 +69,16 @@ def heal_model(
         teacher: folder of the dense one.
         prepared: folder of the prepared rows and text.
         sets: question sets to learn from.
-        mixture: what is learnt from.
-        dtype: of both models.
-        device: of both models.
-        layers: to train, numbered as in the student; None for all.
+        mixture: amounts and kinds of text to learn from.
+        dtype: dtype of both models.
+        device: device of both models.
+        layers: layers to train, numbered as in the student; None for all.
         settings: fields of `avss_core.training.healing.HealingSettings`.
         folder: where the checkpoint goes.
-        resume: where a stopped training goes on; the caller removes it.
+        resume: folder from which a stopped training resumes; the caller removes it.
         provenance: recorded in the certificate.
-        replace: whether an existing checkpoint gives way.
-        say: told of the estimate and of each validation; the log where it is None.
+        replace: whether to overwrite an existing checkpoint.
+        say: called with the estimate and a line for each validation; None for the log.
     """
     dense, _ = model_at(teacher, dtype, device)
     pruned, tokenizer = model_at(student, dtype, device)
@@ -87,12 +88,12 @@ def heal_model(
     numbers = layer_map(student, count)
     chosen = known_layers(range(count) if layers is None else layers, count)
     train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned.config))
-    objective = distillation(
+    objective = Distillation(
         pruned, dense, train.ids, validation.ids, HealingSettings(**settings), layer_map=numbers
     )
     for line in _shortages(train):
         (say or get_logger("training").warning)(line)
-    found = run_training(
+    trained = run_training(
         "heal",
         pruned,
         objective,
@@ -102,28 +103,31 @@ def heal_model(
         inputs=[student, teacher],
         say=say,
     )
-    said = f"writing {folder.name} and checking it"
-    with working(said), folder_written_whole(folder, replace=replace) as part:
+    with (
+        working(f"writing {folder.name} and checking it"),
+        folder_written_whole(folder, replace=replace) as part,
+    ):
         write_certified(
-            found.model,
+            trained.model,
             tokenizer,
             part,
             source=digest_tensors(tensors_outside(pruned, chosen)),
             layer_map=numbers,
             provenance=provenance,
         )
-    record = {
+    record: HealingTraining = {
         "layers": chosen,
         "dense_layers": [numbers[layer] for layer in chosen],
         "train": train.counts,
         "validation": validation.counts,
         "windows": digest_json([train.ids, validation.ids]),
+        **trained.record,
     }
-    return record | found.record, found.machine
+    return record, trained.machine
 
 
 def _shortages(windows: Windows) -> list[str]:
-    """Return a line for each kind of which there is less than asked for."""
+    """Return a line for each kind with fewer tokens than asked for."""
     return [
         f"heal: {kind} holds {counts['tokens']:,} of the {counts['wanted']:,} tokens that were asked for"
         for kind, counts in windows.counts.items()
@@ -138,10 +142,10 @@ def mixed(
     mixture: Mixture,
     context: int | None,
 ) -> tuple[Windows, Windows]:
-    """Return the windows to learn from and those that choose the best moment; no test row is in any.
+    """Return the windows to learn from and those to validate on; none has a test row.
 
-    Text is calibration text behind what scores were measured on, first for validation; questions are train
-    rows and validation rows; reviews are train rows, the last of them for validation.
+    Text is the calibration text after `mixture.skip` tokens, its beginning for validation; questions are
+    train and validation rows; reviews are train rows, the last of them for validation.
     """
     window = min(mixture.window, context or mixture.window)
     amounts = (mixture.validation_tokens, mixture.tokens)
@@ -155,7 +159,7 @@ def mixed(
         "validation": Sources(text[:held], _questions(prepared, sets, "validation"), reviews[last:]),
         "train": Sources(text[held:], _questions(prepared, sets, "train"), reviews[:last]),
     }
-    found = [
+    validation, train = (
         healing_windows(
             tokenizer,
             sources,
@@ -167,14 +171,15 @@ def mixed(
             repeat=part == "train",
         )
         for (part, sources), tokens in zip(parts.items(), amounts, strict=True)
-    ]
-    return found[1], found[0]
+    )
+    return train, validation
 
 
 def _questions(prepared: Path, sets: Sequence[str], part: str) -> dict[str, list[Demonstration]]:
-    """Return the questions of a part with the answer that the evaluation would show."""
-
-    def read(name: str) -> list[Row]:
-        return read_prepared(prepared / name / f"{part}.jsonl")
-
-    return {name: [(row["question"], row["answers"][0]) for row in read(name)] for name in sets}
+    """Return the questions of a part by set, with the answer that the evaluation would show."""
+    return {
+        name: [
+            (row["question"], row["answers"][0]) for row in read_prepared(prepared / name / f"{part}.jsonl")
+        ]
+        for name in sets
+    }

@@ -1,9 +1,8 @@
-"""Find the layers that behave differently on hallucinated answers, from the activation dump alone."""
+"""Find the layers that behave differently on hallucinated answers, from the activation dump."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from prefect import task
@@ -12,50 +11,49 @@ from torch import Tensor
 from avss_core.files.writing import read_json
 from avss_core.hallucination.localization import (
     READINGS,
-    Localisation,
+    Localization,
     find_reading,
-    localise,
+    localize,
     mean_over_sets,
     probe_auroc,
 )
 from avss_core.hallucination.samples import SampleActivations, load_samples
-from avss_core.scores.ranking import rank_agreement
+from avss_core.scores.ranking import kendall_tau, rank_agreement
 from tasks.data.rows import Row, read_prepared
 from tasks.progress.steps import working
-
-Readings = dict[str, dict[str, list[float]]]
-"""Each reading by name: its values by layer, and the low and high ends of their intervals."""
+from tasks.records import Bands
+from tasks.records import Localization as LocalizationRecord
 
 
 @task(name="localize-layers")
 def localize_layers(
     activations: Path, site: str, *, reading: str, resamples: int, seed: int
-) -> dict[str, Any]:
-    """Return every EAVSS reading of each layer, the layers in order of the chosen one, and the outside check.
+) -> LocalizationRecord:
+    """Return every EAVSS reading of each layer, the layers ordered by the chosen one, and a linear probe.
 
-    All figures come from train and validation questions; the probe is fitted on the first and measured on the
-    second, and has no value where one of them lacks answers. Intervals are over questions, of which one may
-    have a supplied and a generated pair of answers. The readings are means over the question sets; beside
-    them stand those of each set, and of each source where there are both, as far as they have two questions.
+    The probe is fitted on train questions and measured on validation questions; without either it has no
+    value. Intervals are over questions; a question may have a supplied and a generated pair of answers.
+    Readings are means over the question sets. The record also has those of each set, and of each source if
+    there are both; a set or source with fewer than two questions is left out.
     """
     samples = load_samples(activations / f"{site}.safetensors")
     rows = read_prepared(activations / "samples.jsonl")
     everything = list(range(len(rows)))
 
-    def measured(part: list[int]) -> dict[str, Localisation]:
-        return _localised(samples, rows, part, resamples, seed)
+    def measured(part: list[int]) -> dict[str, Localization]:
+        return _localized(samples, rows, part, resamples, seed)
 
-    def over_sets(part: list[int]) -> Readings:
-        found = [measured(own) for own in _parts(rows, "set", part).values()] or [measured(part)]
-        return _record({name: mean_over_sets([own[name] for own in found]) for name in READINGS})
+    def over_sets(part: list[int]) -> dict[str, Localization]:
+        sets = [measured(own) for own in _parts(rows, "set", part).values()] or [measured(part)]
+        return {name: mean_over_sets([own[name] for own in sets]) for name in READINGS}
 
     with working(f"intervals over {resamples:,} resamples of the questions"):
-        found = over_sets(everything)
+        readings = over_sets(everything)
         sources = _parts(rows, "source", everything)
         by_source = {name: over_sets(part) for name, part in sources.items()} if len(sources) > 1 else {}
     with working(f"probes at {samples.pooled.shape[1]} layers"):
         probe = _probe(samples, rows)
-    chosen = found[reading]["values"]
+    scores = {name: each.values for name, each in readings.items()} | {"probe_auroc": probe}
     return {
         "reading": reading,
         "reference": find_reading(reading).reference,
@@ -63,40 +61,40 @@ def localize_layers(
         "answers": read_json(activations / "answers.json"),
         "questions": _questions(rows),
         "pairs": len(rows) // 2,
-        "readings": found,
-        "sets": {name: _record(measured(part)) for name, part in _parts(rows, "set", everything).items()},
-        "sources": by_source,
-        "source_agreement": _between(by_source),
+        "readings": _bands(readings),
+        "sets": {name: _bands(measured(part)) for name, part in _parts(rows, "set", everything).items()},
+        "sources": {name: _bands(own) for name, own in by_source.items()},
+        "source_agreement": _between(list(by_source.values())),
         "probe_auroc": [None if math.isnan(value) else value for value in probe.tolist()],
         "probe_questions": _questions([row for row in rows if row["split"] == "validation"]),
-        "agreement": rank_agreement({**_scores(found), "probe_auroc": probe}),
-        "most_prone": sorted(range(len(chosen)), key=lambda layer: -chosen[layer]),
+        "agreement": rank_agreement(scores),
+        "most_prone": readings[reading].order,
     }
 
 
-def _localised(
+def _localized(
     samples: SampleActivations, rows: list[Row], part: list[int], resamples: int, seed: int
-) -> dict[str, Localisation]:
-    """Return every reading of some rows, which hold whole pairs, in their order."""
+) -> dict[str, Localization]:
+    """Return every reading of some rows, in which the two answers of each pair follow each other."""
     wrong, right = ([i for i in part if rows[i]["hallucinated"] is kind] for kind in (True, False))
     hallucinated, truthful = samples.select(torch.tensor(wrong)), samples.select(torch.tensor(right))
     asked = [rows[i]["question"] for i in wrong]
     return {
-        name: localise(hallucinated, truthful, name, questions=asked, seed=seed, resamples=resamples)
+        name: localize(hallucinated, truthful, name, questions=asked, seed=seed, resamples=resamples)
         for name in READINGS
     }
 
 
-def _record(found: Mapping[str, Localisation]) -> Readings:
+def _bands(readings: Mapping[str, Localization]) -> Bands:
     """Return readings as JSON values."""
     return {
-        name: {end: getattr(each, end).tolist() for end in ("values", "low", "high")}
-        for name, each in found.items()
+        name: {"values": each.values.tolist(), "low": each.low.tolist(), "high": each.high.tolist()}
+        for name, each in readings.items()
     }
 
 
 def _parts(rows: list[Row], field: str, of: list[int]) -> dict[str, list[int]]:
-    """Return those of some rows with each value of a field that has two questions or more."""
+    """Return some rows by the value of a field, without values that have fewer than two questions."""
     parts: dict[str, list[int]] = {}
     for i in of:
         parts.setdefault(rows[i][field], []).append(i)
@@ -104,25 +102,20 @@ def _parts(rows: list[Row], field: str, of: list[int]) -> dict[str, list[int]]:
 
 
 def _questions(rows: list[Row]) -> int:
-    """Return how many questions the rows ask."""
+    """Return the number of different questions."""
     return len({row["question"] for row in rows})
 
 
-def _scores(readings: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Tensor]:
-    """Return the values of each reading."""
-    return {name: torch.tensor(each["values"], dtype=torch.float64) for name, each in readings.items()}
-
-
-def _between(sources: Mapping[str, Readings]) -> dict[str, float | None]:
-    """Return Kendall's tau between the two sources by reading, nothing where there are not both."""
+def _between(sources: Sequence[Mapping[str, Localization]]) -> dict[str, float | None]:
+    """Return Kendall's tau between the two sources by reading; empty without both."""
     if len(sources) < 2:
         return {}
-    first, second = map(_scores, sources.values())
-    return {name: rank_agreement({"a": first[name], "b": second[name]})["a"]["b"] for name in READINGS}
+    first, second = sources
+    return {name: kendall_tau(first[name].values.tolist(), second[name].values.tolist()) for name in READINGS}
 
 
 def _probe(samples: SampleActivations, rows: list[Row]) -> Tensor:
-    """Return the probe's AUROC by layer, nan where the train or the validation part is empty."""
+    """Return the probe's AUROC by layer, NaN if there is no train or no validation row."""
     train, validation = (
         [i for i, row in enumerate(rows) if row["split"] == split] for split in ("train", "validation")
     )

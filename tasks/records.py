@@ -25,6 +25,7 @@ from avss_core.statistics.layer_records import TextStatistics as TextStatistics
 from avss_core.surgery.certificate_records import Certificate as Certificate
 from avss_core.surgery.certificate_records import CheckRecord as CheckRecord
 from avss_core.surgery.certificate_records import Provenance as Provenance
+from avss_core.training.history import TrainingCourse, WindowCounts
 
 # prepare: data/prepared/manifest.json and data/dense/model_card.json.
 
@@ -250,51 +251,21 @@ class Evaluation(TypedDict):
 # heal: data/healing/figures.json; mitigate: data/mitigation/figures.json.
 
 
-class StepRecord(TypedDict):
-    """One step of the optimizer."""
-
-    step: int
-    epoch: int
-    samples: int
-    weight: int
-    tokens: int
-    learning_rate: float
-    gradient_norm: float
-    loss: float
-    terms: dict[str, float]
-
-
-class EpochRecord(TypedDict):
-    """Mean losses since the validation before."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_preference: float | None
-    step: int
-    train_terms: dict[str, float]
-    validation_terms: dict[str, float]
-
-
-class TrainingRecord(TypedDict):
+class TrainingRecord(TrainingCourse):
     """What every training was."""
 
     layers: list[int]
     """Numbered as in the model that was trained."""
     dense_layers: list[int]
-    history: list[EpochRecord]
-    steps: list[StepRecord]
-    parameters: int
-    tokens: int
-    skipped: dict[str, int]
 
 
 class HealingTraining(TrainingRecord):
-    """What healing learnt from: tokens by kind, had and wanted."""
+    """What healing learnt from, by kind."""
 
-    train: dict[str, dict[str, int]]
-    validation: dict[str, dict[str, int]]
+    train: dict[str, WindowCounts]
+    validation: dict[str, WindowCounts]
     windows: str
+    """Digest of the windows."""
 
 
 class BothRetentions(TypedDict):

@@ -1,4 +1,4 @@
-"""EAVSS: which layers behave differently on hallucinated answers; the formulas are our reading."""
+"""EAVSS: which layers behave differently on hallucinated answers. The formulas are our reading."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,17 @@ from avss_core.hallucination.samples import SampleActivations
 from avss_core.registry import READING_NAMES, lookup, require_declared
 
 Weights = Float[Tensor, "*draws pairs"]
-"""How often each pair of answers counts; a whole bootstrap at a time, a draw a row."""
+"""How often each pair of answers counts: once each, or a row for each draw of a bootstrap."""
 
 
 def variance_over_sparsity(
     samples: SampleActivations, weights: Weights | None = None
 ) -> Float[Tensor, "*draws layers"]:
-    """Return AVSS over all answer tokens of some samples: pooled variance over the share of small values.
+    """Return AVSS over the answer tokens of some samples: pooled variance over the share of small values.
 
     Source: Song et al. 2024, arXiv 2411.10069 names HSAV and HSS without formulas. Our reading: the variance
-    and the share of |a| below the threshold over the tokens of the answers (none counts as half a value).
+    and the share of |a| below the threshold, both over the answers' tokens (no small value counts as half a
+    value).
 
     Example:
         >>> numbers = torch.tensor([[2.0], [8.0], [1.0]], dtype=torch.float64)  # mean, centred squares, small
@@ -36,7 +37,7 @@ def variance_over_sparsity(
     """
     weights = _once_each(samples) if weights is None else weights
     count = samples.count.unsqueeze(1)
-    # Moments about a point near every draw's mean: what is taken off again stays small.
+    # Moments about a point near every draw's mean, so that the subtracted square stays small.
     shift = samples.mean - (count * samples.mean).sum(0) / count.sum()
     total = weights @ count
     mean = weights @ (count * shift) / total
@@ -58,8 +59,8 @@ def eavss_contrast(
 ) -> Float[Tensor, "*draws layers"]:
     """Return log of the hallucinated score minus log of the truthful score (nats; > 0 means prone).
 
-    Our reading: a layer is prone to hallucination where its score rises on hallucinated answers; the ratio
-    cancels what depth, width and scale do to either score alone.
+    Our reading: a layer is prone to hallucination if its score rises on hallucinated answers; the ratio
+    cancels the effect of depth, width and scale on either score.
     """
     tiny = torch.finfo(torch.float64).tiny
     above, below = (variance_over_sparsity(side, weights) for side in (hallucinated, truthful))
@@ -82,7 +83,7 @@ def eavss_paired(
 def _paired(
     first: Float[Tensor, "pairs hidden"], second: Float[Tensor, "pairs hidden"], weights: Weights
 ) -> Float[Tensor, "*draws"]:
-    """Return `eavss_paired` of one layer; sums over units need only norms and means, not every variance."""
+    """Return `eavss_paired` of one layer, from norms and means instead of every unit's variance."""
     total = weights.sum(-1)
     centre = (first.mean(0) + second.mean(0)) / 2
     first, second = first - centre, second - centre
@@ -95,7 +96,7 @@ def _paired(
 
 
 def _once_each(samples: SampleActivations) -> Weights:
-    """Return the weights under which each pair counts once."""
+    """Return weights of 1."""
     return torch.ones(len(samples.ids), dtype=torch.float64)
 
 
@@ -104,7 +105,7 @@ class Reading:
     """One reading of EAVSS; the highest layers are the most prone."""
 
     function: Callable[..., Float[Tensor, "*draws layers"]]
-    """Of hallucinated answers, truthful ones row by row, and how often a pair counts (None: once)."""
+    """Takes hallucinated answers, truthful ones row by row, and how often each pair counts (None: once)."""
     reference: str
 
 
@@ -119,52 +120,58 @@ require_declared(READINGS, READING_NAMES, "READINGS")
 
 
 def find_reading(name: str) -> Reading:
-    """Return the record of an EAVSS reading.
+    """Return an EAVSS reading.
 
     Raises:
-        LookupError: no reading has that name; near matches are given.
+        LookupError: no reading has that name (gives near matches).
     """
     return lookup(READINGS, name, "EAVSS reading")
 
 
 @dataclass(frozen=True)
-class Localisation:
-    """An EAVSS reading of each layer with its 95 % interval over questions."""
+class Localization:
+    """An EAVSS reading of each layer with its 95 % interval over questions; high values are prone."""
 
     values: Float[Tensor, " layers"]
     draws: Float[Tensor, "resamples layers"]
-    """What it is on each resample."""
+    """The reading on each resample of the questions."""
 
     @property
     def low(self) -> Float[Tensor, " layers"]:
-        """The low end of the interval."""
+        """Low end of the interval."""
         return self.draws.quantile(0.025, dim=0)
 
     @property
     def high(self) -> Float[Tensor, " layers"]:
-        """The high end of the interval."""
+        """High end of the interval."""
         return self.draws.quantile(0.975, dim=0)
 
+    @property
+    def order(self) -> list[int]:
+        """Layers from the most prone one; equal values stay in depth order."""
+        layers: list[int] = self.values.argsort(descending=True, stable=True).tolist()
+        return layers
 
-def mean_over_sets(found: Sequence[Localisation]) -> Localisation:
-    """Return the mean of a reading over question sets, each of which counts the same.
+
+def mean_over_sets(sets: Sequence[Localization]) -> Localization:
+    """Return the mean of a reading over question sets, all of equal weight.
 
     Our reading: answers of one set are alike in length and form, those of two sets are not. Pooled token by
-    token, the set with the longest answers would decide, and a set whose wrong answers are longer than its
-    accepted ones would look like a property of the layers.
+    token, the set with the longest answers would decide, and wrong answers that are longer than the accepted
+    ones in one set would look like a property of the layers.
 
     Raises:
         ValueError: there is no set.
     """
-    if not found:
+    if not sets:
         raise ValueError("there is no question set to take the mean of")
-    return Localisation(
-        torch.stack([each.values for each in found]).mean(0),
-        torch.stack([each.draws for each in found]).mean(0),
+    return Localization(
+        torch.stack([each.values for each in sets]).mean(0),
+        torch.stack([each.draws for each in sets]).mean(0),
     )
 
 
-def localise(
+def localize(
     hallucinated: SampleActivations,
     truthful: SampleActivations,
     reading: str,
@@ -172,16 +179,16 @@ def localise(
     questions: Sequence[str] | None = None,
     seed: int,
     resamples: int = 200,
-) -> Localisation:
+) -> Localization:
     """Return a reading with a percentile bootstrap over questions.
 
     Args:
         hallucinated: wrong answers.
         truthful: an accepted answer to the same question each, row by row.
         reading: a key of `READINGS`.
-        questions: the question of each pair, whose pairs are drawn together; None where each has its own.
-        seed: of the resampling.
-        resamples: draws of the questions with replacement.
+        questions: the question of each pair; pairs of one question are drawn together. None: all differ.
+        seed: seed of the resampling.
+        resamples: number of draws of the questions, with replacement.
 
     Raises:
         ValueError: there are fewer than two questions, or the rows do not pair.
@@ -191,15 +198,15 @@ def localise(
     asked = list(hallucinated.ids if questions is None else questions)
     if len(set(asked)) < 2 or not len(asked) == len(hallucinated.ids) == len(truthful.ids):
         raise ValueError(
-            f"localising needs at least 2 questions with both kinds of answer, got {len(hallucinated.ids)} "
+            f"localizing needs at least 2 questions with both kinds of answer, got {len(hallucinated.ids)} "
             f"hallucinated and {len(truthful.ids)} truthful ones of {len(set(asked))} questions"
         )
     draws = function(hallucinated, truthful, question_weights(asked, seed, resamples))
-    return Localisation(function(hallucinated, truthful), draws)
+    return Localization(function(hallucinated, truthful), draws)
 
 
 def question_weights(questions: Sequence[str], seed: int, resamples: int) -> Float[Tensor, "draws pairs"]:
-    """Return how often resamples of the questions hold each pair: as often as they drew its question."""
+    """Return how often each resample holds each pair: as often as it drew the pair's question."""
     known = {question: number for number, question in enumerate(dict.fromkeys(questions))}
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(len(known), (resamples, len(known)), generator=generator)
@@ -211,11 +218,10 @@ def question_weights(questions: Sequence[str], seed: int, resamples: int) -> Flo
 def probe_auroc(train: SampleActivations, validation: SampleActivations) -> Float[Tensor, " layers"]:
     """Return the validation AUROC of a linear probe for hallucination at each layer (0.5 is chance).
 
-    A logistic regression on the standardised pooled activations, measured on other questions than it is
-    fitted on.
+    The probe is a logistic regression on the standardised pooled activations, fitted on other questions.
 
     Raises:
-        ValueError: one kind of answer is missing on either side.
+        ValueError: one kind of answer is missing in `train` or `validation`.
     """
     for name, part in (("train", train), ("validation", validation)):
         if not 0 < int(part.hallucinated.sum()) < len(part.ids):
@@ -225,6 +231,6 @@ def probe_auroc(train: SampleActivations, validation: SampleActivations) -> Floa
     for layer in range(train.pooled.shape[1]):
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
         probe.fit(train.pooled[:, layer].double().numpy(), labels)
-        found = probe.decision_function(validation.pooled[:, layer].double().numpy())
-        scores.append(float(roc_auc_score(targets, found)))
+        decisions = probe.decision_function(validation.pooled[:, layer].double().numpy())
+        scores.append(float(roc_auc_score(targets, decisions)))
     return torch.tensor(scores, dtype=torch.float64)

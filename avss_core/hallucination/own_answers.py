@@ -1,4 +1,4 @@
-"""Which of a model's own answers to a question stand for what it gets right and what it gets wrong."""
+"""Choose a right and a wrong one among a model's own answers to a question."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ COUNTS = (
     *("questions", "both_kinds", "only_right", "only_wrong", "wordless"),
     *("answers", "right", "wrong", "empty", "duplicate"),
 )
-"""What `choose_pair` counts. Of the questions each is one of the next four, and so is each answer."""
+"""What `choose_pair` counts: questions and answers, each of which is one of the four kinds that follow."""
 
 
 @dataclass(frozen=True)
 class OwnAnswer:
-    """An answer of the model's own, and the judge's verdict on it."""
+    """One of the model's own answers, and the judge's verdict on it."""
 
     text: str
     correct: bool
@@ -23,23 +23,23 @@ class OwnAnswer:
 
 @dataclass(frozen=True)
 class OwnPair:
-    """An accepted and a rejected answer of the model's own to one question."""
+    """One of the model's own answers that the judge accepted, and one that it rejected."""
 
     accepted: str
     rejected: str
 
 
 def choose_pair(answers: Sequence[OwnAnswer], counts: Counter[str]) -> OwnPair | None:
-    """Return an accepted and a rejected answer to one question; None where one of the kinds is missing.
+    """Return an accepted and a rejected answer to one question; None if there are not both.
 
-    Our reading: of each kind the first answer counts. The greedy answer comes first, so it stands for its
-    kind; for the other stands the earliest draw, which is a fair draw from the model's answers of that kind,
-    as the most frequent or the likeliest one would not be. An answer without a word is passed over, and so
-    is one that repeats an earlier answer in normalised form, whatever the judge says of it.
+    Our reading: the first answer of each kind is taken. The greedy answer comes first, so it stands for its
+    kind; the earliest draw of the other kind is a fair draw from the model's answers of that kind, which the
+    most frequent or likeliest one would not be. An answer without a word is skipped, and so is one that
+    repeats an earlier answer in normalised form, whatever the verdict on it.
 
     Args:
         answers: the greedy answer, then the draws in their order.
-        counts: what was seen, of questions and of answers, is added here under the names of `COUNTS`.
+        counts: updated in place under the names of `COUNTS`.
     """
     first: dict[bool, str] = {}
     seen = {""}

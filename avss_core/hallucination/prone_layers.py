@@ -1,4 +1,4 @@
-"""Find the layers of a loaded model that behave differently on wrong answers, from questions with both."""
+"""Find the layers of a loaded model that behave differently on wrong answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,24 +6,18 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.hallucination.localization import Localisation, find_reading, localise
+from avss_core.hallucination.localization import Localization, find_reading, localize
 from avss_core.hallucination.samples import observe_answers, sample_pair
 from avss_core.progress import Progress, no_progress
 
 
 @dataclass(frozen=True)
-class ProneLayers(Localisation):
-    """A reading of EAVSS at every layer with its interval over questions; the highest are the most prone."""
+class ProneLayers(Localization):
+    """An EAVSS reading of each layer with its interval over questions; the highest are the most prone."""
 
     reading: str
     questions: int
-    """How many questions had both kinds of answer."""
-
-    @property
-    def order(self) -> list[int]:
-        """Return the layers from the most prone one; equal values stay in depth order."""
-        values = self.values.tolist()
-        return sorted(range(len(values)), key=lambda layer: -values[layer])
+    """Number of questions with both kinds of answer."""
 
 
 def find_prone_layers(
@@ -39,10 +33,10 @@ def find_prone_layers(
     batch_size: int = 16,
     progress: Progress = no_progress,
 ) -> ProneLayers:
-    """Return how prone to hallucination a reading of EAVSS finds every layer, from one set of questions.
+    """Return how prone to hallucination each layer is by a reading of EAVSS on one set of questions.
 
-    Of each row its first accepted and its first wrong answer are read behind the question; rows without a
-    wrong answer are passed over. Take no question here on which the model will be evaluated.
+    The model reads each row's question with its first accepted and its first wrong answer; rows without
+    either are skipped. Take no question here on which the model will be evaluated.
 
     Args:
         model: a causal language model; stays as it is.
@@ -50,11 +44,11 @@ def find_prone_layers(
         rows: each with `question`, `answers` (accepted) and `wrong_answers`.
         reading: a key of `avss_core.hallucination.localization.READINGS`.
         site: one of `avss_core.models.activations.SITES`.
-        relative: what counts as small, as a share of the RMS of the block input.
-        resamples: of the questions, for the interval.
-        seed: of the resampling.
-        batch_size: answers a batch; the result depends on it only to rounding.
-        progress: told of each finished batch's answers, two a question.
+        relative: magnitude below which a value is small, as a share of the RMS of the block input.
+        resamples: number of resamples of the questions for the interval.
+        seed: seed of the resampling.
+        batch_size: answers a batch; it changes the result only by rounding.
+        progress: called with the number of answers of each finished batch, two a question.
 
     Raises:
         LookupError: the reading or the model's family is unknown.
@@ -84,12 +78,12 @@ def find_prone_layers(
     )
     sides = seen.select(seen.hallucinated.nonzero()[:, 0]), seen.select((~seen.hallucinated).nonzero()[:, 0])
     questions = [row["question"] for row in asked]
-    found = localise(*sides, reading, questions=questions, seed=seed, resamples=resamples)
-    return ProneLayers(found.values, found.draws, reading, len(set(questions)))
+    each = localize(*sides, reading, questions=questions, seed=seed, resamples=resamples)
+    return ProneLayers(each.values, each.draws, reading, len(set(questions)))
 
 
 def _answers(row: Mapping[str, Any], field: str) -> Sequence[str]:
-    """Return the answers of a row, refusing one string, of which the first character would be taken."""
+    """Return the answers of a row; a string is refused, since its first character would be taken."""
     answers: Sequence[str] = row.get(field) or ()
     if isinstance(answers, str):
         raise TypeError(f"{field} must be a list of strings, got the string {answers!r}: write [{answers!r}]")

@@ -1,4 +1,4 @@
-"""The activation dump: what every layer did on an answer's tokens, small enough to keep for each answer."""
+"""The activation dump: a summary of each layer's activations on the tokens of each answer."""
 
 import json
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ class AnswerSample:
     answer: str
     hallucinated: bool
     source: str = "supplied"
-    """Whose answer it is: `supplied` with the question, or `generated` by the model itself."""
+    """`supplied` with the question, or `generated` by the model itself."""
 
 
 def sample_pair(
     question: str, truthful: str, wrong: str, *, id: str, set: str, split: str, source: str = "supplied"
 ) -> tuple[AnswerSample, AnswerSample]:
-    """Return the two samples of a question, the truthful one first; their ids begin with a common one."""
+    """Return the truthful and the hallucinated sample of a question; their ids share a prefix."""
     return (
         AnswerSample(f"{id}:true", set, split, question, truthful, False, source),
         AnswerSample(f"{id}:wrong", set, split, question, wrong, True, source),
@@ -46,29 +46,32 @@ def sample_pair(
 
 @dataclass(frozen=True)
 class SampleActivations:
-    """Activations of each answer's tokens at one site; rows follow `ids`.
+    """Activations of each answer's tokens at one site; rows are in the order of `ids`.
 
-    `pooled` is the mean vector over the answer's tokens, float16. `count`, `mean` and `centred` are the
-    moments over all values of those tokens (their number, mean and centred sum of squares), `below` the
-    number of values with |a| under the threshold; these are float64, so that they merge exactly.
+    All but `pooled` are float64, so that they can be merged without loss.
     """
 
     ids: tuple[str, ...]
     hallucinated: Bool[Tensor, " samples"]
     pooled: Float[Tensor, "samples layers hidden"]
+    """Mean vector over the answer's tokens, float16."""
     count: Float[Tensor, " samples"]
+    """Number of values of those tokens."""
     mean: Float[Tensor, "samples layers"]
+    """Mean of the values."""
     centred: Float[Tensor, "samples layers"]
+    """Centred sum of squares of the values."""
     below: Float[Tensor, "samples layers"]
+    """Number of values with |a| below the threshold."""
 
     def select(self, rows: Int[Tensor, " chosen"]) -> "SampleActivations":
         """Return the samples at some rows."""
-        chosen = rows.tolist()
-        return SampleActivations(
-            tuple(self.ids[row] for row in chosen),
-            *(tensor[rows] for tensor in (self.hallucinated, self.pooled, self.count)),
-            *(tensor[rows] for tensor in (self.mean, self.centred, self.below)),
-        )
+        tensors = {name: getattr(self, name)[rows] for name in TENSORS}
+        return SampleActivations(tuple(self.ids[row] for row in rows.tolist()), **tensors)
+
+
+TENSORS = ("hallucinated", "pooled", "count", "mean", "centred", "below")
+"""Names of the tensors of `SampleActivations`."""
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase, question: str, answer: str) -> tuple[list[int], int]:
@@ -103,8 +106,8 @@ def observe_answers(
         samples: question and answer pairs; at least one.
         site: one of `avss_core.models.activations.SITES`.
         relative: threshold of `below`, as a share of the RMS of the token's block input.
-        batch_size: samples a batch; the result does not depend on it but for rounding.
-        progress: told of each finished batch.
+        batch_size: samples a batch; it changes the result only by rounding.
+        progress: called with the number of samples of each finished batch.
 
     Raises:
         ValueError: there is no sample, or an activation is not a finite number (names the sample).
@@ -141,7 +144,7 @@ def observe_answers(
 
 
 def _answer_batch(encoded: Sequence[tuple[list[int], int]]) -> Batch:
-    """Return right-padded sequences in which only the answers' tokens count."""
+    """Return right-padded sequences of which only the answers' tokens are counted."""
     batch = pad([ids for ids, _ in encoded])
     starts = torch.tensor([start for _, start in encoded]).unsqueeze(1)
     counted = batch.attention & (torch.arange(batch.ids.shape[1]) >= starts)
@@ -156,9 +159,8 @@ def _observe(
     numbers: list[Tensor] = []
 
     def visit(_index: int, seen: Seen) -> None:
-        found = at_site(site, seen)
-        mask = batch.counted.to(found.device).unsqueeze(-1)
-        values = found.double()
+        values = at_site(site, seen).double()
+        mask = batch.counted.to(values.device).unsqueeze(-1)
         tokens, width = mask.sum(1).double(), values.shape[-1]
         vector = values.masked_fill(~mask, 0).sum(1) / tokens
         mean = vector.mean(1)
@@ -174,14 +176,13 @@ def _observe(
 
 
 def save_samples(activations: SampleActivations, path: Path) -> None:
-    """Write the dump as a safetensors file; the ids stand in its metadata, as a JSON list."""
-    names = ("hallucinated", "pooled", "count", "mean", "centred", "below")
-    tensors = {name: getattr(activations, name).contiguous() for name in names}
+    """Write the dump as a safetensors file, with the ids as a JSON list in its metadata."""
+    tensors = {name: getattr(activations, name).contiguous() for name in TENSORS}
     save_file(tensors, path, metadata={"ids": json.dumps(activations.ids)})
 
 
 def load_samples(path: Path) -> SampleActivations:
-    """Return the dump of a file that `save_samples` wrote."""
+    """Return the dump that `save_samples` wrote."""
     with safe_open(path, framework="pt") as handle:
         ids = tuple(json.loads(handle.metadata()["ids"]))
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping

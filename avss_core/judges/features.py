@@ -1,8 +1,8 @@
 """Features of a question, an answer and its gold answers for the fitted judge: words and numbers.
 
-None is the confidence of the model that answered (whose calibration the verdicts measure), its name, or the
-set's. A gold answer with a part in brackets is also tried without it and as that part alone, and what a
-model wrote after its answer, such as a next question, is cut off.
+No feature is the model's confidence (the verdicts measure its calibration), its name or the set's. A gold
+answer with a part in brackets is also tried without it and as that part alone, and text after the answer,
+such as a next question, is cut off.
 """
 
 import re
@@ -47,7 +47,7 @@ _AGGREGATED = ("recall", "content_f1", "rouge_l", "trigrams", "new_recall", "new
 
 
 def features(question: str, answer: str, golds: Sequence[str]) -> dict[str, float]:
-    """Return the features of an answer: with its best gold answer, with all of them, of the question."""
+    """Return the features of an answer against its best gold answer and all of them, and of the question."""
     short = clip(answer)
     pairs = [_pair(question, short, each) for gold in golds for each in variants(gold)]
     best = max(pairs, key=lambda pair: pair["content_f1"] + pair["trigrams"] + pair["f1"])
@@ -75,12 +75,12 @@ def features(question: str, answer: str, golds: Sequence[str]) -> dict[str, floa
 
 
 def clip(answer: str) -> str:
-    """Return an answer without what follows it: another line, a next turn or question."""
+    """Return an answer without the next line, turn or question that follows it."""
     return _RUN_ON.split(answer, maxsplit=1)[0].strip() or answer
 
 
 def variants(gold: str) -> list[str]:
-    """Return a gold answer, it without its bracketed parts, and those parts, which are often other names."""
+    """Return a gold answer, the same without bracketed parts, and those parts, often other names."""
     parts = [part for part in _BRACKETS.findall(gold) if part != "disambiguation"]
     return list(dict.fromkeys([gold, *(text for text in (_BRACKETS.sub("", gold).strip(), *parts) if text)]))
 
@@ -141,7 +141,7 @@ def _pair(question: str, answer: str, gold: str) -> dict[str, float]:
 
 
 def _words(text: str, asked: Sequence[str]) -> Text:
-    """Return a text, its words that carry meaning, or all if none does, and which of them are asked."""
+    """Return a text, its content words (all if there are none), and whether the question has each."""
     words = normalise(text).split()
     words = [word for word in words if word not in _STOP] or words
     stems = set(map(_stem, asked))
@@ -149,7 +149,7 @@ def _words(text: str, asked: Sequence[str]) -> Text:
 
 
 def _overlap(answer: Sequence[str], gold: Sequence[str]) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of two bags, 0 where a side is empty."""
+    """Return precision, recall and F1 of two bags of words, 0 if a side is empty."""
     shared = (Counter(answer) & Counter(gold)).total()
     return (
         shared / max(1, len(answer)),
@@ -159,25 +159,25 @@ def _overlap(answer: Sequence[str], gold: Sequence[str]) -> tuple[float, float, 
 
 
 def _trigrams(text: str) -> list[str]:
-    """Return the different trigrams of characters of a text between spaces."""
+    """Return the distinct character trigrams of a text between spaces."""
     padded = f" {text} "
     return sorted({padded[start : start + 3] for start in range(len(padded) - 2)})
 
 
 def _initials(short: str, long: str) -> bool:
-    """Return whether one word is the initials of several."""
+    """Return whether a word is the initials of several words."""
     words = long.split()
     return len(words) > 1 and short == "".join(word[0] for word in words)
 
 
 def _negated(text: str) -> bool:
-    """Return whether a text has a word of negation."""
+    """Return whether a text has a negation."""
     return not _NEGATIONS.isdisjoint(normalise(text).split())
 
 
-def _share(found: Sequence[bool]) -> float:
-    """Return the share that is true, 0 of none."""
-    return sum(found) / max(1, len(found))
+def _share(flags: Sequence[bool]) -> float:
+    """Return the share of true ones, 0 without any."""
+    return sum(flags) / max(1, len(flags))
 
 
 def _stems(text: str) -> list[str]:
@@ -186,7 +186,7 @@ def _stems(text: str) -> list[str]:
 
 
 def _content(text: str) -> list[str]:
-    """Return the stems of the words that carry meaning."""
+    """Return the stems of the content words."""
     return [_stem(word) for word in text.split() if word not in _STOP]
 
 

@@ -1,10 +1,10 @@
-"""Judge answers by a fit to GPT-4's verdicts, read from a file of plain JSON: a line and trees.
+"""Judge answers by a fit to GPT-4's verdicts, read from plain JSON: a logistic regression and trees.
 
-A file has the command that made it, the kappas measured on models left out of the fit, the names of the
-features, the weights of the line (logistic regression, each feature held within bounds seen in the fit), the
-trees, and the thresholds. A leaf is a number, the share of correct answers among those that reached it in the
-fit; an inner node is `[feature, limit, node where feature <= limit, node otherwise]`, its feature the place
-in the list of names. Nothing is unpickled.
+The file holds the command that made it, the kappas on models left out of the fit, the names of the features,
+the weights of the logistic regression (each feature clipped to the range seen in the fit), the trees, and the
+thresholds. A leaf is a number, the share of correct answers among those that reached it in the fit; an inner
+node is `[feature, limit, node if feature <= limit, node otherwise]`, with the feature's index in the list of
+names. Nothing is unpickled.
 """
 
 import json
@@ -25,16 +25,16 @@ FILE = Path(__file__).with_suffix(".json")
 """Both fits: `fitted`, with two encoders' similarities, and `fitted_lexical`, by words and numbers."""
 
 _DIGITS = 5
-"""Decimals of a feature, so that the last bits of an encoder's arithmetic do not count."""
+"""Decimals of a feature; they drop the last bits of an encoder's arithmetic."""
 
 _MOST = 6.0
-"""Log-odds beyond which neither part of a fit is taken at its word."""
+"""Bound of the log-odds of the logistic regression and of the trees."""
 
 _LEAST = 1e-6
-"""The least share of correct answers, and of wrong ones, that has log-odds."""
+"""Least share of correct, and of wrong, answers, so that log-odds are finite."""
 
 _SHORT_WORDS = 6
-"""Words of a short gold answer at most."""
+"""Most words of a short gold answer."""
 
 Row = tuple[str, str, Sequence[str]]
 """A question, an answer and its gold answers."""
@@ -42,30 +42,30 @@ Row = tuple[str, str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted judge as its file has it."""
+    """A fitted judge."""
 
     features: tuple[str, ...]
     low: Sequence[float]
-    """The least value of each feature that the line uses; lower ones count as this."""
+    """Lower bound of each feature in the logistic regression."""
     high: Sequence[float]
     weights: Sequence[float]
     constant: float
-    """Log-odds of the line where all features are 0."""
+    """Intercept of the logistic regression."""
     trees: Sequence[Any]
     threshold: float
-    """Probability from which an answer counts as correct, where there is one short gold answer."""
+    """Probability from which an answer counts as correct if there is one short gold answer."""
     threshold_long: float
-    """The same where the gold answers are several or a sentence, which few answers repeat word by word."""
+    """The same if the gold answers are several or a sentence, which few answers repeat word by word."""
     kappa: Mapping[str, Any]
     """Agreement with GPT-4 on models left out of the fit, by set."""
 
     def probabilities(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probability that an answer is correct for each row of the features, in their order.
+        """Return the probability that an answer is correct for each row of features.
 
-        It is that of the mean of two log-odds: the line's, and those of the mean of the trees' shares.
+        Its log-odds are the mean of two: the logistic regression's, and those of the trees' mean share.
         """
         line = self.constant + np.clip(columns, self.low, self.high) @ np.array(self.weights)
-        # Trees are fitted to float32 features.
+        # The trees were fitted to float32 features.
         values = columns.astype(np.float32)
         shares = np.mean([_leaves(tree, values, np.arange(len(columns))) for tree in self.trees], axis=0)
         odds = (np.clip(line, -_MOST, _MOST) + np.clip(_log_odds(shares), -_MOST, _MOST)) / 2
@@ -80,9 +80,9 @@ class Fit:
 
 
 def fitted_verdicts(name: str, rows: Sequence[Row]) -> list[bool]:
-    """Return whether each answer is correct, by the fit of that name.
+    """Return whether each answer is correct by the fit of that name.
 
-    An answer without a word is wrong and one that equals a gold answer is right, without the fit.
+    An answer without a word is wrong and one that equals a gold answer is correct, whatever the fit says.
 
     Raises:
         ModuleNotFoundError: the fit needs the encoders, and a package of theirs is not installed.
@@ -92,14 +92,14 @@ def fitted_verdicts(name: str, rows: Sequence[Row]) -> list[bool]:
     verdicts = [exact_match(answer, golds) for _, answer, golds in rows]
     open_ = [index for index, row in enumerate(rows) if is_open(row)]
     if open_:
-        found = fit.verdicts(feature_table([rows[index] for index in open_], fit.features))
-        for index, verdict in zip(open_, found, strict=True):
+        decided = fit.verdicts(feature_table([rows[index] for index in open_], fit.features))
+        for index, verdict in zip(open_, decided, strict=True):
             verdicts[index] = bool(verdict)
     return verdicts
 
 
 def is_open(row: Row) -> bool:
-    """Return whether a fit decides on an answer: both sides have words, and they differ."""
+    """Return whether the fit decides on an answer: both sides have words, and they differ."""
     _, answer, golds = row
     return not exact_match(answer, golds) and normalise(answer) != "" and any(map(normalise, golds))
 
@@ -112,20 +112,20 @@ def long_golds(columns: NDArray[np.float64], names: Sequence[str]) -> NDArray[np
 
 
 def feature_table(rows: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return the named features, rounded, one row an answer; the encoders run only if one of them needs it.
+    """Return the named features of each answer, rounded; the encoders run only if a feature needs them.
 
     Raises:
         ModuleNotFoundError: a feature needs the encoders, and a package of theirs is not installed.
     """
-    found = [features(*row) for row in rows]
+    columns = [features(*row) for row in rows]
     if any(name.startswith(("cosine", "matched")) for name in names):
-        found = [lexical | nearness for lexical, nearness in zip(found, similarities(rows), strict=True)]
-    return np.round([[row[name] for name in names] for row in found], _DIGITS)
+        columns = [own | near for own, near in zip(columns, similarities(rows), strict=True)]
+    return np.round([[row[name] for name in names] for row in columns], _DIGITS)
 
 
 @cache
 def read_fits(path: Path) -> Mapping[str, Fit]:
-    """Return the fits that a file holds, by the name of the judge."""
+    """Return the fits of a file by the name of the judge."""
     stored = json.loads(path.read_text(encoding="utf-8"))
     return {
         name: Fit(**each | {"features": tuple(each["features"])}) for name, each in stored["judges"].items()
@@ -133,7 +133,7 @@ def read_fits(path: Path) -> Mapping[str, Fit]:
 
 
 def _log_odds(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the log-odds of shares, finite also for 0 and 1."""
+    """Return the log-odds of shares, bounded for 0 and 1."""
     inside = np.clip(shares, _LEAST, 1 - _LEAST)
     odds: NDArray[np.float64] = np.log(inside / (1 - inside))
     return odds
@@ -147,7 +147,7 @@ def _leaves(node: Any, values: NDArray[np.float32], rows: NDArray[np.intp]) -> N
         return np.full(len(rows), float(node))
     feature, limit, low, high = node
     goes_low = values[rows, feature] <= limit
-    found = np.empty(len(rows))
-    found[goes_low] = _leaves(low, values, rows[goes_low])
-    found[~goes_low] = _leaves(high, values, rows[~goes_low])
-    return found
+    leaves = np.empty(len(rows))
+    leaves[goes_low] = _leaves(low, values, rows[goes_low])
+    leaves[~goes_low] = _leaves(high, values, rows[~goes_low])
+    return leaves

@@ -1,7 +1,7 @@
-"""Offline judges of short answers: one table, one record a judge. Add a judge by adding a function and a row.
+"""Offline judges of short answers. To add a judge, write a function and add a row to `JUDGES`.
 
-Agreement with GPT-4's verdicts (Cohen's kappa) on the answers of llama-7b, which no fit here saw. The
-first four by `benchmarks/judges.py`, the others by `benchmarks/fit_judge.py`:
+Agreement with GPT-4's verdicts (Cohen's kappa) on the answers of llama-7b, left out of the fits. The first
+four rows are by `benchmarks/judges.py`, the others by `benchmarks/fit_judge.py`:
 
 | judge          |   nq | sciq | triviaqa | truthfulqa | wikiqa |
 | -------------- | ---- | ---- | -------- | ---------- | ------ |
@@ -12,20 +12,20 @@ first four by `benchmarks/judges.py`, the others by `benchmarks/fit_judge.py`:
 | fitted_lexical | .771 | .728 |     .521 |       .468 |   .485 |
 | fitted         | .780 | .717 |     .565 |       .569 |   .565 |
 
-Each of the three models left out in turn, the verdicts on all three taken together (not the mean of three):
+With each of the three models left out in turn, kappa of the verdicts on all three together:
 
 | judge          |   nq | sciq | triviaqa | truthfulqa | wikiqa |
 | -------------- | ---- | ---- | -------- | ---------- | ------ |
 | fitted_lexical | .729 | .724 |     .591 |       .495 |   .434 |
 | fitted         | .744 | .734 |     .615 |       .545 |   .505 |
 
-So the encoders help most where answers are sentences (TruthfulQA, WikiQA), and there every judge stays weak;
-another seed of the trees changes about .01, on WikiQA .02. Where GPT-4 knew that an answer is right although
-it shares no word with the gold answer, the judges mostly call it wrong.
-`fitted_judge.json` has each model's kappas, and those of fits that did not see the questions either.
+The encoders help most on sets whose answers are sentences (TruthfulQA, WikiQA), on which every judge stays
+weak; another seed of the trees changes about .01, on WikiQA .02. The judges mostly reject a right answer that
+shares no word with the gold answer. `fitted_judge.json` has the kappas of each model, and those of fits that
+did not see the questions either.
 
-The thresholds of f1 and rouge_l were chosen on the answers of gpt2-xl and gpt-j-6b: there the mean kappa of
-the five sets moves by less than .02 from 0.45 to 0.65 and falls above, so each has the round value, one half.
+The thresholds of f1 and rouge_l were chosen on the answers of gpt2-xl and gpt-j-6b. There the mean kappa of
+the five sets changes by less than .02 from 0.45 to 0.65 and falls above, so both are 0.5.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +43,9 @@ ROUGE_L_CORRECT = 0.5
 """ROUGE-L F-measure from which an answer counts as correct."""
 
 DEFAULT_JUDGE: Mapping[str, str] = dict.fromkeys(("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"), "fitted")
-"""The judge of each set that agrees best with GPT-4 on models left out of the fit, by the second table above.
+"""The judge of each set that agrees best with GPT-4 in the second table above.
 
-It never depends on what is installed: without its encoders `fitted` is refused, not replaced.
+It does not depend on what is installed: without its encoders `fitted` raises an error.
 """
 
 Judged = tuple[str, str, Sequence[str]]
@@ -54,37 +54,37 @@ Judged = tuple[str, str, Sequence[str]]
 
 @dataclass(frozen=True)
 class Judge:
-    """One way to tell whether answers are correct, without the network."""
+    """One way to tell whether answers are correct, offline."""
 
     name: str
     verdicts: Callable[[Sequence[Judged]], list[bool]]
-    """Whether each answer is correct."""
+    """Returns whether each answer is correct."""
     reference: str
     """Definition and source."""
 
 
 def judge(name: str) -> Judge:
-    """Return the record of a judge.
+    """Return a judge.
 
     Raises:
-        LookupError: no judge has that name; near matches are given.
+        LookupError: no judge has that name (gives near matches).
     """
     return lookup(JUDGES, name, "judge")
 
 
 def default_judge(set_name: str) -> str:
-    """Return the name of the judge of a question set, `fitted` for a set without measured verdicts."""
+    """Return the name of a question set's judge, `fitted` for an unknown set."""
     return DEFAULT_JUDGE.get(set_name, "fitted")
 
 
 def kappa(name: str, set_name: str) -> float | None:
-    """Return a judge's agreement with GPT-4 on a set (Cohen's kappa), None where it was not measured.
+    """Return a fitted judge's agreement with GPT-4 on a set (Cohen's kappa), None if it was not measured.
 
-    For the fitted judges, on the answers of the three models, each left out of the fit in turn.
+    It is measured on the answers of three models, each left out of the fit in turn.
     """
     fit = read_fits(FILE).get(name)
-    found = None if fit is None else fit.kappa["model left out"].get(set_name)
-    return None if found is None else float(found["together"])
+    measured = None if fit is None else fit.kappa["model left out"].get(set_name)
+    return None if measured is None else float(measured["together"])
 
 
 def _f1_verdict(answer: str, golds: Sequence[str]) -> bool:
@@ -94,12 +94,12 @@ def _f1_verdict(answer: str, golds: Sequence[str]) -> bool:
 
 def _rouge_l_verdict(answer: str, golds: Sequence[str]) -> bool:
     """Return whether ROUGE-L reaches its threshold."""
-    # The package rounds precision and recall before their mean, so that a true half can come out just below.
+    # The harmonic mean of rounded precision and recall can put a true half just below 0.5.
     return round(rouge_l(answer, golds), 9) >= ROUGE_L_CORRECT
 
 
 def _each(verdict: Callable[[str, Sequence[str]], bool]) -> Callable[[Sequence[Judged]], list[bool]]:
-    """Return a judge of many answers from one that looks at an answer and its gold answers alone."""
+    """Return a judge of many answers from a verdict on one answer and its gold answers."""
     return lambda rows: [verdict(answer, golds) for _, answer, golds in rows]
 
 

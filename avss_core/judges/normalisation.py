@@ -1,7 +1,7 @@
-"""Normalise short answers and score how an answer's words agree with those of its gold answers.
+"""Normalise short answers and compare their words with those of gold answers.
 
-An answer without a word is wrong, a gold answer without one never matches, and one string in place of the
-sequence of gold answers is a TypeError.
+An answer without a word is wrong, and a gold answer without one never matches. A single string in place of
+the sequence of gold answers raises a TypeError.
 """
 
 import unicodedata
@@ -18,7 +18,7 @@ def normalise(text: str) -> str:
     """Return a text in the form in which answers are compared.
 
     NFKC, case folded, punctuation and symbols turned into spaces, English articles and extra spaces removed.
-    Letters, digits and marks of every script stay, and so do articles that are all there is ("A", "The The").
+    Letters, digits and marks of every script stay; so do articles if there is nothing else ("A", "The The").
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250 (SQuAD's script). Our reading: Unicode's punctuation, not
     ASCII's, and spaces in its place, so that "well-known" matches "well known".
@@ -73,7 +73,7 @@ def f1(answer: str, golds: Sequence[str]) -> float:
 def rouge_l(answer: str, golds: Sequence[str]) -> float:
     """Return the ROUGE-L F-measure of the answer against the best gold answer (0 to 1), articles included.
 
-    Equal to the package's own on ASCII text; its tokeniser would drop every other letter.
+    Equal to rouge-score's on ASCII text; its own tokeniser drops all other letters.
 
     Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", section 3; rouge-score.
     """
@@ -98,7 +98,7 @@ def _rouge() -> Any:
 
 
 def _aliases(golds: Sequence[str]) -> Sequence[str]:
-    """Return the gold answers, refusing one string, which would be read as one answer a character."""
+    """Return the gold answers; a string is refused, since each character would be an answer."""
     if isinstance(golds, str):
         raise TypeError(f"golds must be a sequence of strings, got the string {golds!r}: write [{golds!r}]")
     return golds
@@ -110,17 +110,17 @@ def _overlap(answer: Counter[str], gold: Counter[str]) -> float:
 
 
 def _words(text: str) -> list[str]:
-    """Return the case-folded words of a text, articles included, whichever way its marks are composed."""
+    """Return the case-folded words of a text, articles included, with composed marks."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     # Folding and dropped format characters can leave a letter and its mark apart: compose once more.
     composed = unicodedata.normalize("NFKC", "".join(map(_kept, folded)))
-    # NFKC turns an accent that stands for an apostrophe into a space and a mark: no part of the next word.
+    # NFKC turns an accent in place of an apostrophe into a space and a mark, which belongs to no word.
     words = ("".join(dropwhile(_is_mark, word)) for word in composed.split())
     return [word for word in words if word]
 
 
 def _kept(character: str) -> str:
-    """Return letters, marks and numbers as they are, punctuation as a space, format characters as nothing."""
+    """Return letters, marks and numbers as they are, punctuation as a space, format characters as ""."""
     category = unicodedata.category(character)
     if category == "Cf":
         return ""
@@ -128,5 +128,5 @@ def _kept(character: str) -> str:
 
 
 def _is_mark(character: str) -> bool:
-    """Return whether a character only changes the one before it."""
+    """Return whether a character is a combining mark."""
     return unicodedata.category(character)[0] == "M"

@@ -30,7 +30,7 @@ def numbers(text: str) -> frozenset[float]:
 
     "one thousand, eight hundred and eighty-three" is one number, "three and four" are two.
     """
-    found: set[float] = set()
+    values: set[float] = set()
     whole: float | None = None  # closed groups: thousands, millions
     group: float | None = None  # the group below them, still open
     for token in [*_tokens(text), ""]:
@@ -42,10 +42,10 @@ def numbers(text: str) -> frozenset[float]:
             whole, group = (whole or 0.0) + _SCALES[token] * (1.0 if group is None else group), None
         elif token != "and" or (whole is None and (group is None or group % 100 != 0)):
             if whole is not None or group is not None:
-                found.add(float((whole or 0) + (group or 0)))
+                values.add(float((whole or 0) + (group or 0)))
             whole, group = None, _opens(token)
-            found |= _stands_alone(token)
-    return frozenset(found)
+            values |= _stands_alone(token)
+    return frozenset(values)
 
 
 def years(values: frozenset[float]) -> frozenset[float]:
@@ -59,7 +59,7 @@ def months(text: str) -> frozenset[int]:
 
 
 def number_features(question: str, answer: str, gold: str) -> dict[str, float]:
-    """Return the features of the numbers and the dates in an answer and a gold answer."""
+    """Return the features of the numbers and dates in an answer and a gold answer."""
     a, g = numbers(answer), numbers(gold)
     month_a, month_g = months(answer), months(gold)
     year_a, year_g = years(a), years(g)

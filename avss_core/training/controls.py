@@ -1,4 +1,4 @@
-"""Controls of the mitigation: what else could have been trained, on the same data at the same size."""
+"""Controls of the mitigation: other layers or another loss, on the same data with as many parameters."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ require_declared(CONTROLS, CONTROL_NAMES, "CONTROLS")
 
 @dataclass(frozen=True)
 class Variant:
-    """One training: which layers, and whether the contrastive terms count."""
+    """The layers of one training, and whether its loss has the contrastive terms."""
 
     layers: tuple[int, ...]
     contrastive: bool = True
@@ -29,80 +29,80 @@ class Variant:
 def variants(
     ranked: Sequence[int], count: int, kinds: Iterable[str], *, draws: int, seed: int
 ) -> dict[str, Variant]:
-    """Return what the mitigation and its controls train, `mitigated` first.
+    """Return the mitigation and its controls by name, `mitigated` first.
 
-    A control that would train what the mitigation trains is left out. Random draws are of all layers, the
-    prone ones among them, and differ from one another where there are enough layers.
+    A control equal to the mitigation is left out. Random choices are drawn from all layers, prone ones
+    included, and differ from one another if there are enough layers.
 
     Args:
         ranked: all layers of the model, most prone first.
-        count: how many of them are trained.
+        count: number of layers to train.
         kinds: keys of `CONTROLS`.
-        draws: how often layers are drawn at random; they are called random_1, random_2, ...
-        seed: of the draws.
+        draws: number of random choices, named random_1, random_2, ...
+        seed: seed of the draws.
 
     Raises:
         ValueError: there is no layer, or a control is unknown.
     """
     kinds = list(kinds)
-    strange = sorted(set(kinds) - CONTROLS.keys())
-    if strange or not ranked or count < 1:
+    if not set(kinds) <= CONTROLS.keys() or not ranked or count < 1:
         raise ValueError(
             f"{count} of {len(ranked)} layers with the controls {', '.join(kinds) or 'none'}: expected at "
             f"least one layer, and controls of {', '.join(CONTROLS)}"
         )
     chosen = tuple(sorted(ranked[:count]))
-    found = {"mitigated": Variant(chosen)}
-    wanted: dict[str, Variant] = {}
+    mitigated = Variant(chosen)
+    controls: dict[str, Variant] = {}
     if "cross_entropy" in kinds:
-        wanted["cross_entropy"] = Variant(chosen, contrastive=False)
+        controls["cross_entropy"] = Variant(chosen, contrastive=False)
     if "random" in kinds:
-        wanted |= {
-            f"random_{place}": Variant(layers)
-            for place, layers in enumerate(_drawn(sorted(ranked), len(chosen), draws, seed, chosen), 1)
-        }
+        drawn = _random_choices(sorted(ranked), chosen, draws, seed)
+        controls |= {f"random_{place}": Variant(layers) for place, layers in enumerate(drawn, 1)}
     if "lowest" in kinds:
-        wanted["lowest"] = Variant(tuple(sorted(ranked[-len(chosen) :])))
+        controls["lowest"] = Variant(tuple(sorted(ranked[-len(chosen) :])))
     if "all" in kinds:
-        wanted["all"] = Variant(tuple(sorted(ranked)))
-    return found | {name: variant for name, variant in wanted.items() if variant != found["mitigated"]}
+        controls["all"] = Variant(tuple(sorted(ranked)))
+    differing = {name: variant for name, variant in controls.items() if variant != mitigated}
+    return {"mitigated": mitigated} | differing
 
 
 def agreement_with_training(
     readings: Mapping[str, Sequence[float]], layers: Mapping[str, Sequence[int]], gains: Mapping[str, float]
 ) -> dict[str, float | None]:
-    """Return, for each reading, Kendall's tau between what it says of trained layers and what they gained.
+    """Return for each reading Kendall's tau between its mean over trained layers and the training's gain.
 
-    Our reading: a reading that finds the layers worth training gives a high mean to the sets of layers whose
-    training gained much. With a handful of trainings this is a hint, not a proof.
+    Our reading: a reading that finds the layers worth training is high where training gained much. With a
+    handful of trainings this is a hint, not a proof.
 
     Args:
         readings: for each reading its value at each layer of the dense model.
-        layers: for each training the layers, numbered as in the dense model.
-        gains: for each training what it gained, higher is better.
+        layers: for each training its layers, numbered as in the dense model.
+        gains: for each training its gain, higher is better.
 
     Returns:
-        Between -1 and 1, None where there are fewer than three trainings or a side is constant.
+        Between -1 and 1; None if there are fewer than three trainings or a side is constant.
     """
     names = sorted(layers)
     if len(names) < 3:
         return dict.fromkeys(readings)
     gained = [gains[name] for name in names]
-    said = {
+    means = {
         reading: [sum(values[layer] for layer in layers[name]) / len(layers[name]) for name in names]
         for reading, values in readings.items()
     }
-    return {reading: kendall_tau(values, gained) for reading, values in said.items()}
+    return {reading: kendall_tau(values, gained) for reading, values in means.items()}
 
 
-def _drawn(
-    layers: Sequence[int], count: int, draws: int, seed: int, chosen: tuple[int, ...]
+def _random_choices(
+    layers: Sequence[int], chosen: tuple[int, ...], draws: int, seed: int
 ) -> list[tuple[int, ...]]:
-    """Return distinct random choices of layers other than the chosen ones, fewer where there are no more."""
-    generator, found, tries = random.Random(seed), dict[tuple[int, ...], None](), 0
-    while len(found) < draws and tries < 100 * draws:
-        drawn = tuple(sorted(generator.sample(layers, count)))
-        tries += 1
-        if drawn != chosen:
-            found[drawn] = None
-    return list(found)
+    """Return distinct random choices of as many layers as `chosen`, not `chosen` itself; fewer if need be."""
+    generator = random.Random(seed)
+    choices: list[tuple[int, ...]] = []
+    for _ in range(100 * draws):
+        if len(choices) == draws:
+            break
+        drawn = tuple(sorted(generator.sample(layers, len(chosen))))
+        if drawn not in (chosen, *choices):
+            choices.append(drawn)
+    return choices

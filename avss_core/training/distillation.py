@@ -22,8 +22,8 @@ def kl_divergence(
         0.1438
     """
     wanted = (teacher.float() / temperature).log_softmax(-1)
-    found = (student.float() / temperature).log_softmax(-1)
-    return temperature**2 * (wanted.exp() * (wanted - found)).sum(-1)
+    own = (student.float() / temperature).log_softmax(-1)
+    return temperature**2 * (wanted.exp() * (wanted - own)).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class TopLogits:
 
 
 def top_logits(logits: Float[Tensor, "tokens vocab"], top_k: int, temperature: float = 1.0) -> TopLogits:
-    """Return the likeliest words; all of them where `top_k` is the vocabulary's size or more."""
+    """Return the `top_k` likeliest words, or all words if there are fewer."""
     chances = (logits.float() / temperature).log_softmax(-1)
-    found = chances.topk(min(top_k, chances.shape[-1]))
-    return TopLogits(found.values, found.indices.int())
+    top = chances.topk(min(top_k, chances.shape[-1]))
+    return TopLogits(top.values, top.indices.int())
 
 
 def top_kl_divergence(
@@ -47,17 +47,16 @@ def top_kl_divergence(
 ) -> Float[Tensor, " tokens"]:
     """Return T^2 KL(teacher || student) of each token over the teacher's top words and a bucket of the rest.
 
-    Never above `kl_divergence`, and equal to it where at most one word is in the bucket. The rest of the
-    student is summed over its own words, not taken as 1 minus the others, which would cost digits.
+    Never above `kl_divergence`, and equal to it if the bucket holds at most one word. The student's share of
+    the bucket is summed over its words: 1 minus the other shares would lose digits.
     """
-    found = (student.float() / temperature).log_softmax(-1)
+    own = (student.float() / temperature).log_softmax(-1)
     words = teacher.words.long()
-    own = found.gather(-1, words)
-    loss = (teacher.chances.exp() * (teacher.chances - own)).sum(-1)
-    if words.shape[-1] < found.shape[-1]:
-        bucket = found.scatter(-1, words, -torch.inf).logsumexp(-1)
-        # A sum of rounded chances can reach 1; a bucket of nothing has no loss.
-        rest = (1 - teacher.chances.exp().double().sum(-1)).clamp(min=0).to(found.dtype)
+    loss = (teacher.chances.exp() * (teacher.chances - own.gather(-1, words))).sum(-1)
+    if words.shape[-1] < own.shape[-1]:
+        bucket = own.scatter(-1, words, -torch.inf).logsumexp(-1)
+        # A sum of rounded chances can reach 1; an empty bucket adds no loss.
+        rest = (1 - teacher.chances.exp().double().sum(-1)).clamp(min=0).to(own.dtype)
         loss = loss + torch.xlogy(rest, rest) - rest * bucket
     return temperature**2 * loss
 
@@ -78,6 +77,6 @@ def hidden_distance(
 
 
 def _unit_rms(hidden: Tensor) -> Tensor:
-    """Return hidden states of a root mean square of 1; the epsilon keeps zeros finite."""
+    """Return hidden states scaled to a root mean square of 1; the epsilon keeps zeros finite."""
     values = hidden.float()
     return values * (values.square().mean(-1, keepdim=True) + 1e-12).rsqrt()

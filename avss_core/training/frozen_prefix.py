@@ -1,4 +1,4 @@
-"""A model in training whose blocks below the first trained one run once for each sequence."""
+"""Run a model in training with the blocks below the first trained one cached for each sequence."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from avss_core.files.tensor_store import TensorStore
-from avss_core.models.activations import Visitor, observed
+from avss_core.models.activations import Seen, Visitor, observed
 from avss_core.models.architectures import ARCHITECTURES, blocks
 from avss_core.models.batches import Batch, by_length, pad
 from avss_core.models.placement import input_device
@@ -24,13 +24,12 @@ Ids = tuple[int, ...]
 class FrozenPrefix:
     """Runs sequences through a model from its first trained block on.
 
-    What enters that block never changes, so it is kept for each distinct sequence, in the dtype of the
-    model's hidden states: tokens x hidden numbers. A sequence that was not prepared runs through the whole
-    model.
+    The input of that block never changes, so it is kept for each distinct sequence, in the dtype of the
+    hidden states: tokens x hidden numbers. A sequence that was not prepared runs through the whole model.
     """
 
     def __init__(self, model: PreTrainedModel, first: int = 0, store: TensorStore | None = None) -> None:
-        """Take the model as it is; without a store, or with 0 blocks to save, all of it runs at each step."""
+        """Take the model as it is; without a store, or with 0 frozen blocks, all of it runs at each step."""
         self.model, self.first = model, first
         self.store = store if first else None
         self._tuples = False
@@ -42,9 +41,9 @@ class FrozenPrefix:
         The order and the batches depend on the sequences alone, so that a later run finds the same bits.
 
         Args:
-            sequences: token ids of each.
+            sequences: token ids of each sequence.
             batch_size: sequences a batch.
-            progress: told of each finished batch.
+            progress: called with the number of sequences of each finished batch.
 
         Raises:
             ValueError: the model does not run its blocks one after another.
@@ -65,16 +64,20 @@ class FrozenPrefix:
 
         Args:
             sequences: token ids of each row.
-            visit: told of each block from the first trained one on, when it has run.
+            visit: called after each block, from the first trained one on.
         """
         batch = pad(sequences, left=True)
         model = self.model
         if self.store is not None and all(ids in self.store for ids in sequences):
-            found = [self.store.get(ids)["hidden"] for ids in sequences]
-            feed = _Feed(_left_padded(found).to(input_device(model)), self._tuples)
+            states = [self.store.get(ids)["hidden"] for ids in sequences]
+            feed = _Feed(_left_padded(states).to(input_device(model)), self._tuples)
             model = _view(model, lambda layer, block: feed if layer < self.first else block)
-        watched = nullcontext() if visit is None else observed(model, self._above(visit))
-        with watched:
+
+        def trained(index: int, seen: Seen) -> None:
+            if visit is not None and index >= self.first:
+                visit(index, seen)
+
+        with nullcontext() if visit is None else observed(model, trained):
             hidden: Tensor = model.base_model(**batch.inputs(input_device(self.model))).last_hidden_state
         return batch, hidden
 
@@ -87,10 +90,10 @@ class FrozenPrefix:
 
     @torch.no_grad()
     def check_head(self, sequence: Ids) -> None:
-        """Compare `logits` with the model's own on one sequence, where the family is not known.
+        """Compare `logits` with the model's own on one sequence if the family is not known.
 
         Raises:
-            ValueError: they differ: the family does more to its logits.
+            ValueError: they differ, since the family changes the logits of its head.
         """
         if self.model.config.model_type in ARCHITECTURES:
             return
@@ -99,16 +102,12 @@ class FrozenPrefix:
         own = whole(**batch.inputs(input_device(self.model))).logits
         if not torch.allclose(self.logits(hidden), own, rtol=1e-3, atol=1e-3):
             raise ValueError(
-                f"model type {self.model.config.model_type!r} is not supported: its logits are not what its "
-                "head puts out. Add a record to avss_core/models/families.py."
+                f"model type {self.model.config.model_type!r} is not supported: its logits are not the "
+                "output of its head. Add a record to avss_core/models/families.py."
             )
 
-    def _above(self, visit: Visitor) -> Visitor:
-        """Return a visitor that leaves out the frozen blocks."""
-        return lambda index, seen: visit(index, seen) if index >= self.first else None
-
     def _enter(self, batch: Batch) -> Float[Tensor, "batch seq hidden"]:
-        """Return what enters the first trained block."""
+        """Return the input of the first trained block."""
         kinds: list[bool] = []
 
         def block_at(layer: int, block: nn.Module) -> nn.Module:
@@ -126,7 +125,7 @@ class FrozenPrefix:
 
 
 def _left_padded(states: Sequence[Float[Tensor, "_ hidden"]]) -> Float[Tensor, "batch seq hidden"]:
-    """Return the hidden states of a batch, zeros where it is padded."""
+    """Return the hidden states as a batch, padded on the left with zeros."""
     width = max(map(len, states))
     batch = states[0].new_zeros(len(states), width, states[0].shape[1])
     for row, state in enumerate(states):
@@ -135,12 +134,12 @@ def _left_padded(states: Sequence[Float[Tensor, "_ hidden"]]) -> Float[Tensor, "
 
 
 def _view(model: PreTrainedModel, block_at: Callable[[int, nn.Module], nn.Module]) -> PreTrainedModel:
-    """Return a view of a model with other blocks in the place of its own."""
+    """Return a view of a model with `block_at` applied to its blocks."""
     return with_blocks(model, {layer: block_at(layer, block) for layer, block in enumerate(blocks(model))})
 
 
 class _EnteredError(Exception):
-    """Stops a forward pass where a block is entered, and says with what."""
+    """Stops a forward pass at the input of a block, and carries that input."""
 
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()
@@ -148,7 +147,7 @@ class _EnteredError(Exception):
 
 
 class _End(nn.Module):
-    """Stands where the first trained block is and ends the pass."""
+    """Takes the place of the first trained block and ends the pass."""
 
     attention_type = "full_attention"  # by which some versions of transformers 5 choose a block's mask
 
@@ -157,7 +156,7 @@ class _End(nn.Module):
 
 
 class _Feed(nn.Module):
-    """Stands where the frozen blocks are and returns what enters the first trained one."""
+    """Takes the place of the frozen blocks and returns the input of the first trained one."""
 
     attention_type = "full_attention"  # as above
 

@@ -1,4 +1,4 @@
-"""Healing: a pruned model learns the dense one's distributions back."""
+"""Healing: a pruned model learns the dense model's next-token distributions back."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +17,21 @@ from avss_core.models.architectures import depth
 from avss_core.progress import Progress, no_progress
 from avss_core.training.distillation import TopLogits, hidden_distance, kl_divergence, top_kl_divergence
 from avss_core.training.frozen_prefix import FrozenPrefix, Ids
-from avss_core.training.objectives import Epoch, Settings, Step, Training
+from avss_core.training.history import Epoch, Step, Training
+from avss_core.training.objectives import Settings
 from avss_core.training.teacher import Teacher
 from avss_core.training.training import train
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealingSettings(Settings):
-    """The loss is KL(teacher || student) of the next token + hidden * distance of the layers' outputs."""
+    """Loss: KL(teacher || student) of the next token + hidden * distance of the layers' outputs."""
 
     temperature: float = 1.0
     hidden: float = 0.0
-    """Weight of the hidden states' distance; 0 does not compute it."""
+    """Weight of the hidden states' distance; 0 leaves it out."""
     top_k: int | None = None
-    """Words a token whose teacher chances are computed once and kept; None asks the teacher at each step."""
+    """Likeliest words a token that are computed once and kept; None runs the teacher at each step."""
     slice_tokens: int = 512
     """Tokens whose logits, over the whole vocabulary, are in memory at a time."""
 
@@ -48,7 +49,7 @@ class Window:
 
     @property
     def weight(self) -> int:
-        """Its tokens: the next one is predicted at each."""
+        """Its tokens: at each the next one is predicted."""
         return len(self.ids)
 
 
@@ -57,24 +58,32 @@ class Distillation:
 
     def __init__(
         self,
+        student: PreTrainedModel,
         teacher: PreTrainedModel,
         train: Sequence[Ids],
         validation: Sequence[Ids],
-        layer_map: Sequence[int],
         settings: HealingSettings,
+        layer_map: Sequence[int],
     ) -> None:
-        """Take windows of token ids; empty ones are left out and counted.
+        """Take windows of token ids; empty ones are skipped and counted.
 
         Args:
-            teacher: the dense model; stays as it is and is asked in evaluation mode.
+            student: the pruned model; only its sizes are read.
+            teacher: the dense model; stays as it is and runs in evaluation mode.
             train: windows to learn from.
             validation: windows of other text.
-            layer_map: layer of the teacher that each layer of the student was.
-            settings: the weights.
+            settings: the weights of the terms.
+            layer_map: for each layer of the student its number in the teacher.
 
         Raises:
-            ValueError: the map names a layer that the teacher lacks.
+            ValueError: the models do not share a vocabulary, or the map does not fit them.
         """
+        words = [int(model.config.vocab_size) for model in (student, teacher)]
+        if words[0] != words[1] or len(layer_map) != depth(student.config):
+            raise ValueError(
+                f"a student of {words[0]} words and {depth(student.config)} layers cannot learn from a "
+                f"teacher of {words[1]} words by a map of {len(layer_map)} layers"
+            )
         strange = sorted(set(layer_map) - set(range(depth(teacher.config))))
         if strange:
             raise ValueError(f"layers {strange} of the map are not in a teacher of {depth(teacher.config)}")
@@ -91,7 +100,7 @@ class Distillation:
         return [self.teacher.digest(), self.layer_map]
 
     def prepare(self, sequences: Sequence[Ids], batch_size: int, store: TensorStore) -> None:
-        """Keep the teacher's likeliest words at each token, where `top_k` asks for it."""
+        """Keep the teacher's likeliest words at each token if `top_k` asks for it."""
         self.teacher.forget()
         if self.settings.top_k is not None:
             self.teacher.remember(
@@ -104,7 +113,7 @@ class Distillation:
             )
 
     def terms(self, model: FrozenPrefix, examples: Sequence[Window], *, judging: bool) -> dict[str, Tensor]:
-        """Return the divergence, and the distance of hidden states where it has a weight."""
+        """Return the divergence, and the distance of hidden states if it has a weight."""
         sequences = [window.ids for window in examples]
         own: dict[int, Tensor] = {}
         taught: dict[int, Tensor] = {}
@@ -118,15 +127,15 @@ class Distillation:
         if look or not goal:
             _, hidden = self.teacher.ask(sequences, _keeper(taught) if look else None)
             goal = goal or (hidden.to(last.device)[real],)
-        found = {"kl": self._divergence(model, last[real], *goal)}
+        terms = {"kl": self._divergence(model, last[real], *goal)}
         if look:
             goals = {layer: taught[self.layer_map[layer]].to(last.device) for layer in own}
             distances = [hidden_distance(goals[layer][real], output[real]) for layer, output in own.items()]
-            found["hidden"] = torch.stack(distances).mean()
-        return found
+            terms["hidden"] = torch.stack(distances).mean()
+        return terms
 
     def _divergence(self, model: FrozenPrefix, student: Tensor, *goal: Tensor) -> Float[Tensor, ""]:
-        """Return the mean divergence; logits are made a slice at a time, and again for the gradient."""
+        """Return the mean divergence; logits are computed a slice at a time, and again for the gradient."""
         size = self.settings.slice_tokens
         if len(student) <= size:
             return self._slice(model, student, *goal).mean()
@@ -146,28 +155,6 @@ class Distillation:
         return kl_divergence(wanted, logits, self.settings.temperature)
 
 
-def distillation(
-    student: PreTrainedModel,
-    teacher: PreTrainedModel,
-    train_windows: Sequence[Ids],
-    validation_windows: Sequence[Ids],
-    settings: HealingSettings,
-    layer_map: Sequence[int],
-) -> Distillation:
-    """Return the objective by which a pruned model learns from the dense one; arguments as of `distil`.
-
-    Raises:
-        ValueError: as `Distillation`, or the two models do not share a vocabulary.
-    """
-    sizes = [int(model.config.vocab_size) for model in (student, teacher)]
-    if sizes[0] != sizes[1] or len(layer_map) != depth(student.config):
-        raise ValueError(
-            f"a student of {sizes[0]} words and {depth(student.config)} layers cannot learn from a teacher "
-            f"of {sizes[1]} words by a map of {len(layer_map)} layers"
-        )
-    return Distillation(teacher, train_windows, validation_windows, layer_map, settings)
-
-
 def distil(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
@@ -182,7 +169,7 @@ def distil(
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
     progress: Progress = no_progress,
 ) -> tuple[PreTrainedModel, Training]:
-    """Return `train` of a pruned model towards the dense one; see there.
+    """Return `avss_core.training.training.train` of a pruned model towards the `Distillation` objective.
 
     Args:
         student: the pruned model; stays as it was.
@@ -190,17 +177,17 @@ def distil(
         train_windows: token ids of text, and of questions with their answers.
         validation_windows: token ids of other text.
         settings: sizes, rates and weights.
-        layer_map: layer of the teacher that each layer of the student was.
-        layers: of the student, to train; None for all.
+        layer_map: for each layer of the student its number in the teacher.
+        layers: layers of the student to train; None for all.
         folder: as `train`.
         on_step: as `train`.
         on_epoch: as `train`.
         progress: as `train`.
 
     Raises:
-        ValueError: as `train` and `distillation`.
+        ValueError: as `train` and `Distillation`.
     """
-    objective = distillation(student, teacher, train_windows, validation_windows, settings, layer_map)
+    objective = Distillation(student, teacher, train_windows, validation_windows, settings, layer_map)
     return train(
         student,
         objective,

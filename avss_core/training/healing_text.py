@@ -1,9 +1,10 @@
-"""What a pruned model heals on: text, and questions and reviews in the form of the evaluation, in windows."""
+"""The windows that a pruned model heals on: text, and questions and reviews in the form of the evaluation."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count, cycle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -11,17 +12,18 @@ from transformers import PreTrainedTokenizerBase
 from avss_core.evaluation.prompts import Demonstration, chat_prompt, encode, few_shot_prompt
 from avss_core.evaluation.sentiment import LABEL_WORDS, sentiment_prompt
 from avss_core.training.frozen_prefix import Ids
+from avss_core.training.history import WindowCounts
 
 Review = tuple[str, int]
 """A text and its label, 0 or 1."""
 
 Write = Callable[[Sequence[Any]], str]
-"""Returns some rows as one text."""
+"""A function that writes some rows as one text."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What windows are made of; nothing of it may be what figures are measured on."""
+    """What windows are made of; no test text, question or review may be in it."""
 
     text: Sequence[int] = ()
     """A stream of token ids."""
@@ -32,7 +34,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Shares:
-    """How much of the tokens is of each kind; only their ratios count."""
+    """Shares of the tokens by kind; only their ratios count."""
 
     text: float
     questions: float
@@ -44,7 +46,7 @@ class Shares:
         Raises:
             ValueError: all shares are 0.
         """
-        shares = {"text": self.text, "questions": self.questions, "reviews": self.reviews}
+        shares: dict[str, float] = asdict(self)
         total = sum(shares.values())
         if total <= 0:
             raise ValueError("the shares of text, questions and reviews are all 0: raise one of them")
@@ -53,11 +55,10 @@ class Shares:
 
 @dataclass(frozen=True)
 class Windows:
-    """Token ids of each window, and what is in them."""
+    """Token ids of each window, and their counts by kind."""
 
     ids: tuple[Ids, ...]
-    counts: Mapping[str, Mapping[str, int]]
-    """Kind -> windows, tokens, wanted (tokens that were asked for) and too_long (rows that fit no window)."""
+    counts: dict[str, WindowCounts]
 
 
 def healing_windows(
@@ -71,56 +72,52 @@ def healing_windows(
     chat: bool = False,
     repeat: bool = True,
 ) -> Windows:
-    """Return windows of about so many tokens: each kind's go past its share by less than one window.
+    """Return windows of about so many tokens: each kind exceeds its share by less than one window.
 
     Text is cut into consecutive windows. A window of questions holds as many rows of one set as fit, written
-    as a few-shot prompt with its answer, the sets in turn; one of reviews is the same of reviews.
+    as a few-shot prompt with its answer; the sets take turns. A window of reviews holds as many as fit.
 
-    Our reading: rows come in random order and, where a share asks for more than there are, again in another
-    order, since other rows before a question make another window. Text does not repeat.
+    Our reading: rows come in random order and, if a share needs more than there are, again in another order,
+    since other rows before a question make another window. Text does not repeat.
 
     Args:
-        tokenizer: of both models.
-        sources: what there is.
-        shares: of the kinds.
-        tokens: all together.
-        window: tokens of a window, at most.
-        seed: of the order of rows.
-        chat: questions as a chat, as the evaluation asks them then.
+        tokenizer: the tokenizer of both models.
+        sources: text, questions and reviews.
+        shares: shares of the three kinds.
+        tokens: tokens of all windows together.
+        window: most tokens of a window.
+        seed: seed of the order of rows.
+        chat: write questions as a chat, as the evaluation then asks them.
         repeat: whether rows may come again.
 
     Raises:
-        ValueError: all shares are 0, or a chat is asked for and there is no template.
+        ValueError: all shares are 0, or a chat is asked for and the tokenizer has no template.
     """
     wanted = shares.of(tokens)
-    rows: dict[str, dict[str, Sequence[Any]]] = {
-        "questions": {f"questions {name}": given for name, given in (sources.questions or {}).items()},
-        "reviews": {"reviews": sources.reviews},
+    questions = {f"questions {name}": rows for name, rows in (sources.questions or {}).items()}
+    kinds: dict[str, tuple[Write, Mapping[str, Sequence[Any]]]] = {
+        "questions": (lambda rows: _questions(tokenizer, rows, chat), questions),
+        "reviews": (_reviews, {"reviews": sources.reviews}),
     }
-    writers: dict[str, Write] = {
-        "questions": lambda part: _questions(tokenizer, part, chat),
-        "reviews": _reviews,
-    }
-    found = {"text": text_windows(sources.text[: wanted["text"]], window)}
-    too_long = {"text": 0}
-    for kind, write in writers.items():
+    windows = {"text": text_windows(sources.text[: wanted["text"]], window)}
+    too_long = {"text": 0, "questions": 0, "reviews": 0}
+    for kind, (write, sets) in kinds.items():
         streams = []
-        too_long[kind] = 0
-        for name, given in rows[kind].items() if wanted[kind] else ():
-            fitting = [row for row in given if len(encode(tokenizer, write([row]))) <= window]
-            too_long[kind] += len(given) - len(fitting)
+        for name, rows in sets.items() if wanted[kind] else ():
+            fitting = [row for row in rows if len(encode(tokenizer, write([row]))) <= window]
+            too_long[kind] += len(rows) - len(fitting)
             streams.append(_stream(tokenizer, fitting, write, window, f"{seed} {name}", repeat))
-        found[kind] = _in_turn(streams, wanted[kind])
-    counts = {
+        windows[kind] = _in_turn(streams, wanted[kind])
+    counts: dict[str, WindowCounts] = {
         kind: {
             "windows": len(ids),
             "tokens": sum(map(len, ids)),
             "wanted": wanted[kind],
             "too_long": too_long[kind],
         }
-        for kind, ids in found.items()
+        for kind, ids in windows.items()
     }
-    return Windows(tuple(ids for kind in found.values() for ids in kind), counts)
+    return Windows(tuple(ids for own in windows.values() for ids in own), counts)
 
 
 def text_windows(ids: Sequence[int], window: int) -> list[Ids]:
@@ -129,7 +126,7 @@ def text_windows(ids: Sequence[int], window: int) -> list[Ids]:
 
 
 def _questions(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Demonstration], chat: bool) -> str:
-    """Return questions with their answers: the prompt of the last one, and its answer."""
+    """Return the prompt of the last question, the others as demonstrations, and its answer."""
     *shown, (question, answer) = rows
     if chat:
         return chat_prompt(tokenizer, shown, question) + answer
@@ -149,7 +146,7 @@ def _stream(
     seed: str,
     repeat: bool,
 ) -> Iterator[Ids]:
-    """Yield windows of rows that fit one each, all in random order, then in another one."""
+    """Yield windows of rows in random order; with `repeat` all rows again in another order, without end."""
     for turn in count() if rows and repeat else range(bool(rows)):
         order = list(rows)
         random.Random(f"{seed} {turn}").shuffle(order)
@@ -162,16 +159,15 @@ def _stream(
         yield tuple(encode(tokenizer, write(held)))
 
 
-def _in_turn(streams: Sequence[Iterator[Ids]], tokens: int) -> list[Ids]:
+def _in_turn(streams: Iterable[Iterator[Ids]], tokens: int) -> list[Ids]:
     """Return windows of each stream in turn until there are so many tokens, or no window is left."""
-    found: list[Ids] = []
-    held, ended = 0, 0
-    for stream in cycle(streams):
-        ids = next(stream, None) if held < tokens else None
-        ended = 0 if ids is not None else ended + 1
-        if ended == len(streams):
-            break
+    windows: list[Ids] = []
+    waiting = deque(streams)
+    while waiting and tokens > 0:
+        stream = waiting.popleft()
+        ids = next(stream, None)
         if ids is not None:
-            found.append(ids)
-            held += len(ids)
-    return found
+            windows.append(ids)
+            tokens -= len(ids)
+            waiting.append(stream)
+    return windows

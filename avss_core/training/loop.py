@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from avss_core.files.tensor_store import TensorStore
 from avss_core.models.batches import by_length
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
+from avss_core.training.history import Epoch, Step, mean_terms
 from avss_core.training.lora import adapter_tensors
-from avss_core.training.objectives import Epoch, Example, Objective, Settings, Step, mean_terms, share_of_rate
+from avss_core.training.objectives import Example, Objective, Settings, share_of_rate
 from avss_core.training.state import FILE, TrainState, fingerprint, load_state, save_state
 
 Group = list[list[Any]]
@@ -33,10 +33,8 @@ class Trainer:
         layers: Sequence[int],
         settings: Settings,
         store: TensorStore,
-        accelerator: Accelerator,
         folder: Path | None,
     ) -> None:
-        self.accelerator = accelerator
         self.adapted, self.model, self.objective = adapted, model, objective
         self.layers, self.settings, self.store = sorted(layers), settings, store
         self.path = None if folder is None else folder / FILE
@@ -51,26 +49,32 @@ class Trainer:
 
     @property
     def validations(self) -> int:
-        """How often the whole training validates."""
+        """Number of validations of the whole training."""
         return sum(self._validates(step) for step in range(1, self.steps + 1))
 
+    def autocast(self) -> torch.autocast:
+        """Return the context of the forward passes: bfloat16 if the settings ask and the device has it."""
+        device = self.model.model.device.type
+        able = device == "cpu" or torch.cuda.is_bf16_supported()
+        return torch.autocast(device, torch.bfloat16, enabled=self.settings.autocast and able)
+
     def prepare(self, progress: Progress = no_progress, examples: Sequence[Example] | None = None) -> None:
-        """Run once what does not change: the frozen blocks, and what else the objective needs."""
+        """Compute once what does not change: the frozen blocks' outputs, and what the objective keeps."""
         if examples is None:
             examples = [*self.objective.train, *self.objective.validation]
         self.model.check_head(examples[0].sequences[0])
-        with self.accelerator.autocast():
+        with self.autocast():
             sequences = [ids for example in examples for ids in example.sequences]
             self.model.prepare(sequences, self.settings.batch_size, progress)
             self.objective.prepare(sequences, self.settings.batch_size, self.store)
 
     def run(self, on_step: Callable[[Step], None], on_epoch: Callable[[Epoch], None]) -> TrainState:
-        """Train until the last step or an early stop, from the last checkpoint on; return where it ended.
+        """Train from the last checkpoint to the last step or an early stop; return the last state.
 
-        Where a number is not finite, no checkpoint is left that would go on to there.
+        A number that is not finite also removes the checkpoint, which would only lead there again.
 
         Raises:
-            ValueError: a loss or a gradient is not a finite number, or the checkpoint is of another training.
+            ValueError: a loss or a gradient is not a finite number, or the checkpoint is another training's.
         """
         state, mark = TrainState(), {}
         if self.path is not None:
@@ -94,7 +98,7 @@ class Trainer:
     def groups(self, epoch: int) -> list[Group]:
         """Return the batches of each step of an epoch, in random order.
 
-        A batch holds examples of similar length, to pad little. The order depends on seed and epoch alone.
+        A batch holds examples of similar length, to pad little. The order depends on seed and epoch only.
         """
         generator = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * epoch)
         examples, size = self.objective.train, self.settings.batch_size
@@ -106,24 +110,24 @@ class Trainer:
         return [[batches[i] for i in order[at : at + step]] for at in range(0, len(order), step)]
 
     def step(self, group: Group, number: int) -> Step:
-        """Take one step of the optimizer; the steps before it are `number`.
+        """Take one step of the optimizer, after `number` earlier ones.
 
         Raises:
             ValueError: the loss or the gradient is not a finite number; the adapters are as before.
         """
         rate = self.settings.learning_rate * share_of_rate(self.settings, number, self.steps)
         total = sum(example.weight for batch in group for example in batch)
-        found: list[tuple[int, dict[str, float]]] = []
+        losses: list[tuple[int, dict[str, float]]] = []
         self.optimizer.zero_grad()
         for batch in group:
             weight = sum(example.weight for example in batch)
-            with self.accelerator.autocast():
+            with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=False)
                 loss = self._loss(terms)
-            self.accelerator.backward(loss * (weight / total))
-            found.append((weight, _numbers(terms | {"loss": loss})))
-        means = mean_terms(found)
-        norm = float(self.accelerator.clip_grad_norm_(self.adapters.values(), self.settings.clip))
+            (loss * (weight / total)).backward()
+            losses.append((weight, _numbers(terms | {"loss": loss})))
+        means = mean_terms(losses)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.adapters.values(), self.settings.clip))
         for name, value in (("loss", means["loss"]), ("gradient's norm", norm)):
             if not math.isfinite(value):
                 raise ValueError(
@@ -147,17 +151,17 @@ class Trainer:
 
     @torch.no_grad()
     def judge(self, batches: Sequence[Sequence[Any]]) -> dict[str, float]:
-        """Return the mean loss and terms over examples that are not learnt from."""
-        found = []
+        """Return the mean loss and terms over batches of validation examples."""
+        losses = []
         for batch in batches:
-            with self.accelerator.autocast():
+            with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=True)
                 figures = _numbers(terms | {"loss": self._loss(terms)})
-            found.append((sum(example.weight for example in batch), figures))
-        return mean_terms(found)
+            losses.append((sum(example.weight for example in batch), figures))
+        return mean_terms(losses)
 
     def _advance(self, state: TrainState) -> None:
-        """Take the next step, and validate where one is due."""
+        """Take the next step, and validate if it is due."""
         started = time.perf_counter()
         epoch, place = divmod(len(state.steps), self.steps_an_epoch)
         if self._groups is None or self._groups[0] != epoch + 1:
@@ -168,7 +172,7 @@ class Trainer:
         state.seconds += time.perf_counter() - started
 
     def _validate(self, state: TrainState) -> None:
-        """Add a validation to the state; keep the adapters where it is the best one, or end the training."""
+        """Add a validation to the state, and keep the adapters if it is the best one."""
         examples = self.objective.validation
         order = by_length([sum(example.sequences, ()) for example in examples], self.settings.batch_size)
         figures = self.judge([[examples[index] for index in chosen] for chosen in order])
@@ -178,12 +182,11 @@ class Trainer:
                 f"the validation loss after step {last.step} is {loss} at a learning rate of "
                 f"{last.learning_rate:g}; lower the learning rate"
             )
-        if loss < min((epoch.validation_loss for epoch in state.epochs), default=math.inf):
+        if state.add_validation(loss, figures, self.settings.patience) == 0:
             state.best = {name: tensor.detach().clone() for name, tensor in self.adapters.items()}
-        state.add_validation(loss, figures, self.settings.patience)
 
     def _validates(self, step: int) -> bool:
-        """Tell whether there is a validation after a step."""
+        """Return whether a validation follows a step."""
         every = self.settings.validate_every
         return step % self.steps_an_epoch == 0 or (every is not None and step % every == 0)
 
@@ -194,5 +197,5 @@ class Trainer:
 
 
 def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return the values of tensors of one number."""
+    """Return the terms as plain numbers."""
     return {name: float(tensor.detach()) for name, tensor in terms.items()}

@@ -16,13 +16,13 @@ from avss_core.models.architectures import architecture_of, block_path, blocks, 
 def with_adapters(model: PreTrainedModel, layers: Sequence[int], rank: int) -> Any:
     """Return a PEFT copy of a model with adapters on all linear maps of the chosen layers, and on no other.
 
-    The tensors outside those layers are the given model's own, not copied; no gradient reaches them. Dropout
-    is off, also where the given model is in training mode.
+    The tensors outside those layers are shared with the given model; no gradient reaches them. Dropout is
+    off, even if the given model is in training mode.
 
     Args:
         model: a causal language model; stays as it is.
         layers: layers that get adapters, numbered as in `model`.
-        rank: of each adapter; its update is scaled by 2.
+        rank: rank of each adapter, whose update is scaled by 2.
 
     Raises:
         ValueError: the model is an encoder, no layer is named, the model lacks one, or one has no linear map.
@@ -46,15 +46,15 @@ def with_adapters(model: PreTrainedModel, layers: Sequence[int], rank: int) -> A
 
 
 def adapter_tensors(adapted: Any) -> dict[str, nn.Parameter]:
-    """Return what is trained, by name."""
+    """Return the trained tensors by name."""
     return {name: tensor for name, tensor in adapted.named_parameters() if tensor.requires_grad}
 
 
 def set_adapter_tensors(adapted: Any, values: Mapping[str, Tensor]) -> None:
-    """Give what is trained other values.
+    """Set the trained tensors to other values.
 
     Raises:
-        KeyError: a tensor is not there.
+        KeyError: a value is missing.
     """
     with torch.no_grad():
         for name, tensor in adapter_tensors(adapted).items():
@@ -62,19 +62,19 @@ def set_adapter_tensors(adapted: Any, values: Mapping[str, Tensor]) -> None:
 
 
 def merged(adapted: Any) -> PreTrainedModel:
-    """Return the plain model with its adapters added to its weights; the adapted one is used up."""
+    """Return the plain model with its adapters added to its weights; the adapted one is consumed."""
     model: PreTrainedModel = adapted.merge_and_unload().eval()
     return model
 
 
 def tensors_outside(model: PreTrainedModel, layers: Sequence[int]) -> dict[str, Tensor]:
-    """Return the tensors outside of the chosen layers by name; training leaves them as they are."""
+    """Return the tensors outside the chosen layers by name, which training leaves as they are."""
     inside = tuple(f"{block_path(model)}.{layer}." for layer in layers)
     return {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(inside)}
 
 
 def adapter_size(model: PreTrainedModel, layers: Sequence[int], rank: int) -> int:
-    """Return how many numbers are trained: the rank times the inputs and outputs of every linear map.
+    """Return the number of trained parameters: the rank times inputs plus outputs of every linear map.
 
     Raises:
         ValueError: as `with_adapters`.
@@ -84,9 +84,9 @@ def adapter_size(model: PreTrainedModel, layers: Sequence[int], rank: int) -> in
 
 
 def equal_rank(model: PreTrainedModel, layers: Sequence[int], budget: int) -> int:
-    """Return the rank, at least 1, whose adapters on these layers come nearest to a number of parameters.
+    """Return the rank, at least 1, at which adapters on these layers come nearest to a number of parameters.
 
-    So layers of other number or width train under an equal budget.
+    It gives choices of layers that differ in number or width an equal budget.
 
     Raises:
         ValueError: as `with_adapters`, or the budget is not positive.
@@ -115,9 +115,9 @@ def _targets(model: PreTrainedModel, layers: Sequence[int]) -> list[str]:
         ]
         for layer in sorted(set(layers))
     }
-    bare = [layer for layer, found in names.items() if not found]
+    bare = [layer for layer, own in names.items() if not own]
     if bare or not names:
         raise ValueError(
-            f"no linear map matches: layers {bare or list(layers)} hold none of {', '.join(family.linear)}"
+            f"no linear map to adapt: layers {bare or list(layers)} have none of {', '.join(family.linear)}"
         )
-    return [name for found in names.values() for name in found]
+    return [name for own in names.values() for name in own]

@@ -1,8 +1,8 @@
-"""What a training has to know of its objective, and the settings and records of a training."""
+"""How to train, and what a training has to know of its objective."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -34,18 +34,18 @@ class Settings:
     autocast: bool = False
     """Compute in bfloat16 where the operation allows it; the weights keep their dtype."""
     validate_every: int | None = None
-    """Steps between validations; None for the ends of epochs alone."""
+    """Steps between validations; None validates at the ends of epochs only."""
     checkpoint_every: int | None = None
-    """Steps between checkpoints; None for the validations alone."""
+    """Steps between checkpoints; None writes one at each validation only."""
     frozen_prefix: bool = True
     """Run the blocks below the first trained one once for each sequence."""
     cache_bytes: int = 2**30
-    """What may be kept in memory; the rest goes to disk."""
+    """Most bytes kept in memory; the rest goes to disk."""
 
 
 @runtime_checkable
 class Example(Protocol):
-    """What is learnt from at a time."""
+    """The smallest unit that is drawn and batched."""
 
     @property
     def sequences(self) -> tuple[Ids, ...]:
@@ -53,7 +53,7 @@ class Example(Protocol):
 
     @property
     def weight(self) -> int:
-        """Of what the losses are means: 1 for a pair, the tokens of a window."""
+        """Weight in the mean loss: 1 for a pair, the tokens of a window."""
 
 
 @runtime_checkable
@@ -62,19 +62,19 @@ class Objective(Protocol):
 
     @property
     def train(self) -> Sequence[Any]:
-        """Each an `Example`."""
+        """The `Example`s to learn from."""
 
     @property
     def validation(self) -> Sequence[Any]:
-        """Each an `Example`, by whose loss the adapters are chosen."""
+        """The `Example`s by whose loss the adapters are chosen."""
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Of the terms in the loss; terms without a weight are figures only."""
+        """Weight of each term in the loss; a term without a weight is only reported."""
 
     @property
     def skipped(self) -> Mapping[str, int]:
-        """Examples left out, by reason."""
+        """How many examples were left out, by reason."""
 
     @property
     def identity(self) -> Any:
@@ -87,67 +87,10 @@ class Objective(Protocol):
         """Return the terms of a batch, each a mean over the weights of its examples.
 
         Args:
-            model: the one in training.
-            examples: of `train` or `validation`.
-            judging: add figures that only a validation needs.
+            model: the model in training.
+            examples: members of `train` or `validation`.
+            judging: add the terms that only a validation reports.
         """
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the optimizer."""
-
-    step: int
-    """Counted from 1 over all epochs."""
-    epoch: int
-    samples: int
-    weight: int
-    tokens: int
-    learning_rate: float
-    gradient_norm: float
-    loss: float
-    terms: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Mean losses since the validation before this one; the model with the lowest validation loss is kept."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_preference: float | None = None
-    """Share of validation pairs whose accepted answer is the more likely one."""
-    step: int = 0
-    train_terms: dict[str, float] = field(default_factory=dict)
-    validation_terms: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a training was."""
-
-    epochs: tuple[Epoch, ...]
-    steps: tuple[Step, ...]
-    parameters: int
-    """Numbers that were trained."""
-    tokens: int
-    """Tokens of the train sequences that ran, padding left out."""
-    seconds: float
-    """Of the steps and validations, those of resumed runs included."""
-    peak_bytes: int | None
-    """Most memory in use beyond that before the training."""
-    skipped: dict[str, int]
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Train tokens a second."""
-        return self.tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def best(self) -> Epoch | None:
-        """The validation whose adapters are kept; None where there was none."""
-        return min(self.epochs, key=lambda epoch: epoch.validation_loss, default=None)
 
 
 def share_of_rate(settings: Settings, step: int, steps: int) -> float:
@@ -156,15 +99,3 @@ def share_of_rate(settings: Settings, step: int, steps: int) -> float:
     done = min(1.0, step / max(1, steps))
     falling = {"cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done, "constant": 1.0}
     return min((step + 1) / warm, falling[settings.schedule])
-
-
-def mean_terms(found: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
-    """Return the weighted mean of each term over (weight, terms) of batches that all have the same terms."""
-    total = sum(weight for weight, _ in found)
-    names = found[0][1] if found else ()
-    return {name: math.fsum(weight * terms[name] for weight, terms in found) / total for name in names}
-
-
-def history_records(history: Sequence[Epoch]) -> list[dict[str, Any]]:
-    """Return the history as JSON values."""
-    return [asdict(epoch) for epoch in history]

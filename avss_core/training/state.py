@@ -1,4 +1,4 @@
-"""Where a training stands, in one safetensors file that is written whole or not at all."""
+"""The state of a training, in one safetensors file that is written whole or not at all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,14 +15,15 @@ from transformers import PreTrainedModel
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import disk_errors, part_name
 from avss_core.models.architectures import blocks
-from avss_core.training.objectives import Epoch, Objective, Settings, Step, mean_terms
+from avss_core.training.history import Epoch, Step, best_place, mean_terms
+from avss_core.training.objectives import Objective, Settings
 
 FILE = "training.safetensors"
 
 
 @dataclass
 class TrainState:
-    """All that a training needs to go on as if it had never stopped; its step gives the place in the data."""
+    """All that a training needs to go on as if it had never stopped; `steps` gives its place in the data."""
 
     steps: list[Step] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
@@ -31,16 +32,19 @@ class TrainState:
     seconds: float = 0.0
     finished: bool = False
 
-    def add_validation(self, loss: float, terms: Mapping[str, float], patience: int) -> None:
-        """Add a record with the mean losses since the last one; finish where none was better for too long."""
+    def add_validation(self, loss: float, terms: dict[str, float], patience: int) -> int:
+        """Add a validation, and finish if the last `patience` ones were not better than one before them.
+
+        Returns:
+            How many validations ago the best one was: 0 if this one is.
+        """
         last, before = self.steps[-1], self.epochs[-1].step if self.epochs else 0
         learnt = mean_terms([(step.weight, step.terms | {"loss": step.loss}) for step in self.steps[before:]])
-        figures = dict(terms)
-        preferred = figures.pop("preferred", None)
-        train_loss = learnt.pop("loss")
-        self.epochs.append(Epoch(last.epoch, train_loss, loss, preferred, last.step, learnt, figures))
-        losses = [epoch.validation_loss for epoch in self.epochs]
-        self.finished = len(losses) - 1 - losses.index(min(losses)) >= patience
+        preferred = terms.pop("preferred", None)
+        self.epochs.append(Epoch(last.epoch, learnt.pop("loss"), loss, preferred, last.step, learnt, terms))
+        since_best = len(self.epochs) - 1 - best_place([epoch.validation_loss for epoch in self.epochs])
+        self.finished = since_best >= patience
+        return since_best
 
 
 def fingerprint(
@@ -70,10 +74,10 @@ def save_state(
     """Write the file in place of an older one.
 
     Args:
-        path: of the file; its folder is made.
-        state: where the training stands.
+        path: the file; its folder is made.
+        state: the state to keep.
         adapters: what is trained.
-        optimizer: of the adapters.
+        optimizer: the optimizer of the adapters.
         fingerprint: what must be the same for the training to go on, by name.
 
     Raises:
@@ -109,10 +113,10 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     fingerprint: Mapping[str, str],
 ) -> TrainState:
-    """Return where a training stands, and set its adapters, optimizer and generator; without a file, anew.
+    """Return the stored state, and set adapters, optimizer and generator to it; a new state without a file.
 
     Raises:
-        ValueError: the file is damaged, or is that of another training; says what differs.
+        ValueError: the file is damaged, or belongs to another training (names what differs).
     """
     if not path.is_file():
         return TrainState()
@@ -120,7 +124,7 @@ def load_state(
     other = sorted(key for key, value in fingerprint.items() if record["fingerprint"].get(key) != value)
     if other:
         raise ValueError(
-            f"{path} is of a training with other {', '.join(other)}; remove it, or name another folder"
+            f"{path} belongs to a training with other {', '.join(other)}; remove it, or name another folder"
         )
     with torch.no_grad():
         for name, parameter in adapters.items():
@@ -128,7 +132,7 @@ def load_state(
     for place, tensor in tensors.items():
         if place.startswith("optimizer/"):
             _, key, name = place.split("/", 2)
-            # Where the optimizer keeps it: its count of steps stays on the CPU.
+            # The optimizer keeps its count of steps on the CPU.
             kept = tensor if key == "step" else tensor.to(adapters[name].device)
             optimizer.state[adapters[name]][key] = kept
     torch.random.set_rng_state(tensors["random"])
@@ -145,19 +149,19 @@ def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the record and the tensors of a file that `save_state` wrote.
 
     Raises:
-        ValueError: the file is not what was written.
+        ValueError: the file is damaged.
     """
     try:
         with safe_open(path, framework="pt") as handle:
             known = handle.metadata()
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping
         if known["digest"] != _digest(known["record"], tensors):
-            raise ValueError("it does not have the digest that it was written with")
+            raise ValueError("its content does not match its digest")
         return json.loads(known["record"]), tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it to train from the start") from error
 
 
 def _digest(record: str, tensors: Mapping[str, Tensor]) -> str:
-    """Return the digest of all that a file holds."""
+    """Return the digest of a file's record and tensors."""
     return digest_json([record, digest_tensors(tensors)])

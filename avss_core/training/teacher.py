@@ -1,4 +1,4 @@
-"""A model that is learnt from: its hidden states and logits, or the likeliest words kept from before."""
+"""The model that a student learns from: its hidden states and logits, or its likeliest words kept earlier."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from avss_core.training.frozen_prefix import FrozenPrefix, Ids
 
 
 class Teacher:
-    """Asks a model without its dropout and without gradients, and leaves it as it is."""
+    """Runs a model without dropout and gradients, and leaves it as it is."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -60,10 +60,10 @@ class Teacher:
         """Keep the likeliest words at each token of each distinct sequence: tokens x `top_k` x 8 bytes.
 
         Args:
-            sequences: token ids of each.
-            store: where they are kept.
+            sequences: token ids of each sequence.
+            store: where the words are kept.
             top_k: words a token.
-            temperature: by which the logits are divided.
+            temperature: divisor of the logits.
             batch_size: sequences a batch.
             slice_tokens: tokens whose logits are in memory at a time.
         """
@@ -81,22 +81,22 @@ class Teacher:
             store.put({("teacher", ids): {"chances": c, "words": w} for ids, c, w in pieces})
 
     def recall(self, sequences: Sequence[Ids], device: torch.device) -> TopLogits:
-        """Return the kept words at all tokens of some sequences, one behind the other.
+        """Return the kept words at all tokens of some sequences, concatenated.
 
         Raises:
-            LookupError: they are not kept.
+            LookupError: `remember` has not run.
         """
         if self._store is None:
             raise LookupError("the teacher keeps no words: call `remember` first")
-        found = [self._store.get(("teacher", ids)) for ids in sequences]
-        chances, words = (torch.cat([kept[name] for kept in found]) for name in ("chances", "words"))
+        tops = [self._store.get(("teacher", ids)) for ids in sequences]
+        chances, words = (torch.cat([top[name] for top in tops]) for name in ("chances", "words"))
         return TopLogits(chances.to(device), words.to(device))
 
     def forget(self) -> None:
-        """Ask the model from now on; the store is its owner's."""
+        """Run the model from now on; the store belongs to the caller."""
         self._store = None
 
     def digest(self) -> str:
-        """Return a digest by which another teacher shows: of its last block."""
+        """Return a digest of the last block, by which another teacher is noticed."""
         last = blocks(self.model)[-1]
         return digest_json([self.model.config.model_type, digest_tensors(last.state_dict())])

@@ -1,4 +1,4 @@
-"""The training loop: LoRA on chosen layers, any objective, early stopping, and going on after a stop."""
+"""Train chosen layers with LoRA towards any objective: early stopping, resuming, an estimate of the time."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 from avss_core.evaluation.speed import peak_memory
 from avss_core.files.tensor_store import tensor_store
 from avss_core.progress import Progress, no_progress
-from avss_core.training.acceleration import accelerator
 from avss_core.training.frozen_prefix import FrozenPrefix
+from avss_core.training.history import Epoch, Step, Training
 from avss_core.training.loop import Trainer
 from avss_core.training.lora import merged, set_adapter_tensors, with_adapters
-from avss_core.training.objectives import Epoch, Example, Objective, Settings, Step, Training
+from avss_core.training.objectives import Example, Objective, Settings
 
 
 def train(
@@ -33,22 +33,22 @@ def train(
     """Return a merged model, trained on the chosen layers alone, and the record of its training.
 
     The given model stays as it was. Tensors outside the chosen layers are its own, shared with the result.
-    With a folder, a training that was stopped goes on where it last wrote a checkpoint: on the CPU to the
-    same bits as if it had not been stopped.
+    With a folder, a stopped training resumes at its last checkpoint, on the CPU to the same bits as if it had
+    not been stopped.
 
     Args:
         model: a causal language model.
         objective: examples and the loss.
         layers: layers to train, numbered as in `model`.
         settings: sizes and rates.
-        folder: where checkpoints, and what memory has no room for, go.
-        on_step: told of each step.
-        on_epoch: told of each validation.
-        progress: told of the sequences that have run through the frozen blocks.
+        folder: where checkpoints go, and cached tensors that exceed `cache_bytes`.
+        on_step: called after each step.
+        on_epoch: called after each validation.
+        progress: called with the number of sequences that have run through the frozen blocks.
 
     Raises:
         ValueError: there is no example or no layer, the model lacks a layer or is an encoder, a loss or a
-            gradient is not a finite number, or the folder holds another training.
+            gradient is not a finite number, or the folder holds another training's checkpoint.
     """
     with peak_memory(str(model.device)) as peak, trainer(model, objective, layers, settings, folder) as loop:
         loop.prepare(progress)
@@ -76,7 +76,7 @@ def trainer(
     settings: Settings,
     folder: Path | None = None,
 ) -> Iterator[Trainer]:
-    """Yield a training that has not begun; files of its cache are gone and generators restored afterwards.
+    """Yield a training that has not begun; afterwards its cache is removed and the generators are restored.
 
     Raises:
         ValueError: as `train`, before any work.
@@ -89,34 +89,30 @@ def trainer(
         )
     devices = [model.device] if model.device.type == "cuda" else []
     cache = None if folder is None else folder / "cache"
-    with (
-        torch.random.fork_rng(devices),
-        tensor_store(cache, settings.cache_bytes) as store,
-        accelerator(model.device, settings.autocast) as device,
-    ):
+    with torch.random.fork_rng(devices), tensor_store(cache, settings.cache_bytes) as store:
         torch.manual_seed(settings.seed)
         adapted = with_adapters(model, layers, settings.rank)
         first = min(layers) if settings.frozen_prefix else 0
         run = FrozenPrefix(adapted.get_base_model(), first, store)
-        yield Trainer(adapted, run, objective, layers, settings, store, device, folder)
+        yield Trainer(adapted, run, objective, layers, settings, store, folder)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a training would take, in seconds, without an early stop."""
+    """Expected duration of a training without an early stop, in seconds."""
 
     seconds: float
     prepare_seconds: float
-    """Of that, what runs once: the frozen blocks, and a teacher whose logits are kept."""
+    """Part of it that runs once: the frozen blocks, and a teacher whose logits are kept."""
     step_seconds: float
-    """Of a step of mean length."""
+    """Duration of a step of mean length."""
     steps: int
 
 
 def estimate(
     model: PreTrainedModel, objective: Objective, layers: Sequence[int], settings: Settings
 ) -> Estimate:
-    """Return how long a training would take, from two steps and one batch of validation.
+    """Return the expected duration of a training, measured on two steps and one validation batch.
 
     Each part is taken as proportional to its tokens. The model stays as it was.
 
@@ -141,7 +137,7 @@ def estimate(
 
 
 def _seconds(model: PreTrainedModel, work: Callable[[], object]) -> float:
-    """Return how long some work takes, until the model's device has done it."""
+    """Return the seconds that some work takes, until the model's device has done it."""
     started = time.perf_counter()
     work()
     if model.device.type == "cuda":

@@ -1,5 +1,6 @@
 """`avss heal`: bring back what pruning took."""
 
+from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ from flows.running.workspace import Workspace
 
 if TYPE_CHECKING:
     from flows.settings.params import Params
+    from tasks.records import HealingTraining
 
 
 def heal(
@@ -72,7 +74,9 @@ def heal(
     show(record, training_rows(training), title=f"Losses of {out}, nats a token", as_json=as_json)
 
 
-def heal_pruned(params: "Params", teacher: str, out: Path) -> tuple[dict[str, Any], dict[str, float | None]]:
+def heal_pruned(
+    params: "Params", teacher: str, out: Path
+) -> tuple["HealingTraining", dict[str, float | None]]:
     """Train the pruned model towards the dense one, write the merged checkpoint, and return the records.
 
     A run that was stopped goes on in a folder beside `out`.
@@ -106,7 +110,7 @@ def heal_pruned(params: "Params", teacher: str, out: Path) -> tuple[dict[str, An
     return training, machine
 
 
-def training_rows(training: dict[str, Any]) -> list[Row]:
+def training_rows(training: Mapping[str, Any]) -> list[Row]:
     """Return one row for each validation of a training: steps and tokens so far, and the losses."""
     tokens = list(accumulate(step["tokens"] for step in training["steps"]))
     return [

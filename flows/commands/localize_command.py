@@ -1,7 +1,7 @@
 """`avss localize`: the layers that behave differently on hallucinated answers."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
 if TYPE_CHECKING:
     from flows.running.workspace import Workspace
     from flows.settings.params import Params
-    from tasks.records import LocalizedLayer, LocalizedModel
+    from tasks.records import Localization, LocalizedLayer, LocalizedModel
 
 
 def localize(
@@ -68,7 +68,7 @@ def localize(
     show(record, rows, title=f"{eavss['reading']} of {model}", as_json=as_json)
 
 
-def localize_model(params: "Params") -> dict[str, Any]:
+def localize_model(params: "Params") -> "Localization":
     """Return EAVSS of every layer of a model, its interval and the probe's AUROC."""
     with loading():
         from flows.prepare import prepare_rows
@@ -77,7 +77,7 @@ def localize_model(params: "Params") -> dict[str, Any]:
         return localize_prepared(params, workspace, checkpoint(params, workspace))
 
 
-def localize_prepared(params: "Params", workspace: "Workspace", model: Path) -> dict[str, Any]:
+def localize_prepared(params: "Params", workspace: "Workspace", model: Path) -> "Localization":
     """Return EAVSS of every layer of a checkpoint, on the rows of a workspace."""
     with loading():
         from flows.collect import dump_answers

@@ -8,13 +8,13 @@ from markupsafe import Markup
 from avss_core.judges.judges import JUDGES, kappa
 from avss_core.metrics.records import Entry
 from avss_core.training.controls import CONTROLS
+from avss_core.training.history import best_epoch
 from tasks.records import RunRecords, Sizes
 from tasks.report.activation_figures import PageRecords
 from tasks.report.pages import environment
 from tasks.report.result_tables import result_tables
 from tasks.report.run_record import versions
 from tasks.report.variants import (
-    best_epoch,
     control_sides,
     kept_tables,
     retentions,

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from avss_core.metrics.records import Changes, Retention
+from avss_core.training.history import best_epoch
 from tasks.records import Healing, ModelFigures
 from tasks.report.activation_figures import PageRecords
-from tasks.report.variants import best_epoch, variants
+from tasks.report.variants import variants
 from tasks.report.words.wording import NAMES
 
 

@@ -7,7 +7,6 @@ from avss_core.metrics.records import Changes, Entry, Retention
 from avss_core.training.controls import CONTROLS
 from tasks.records import (
     Divergence,
-    EpochRecord,
     Mitigation,
     MitigationTraining,
     ModelFigures,
@@ -72,11 +71,6 @@ def set_of(name: str) -> str:
 def ends(entry: Entry) -> Entry:
     """Return the value of an entry and the ends of its interval alone."""
     return {"value": entry["value"], "low": entry["low"], "high": entry["high"]}
-
-
-def best_epoch(history: list[EpochRecord]) -> EpochRecord:
-    """Return the epoch with the lowest validation loss, which a training keeps."""
-    return min(history, key=lambda epoch: epoch["validation_loss"])
 
 
 def trainings(mitigation: Mitigation) -> dict[str, Training]:

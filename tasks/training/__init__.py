@@ -1,1 +1,1 @@
-"""What every training of the pipeline shares, and the controls of the mitigation."""
+"""What all trainings share, and the controls of the mitigation."""

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from prefect import task
 
@@ -13,25 +13,46 @@ from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
 from avss_core.surgery.numbering import layer_map, own_layers
 from avss_core.training.controls import agreement_with_training, variants
+from tasks.records import Bands, Divergence, Mitigation, MitigationTraining, ModelFigures
+from tasks.training.divergence import WindowDivergence
 
 _CROSS_ENTROPY_ALONE = {"cross_entropy": 1.0, "alpha": 0.0, "gamma": 0.0}
+
+
+class Plan(TypedDict):
+    """One training; layers are numbered as in the model."""
+
+    layers: list[int]
+    like: list[int]
+    """Layers whose trained parameters are the budget."""
+    settings: dict[str, float]
+    """Settings that differ from those of the stage."""
+
+
+class TrainedVariant(TypedDict):
+    """What is known of `mitigated` or a control when it is trained and evaluated."""
+
+    training: MitigationTraining
+    machine: dict[str, float | None]
+    figures: ModelFigures
+    answers: dict[str, Any]
+    """Answers by set, as `avss_core.metrics.comparison` takes them."""
+    divergence: WindowDivergence
 
 
 @task(name="plan-trainings")
 def plan_trainings(
     model: Path, most_prone: Sequence[int], *, layers: int, controls: Sequence[str], draws: int, seed: int
-) -> dict[str, dict[str, Any]]:
-    """Return, for `mitigated` and each control, its layers, the settings that differ, and what sizes it.
-
-    All numbers of layers are the model's own; `like` are the layers whose trained parameters are the budget.
+) -> dict[str, Plan]:
+    """Return the plan of `mitigated` and of each control.
 
     Args:
-        model: checkpoint folder that is trained.
-        most_prone: layers of the dense model, most prone first; those that the model lost are passed over.
-        layers: how many are trained.
-        controls: of `avss_core.training.controls.CONTROLS`.
-        draws: random choices of layers.
-        seed: of the draws.
+        model: checkpoint folder to train.
+        most_prone: layers of the dense model, most prone first; those that the model lost are skipped.
+        layers: number of layers to train.
+        controls: keys of `avss_core.training.controls.CONTROLS`.
+        draws: number of random choices of layers.
+        seed: seed of the draws.
     """
     numbers = layer_map(model, depth(load_config(str(model))))
     ranked = own_layers(most_prone, numbers)
@@ -48,7 +69,7 @@ def plan_trainings(
 
 @contextmanager
 def discarded(folder: Path) -> Iterator[Path]:
-    """Yield a folder for a checkpoint that only has to be measured, and remove it afterwards."""
+    """Yield a folder for a checkpoint that is only measured, and remove it afterwards."""
     try:
         yield folder
     finally:
@@ -58,28 +79,28 @@ def discarded(folder: Path) -> Iterator[Path]:
 @task(name="compare-trainings")
 def compare_trainings(
     before: Mapping[str, Any],
-    trained: Mapping[str, Mapping[str, Any]],
-    readings: Mapping[str, Mapping[str, Any]],
+    trained: Mapping[str, TrainedVariant],
+    readings: Bands,
     *,
     base: str,
     seed: int,
-) -> dict[str, Any]:
+) -> Mitigation:
     """Return the figures of the mitigation and its controls, each against the base, and against each other.
 
     Args:
-        before: the base's answers, as `avss_core.metrics.comparison` reads them: `sets` by name.
-        trained: for `mitigated` and each control its `training`, `figures`, `answers` and `divergence`.
+        before: answers of the base by set, as `avss_core.metrics.comparison` takes them.
+        trained: `mitigated` and each control.
         readings: EAVSS readings of every layer, with which the gains are compared.
-        base: the name of the model that was trained.
-        seed: of the resampling.
+        base: name of the model that was trained.
+        seed: seed of the resampling.
     """
     own = trained["mitigated"]
-    others = {name: found for name, found in trained.items() if name != "mitigated"}
+    others = {name: each for name, each in trained.items() if name != "mitigated"}
     size = len(own["training"]["layers"])
-    alike = [  # trainings that differ in their layers alone: not in the loss, nor in how many layers
+    alike = [  # trainings with the same loss and number of layers, which differ in the choice of layers only
         name
-        for name, found in trained.items()
-        if name != "cross_entropy" and len(found["training"]["layers"]) == size
+        for name, each in trained.items()
+        if name != "cross_entropy" and len(each["training"]["layers"]) == size
     ]
     kinds = {name: "random" if name.startswith("random_") else name for name in others}
     return {
@@ -90,16 +111,16 @@ def compare_trainings(
         "divergence": _moved(own, seed),
         "controls": {
             name: {
-                "training": found["training"],
-                "figures": found["figures"],
-                "against_base": differences_by_set(before["sets"], found["answers"]["sets"], seed),
-                "divergence": _moved(found, seed),
+                "training": each["training"],
+                "figures": each["figures"],
+                "against_base": differences_by_set(before["sets"], each["answers"]["sets"], seed),
+                "divergence": _moved(each, seed),
             }
-            for name, found in others.items()
+            for name, each in others.items()
         },
         "against_controls": {
             kind: differences_to_mean_by_set(
-                [found["answers"]["sets"] for name, found in others.items() if kinds[name] == kind],
+                [each["answers"]["sets"] for name, each in others.items() if kinds[name] == kind],
                 own["answers"]["sets"],
                 seed,
             )
@@ -116,7 +137,7 @@ def compare_trainings(
     }
 
 
-def _moved(found: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _moved(variant: TrainedVariant, seed: int) -> Divergence:
     """Return the divergence from the base with its interval over windows, in nats a token."""
-    moved = found["divergence"]
+    moved = variant["divergence"]
     return {"tokens": moved["tokens"], **mean_with_interval(moved["window_means"], seed)}

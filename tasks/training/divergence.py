@@ -1,7 +1,7 @@
-"""How far a trained model has moved from the one that it was trained from: a cached unit."""
+"""How far training moved a model from its base: a cached unit."""
 
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from avss_core.models.batches import token_stream
 from avss_core.training.divergence import text_divergence
@@ -11,12 +11,22 @@ from tasks.data.rows import read_documents
 from tasks.progress.steps import progress
 
 
+class WindowDivergence(TypedDict):
+    """KL divergence of a trained model from its base."""
+
+    tokens: int
+    window: int
+    """Tokens of a window."""
+    window_means: list[float]
+    """Mean of each window, in nats a token."""
+
+
 @unit("divergence")
 def divergence(
     base: Path, model: Path, text: Path, *, dtype: str, device: str, tokens: int, window: int
-) -> dict[str, Any]:
-    """Return the KL divergence of a model from the one that it was trained from, on the test text."""
-    # The base comes first, so that the model stays in memory for what else is measured of it.
+) -> WindowDivergence:
+    """Return the KL divergence of a trained model from its base on each window of a text."""
+    # The base is loaded first, so that the trained model stays in memory for the evaluation that follows.
     network, tokenizer = model_at(base, dtype, device)
     trained, _ = model_at(model, dtype, device)
     ids = token_stream(tokenizer, read_documents(text), tokens + 1)

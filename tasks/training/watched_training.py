@@ -1,17 +1,17 @@
-"""What every training of the pipeline has: an estimate, a bar, live curves, and a folder to go on from."""
+"""Run a training with an estimate, a bar, live curves, and a folder to resume from."""
 
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from prefect.logging import get_logger
 from transformers import PreTrainedModel
 
 from avss_core.files.digests import digest_json
-from avss_core.training.objectives import Epoch, Objective, Settings, Step, Training, history_records
+from avss_core.training.history import Epoch, Step, Training, TrainingCourse
+from avss_core.training.objectives import Objective, Settings
 from avss_core.training.state import FILE, fingerprint, read_state
 from avss_core.training.training import Estimate, estimate, train
 from tasks.cache.fingerprints import fingerprint as code_fingerprint
@@ -21,18 +21,17 @@ from tasks.progress.steps import progress
 from tasks.progress.timing import duration_text
 
 Say = Callable[[str], None]
-"""Told of the estimate and of each validation, a line each."""
+"""Called with the estimate and with a line for each validation."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model with what there is to tell of its training."""
+    """A trained model, the record of its training, and its times and memory."""
 
     model: PreTrainedModel
-    record: dict[str, Any]
-    """JSON values that follow from data, parameters and seed: history, steps, parameters, tokens, skipped."""
+    record: TrainingCourse
     machine: dict[str, float | None]
-    """seconds, tokens_per_second and peak_bytes, another in every run: for MLflow and the log alone."""
+    """seconds, tokens_per_second and peak_bytes, which differ in every run: for MLflow and the log only."""
 
 
 def run_training(
@@ -46,22 +45,21 @@ def run_training(
     inputs: Sequence[Path] = (),
     say: Say | None = None,
 ) -> Trained:
-    """Return `avss_core.training.training.train` of an objective, watched.
+    """Run `avss_core.training.training.train` with curves and a bar.
 
     Each step's loss, terms, learning rate, gradient norm and tokens a second, and each validation's losses,
-    go to the open MLflow run as curves `name.*` by step. A training that was stopped goes on at its last
-    checkpoint; one that depends on anything else, or whose checkpoint is damaged, starts afresh.
+    go to the open MLflow run as curves `name.*` by step. A stopped training resumes at its last checkpoint;
+    one with other inputs or code, or whose checkpoint is damaged, starts at the beginning.
 
     Args:
-        name: what the curves, the bar and the lines are called, such as "heal".
+        name: name of the curves, the bar and the lines, such as "heal".
         model: a causal language model; stays as it was.
         objective: examples and the loss.
         layers: layers to train, numbered as in `model`.
         settings: sizes and rates.
-        resume: folder of the checkpoints of this training and of others of its name; `forget` it when the
-            stage's files are written.
+        resume: folder of the checkpoints of this stage; `forget` it when the stage's files are written.
         inputs: checkpoint folders that the training depends on.
-        say: where lines go; the log where it is None.
+        say: called with each line; None for the log.
 
     Raises:
         ValueError: as `train`.
@@ -101,36 +99,25 @@ def run_training(
         "tokens_per_second": training.tokens_per_second,
         "peak_bytes": training.peak_bytes,
     }
-    return Trained(result, training_record(training), machine)
+    return Trained(result, training.record, machine)
 
 
 def forget(resume: Path) -> None:
-    """Remove the checkpoints of a training, those of other parameters too."""
+    """Remove all checkpoints of a stage's trainings."""
     shutil.rmtree(resume, ignore_errors=True)
 
 
-def training_record(training: Training) -> dict[str, Any]:
-    """Return what a training was as JSON values, without times and memory."""
-    return {
-        "history": history_records(training.epochs),
-        "steps": [asdict(step) for step in training.steps],
-        "parameters": training.parameters,
-        "tokens": training.tokens,
-        "skipped": dict(training.skipped),
-    }
-
-
 def machine_metrics(name: str, machine: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Return times and memory by their names in MLflow, which no curve has."""
+    """Return times and memory by their names in MLflow, which differ from those of curves."""
     return {f"{name}.total.{key}": value for key, value in machine.items()}
 
 
-def estimate_text(found: Estimate) -> str:
+def estimate_text(expected: Estimate) -> str:
     """Return an estimate in words."""
-    once = f"{duration_text(found.prepare_seconds)} once, " if found.prepare_seconds >= 0.5 else ""
+    once = f"{duration_text(expected.prepare_seconds)} once, " if expected.prepare_seconds >= 0.5 else ""
     return (
-        f"about {duration_text(found.seconds)}: {once}{found.steps} steps of "
-        f"{duration_text(found.step_seconds)}, and validations"
+        f"about {duration_text(expected.seconds)}: {once}{expected.steps} steps of "
+        f"{duration_text(expected.step_seconds)}, and validations"
     )
 
 
@@ -152,7 +139,7 @@ def _digest(
 
 
 def _can_go_on(path: Path, say: Say) -> bool:
-    """Return whether there is a checkpoint to go on from; a damaged one is removed, and that is said."""
+    """Return whether there is a checkpoint to resume from; a damaged one is removed, with a line."""
     if not path.is_file():
         return False
     try:
@@ -165,24 +152,24 @@ def _can_go_on(path: Path, say: Say) -> bool:
 
 
 def _frozen(objective: Objective) -> int:
-    """Return the distinct sequences that run through the frozen layers once."""
+    """Return the number of distinct sequences, which run through the frozen layers once."""
     examples = [*objective.train, *objective.validation]
     return len({ids for example in examples for ids in example.sequences})
 
 
 class _Watch:
-    """Tells of a training while it runs."""
+    """Writes the curves, the bar and the lines of a running training."""
 
     def __init__(self, name: str, written: Curves, advance: Callable[[int], None], say: Say) -> None:
         self.name, self.written, self.advance, self.say = name, written, advance, say
         self.first: int | None = None
-        """The first step of this process, whose time also holds all that runs once."""
+        """First step of this process; its time includes all that runs once."""
         self.tokens = 0
-        """Of the steps behind that one."""
+        """Tokens of the steps after it."""
         self.started = self.before = 0.0
 
     def step(self, step: Step) -> None:
-        """Add a step to the curves; its tokens a second include a validation behind it."""
+        """Add a step to the curves; its tokens a second count the time of a validation after it."""
         now, values = time.perf_counter(), _step_values(step)
         if self.first is None:
             self.first, self.started = step.step, now
@@ -194,7 +181,7 @@ class _Watch:
         self.advance(step.samples)
 
     def epoch(self, epoch: Epoch) -> None:
-        """Add a validation to the curves, and say its losses."""
+        """Add a validation to the curves, with a line of its losses."""
         self.written.add(_epoch_values(epoch), epoch.step)
         preferred = epoch.validation_preference
         share = "" if preferred is None else f", accepted answer preferred in {100 * preferred:.0f} %"
@@ -206,7 +193,7 @@ class _Watch:
         )
 
     def catch_up(self, training: Training) -> None:
-        """Add the steps that a run before this one took, so that its curves are whole."""
+        """Add the steps of stopped runs, so that the curves are complete."""
         first = len(training.steps) + 1 if self.first is None else self.first
         for step in training.steps[: first - 1]:
             self.written.add(_step_values(step), step.step)
@@ -216,13 +203,13 @@ class _Watch:
 
 
 def _step_values(step: Step) -> dict[str, float]:
-    """Return the points of a step."""
+    """Return the values of a step by curve."""
     terms = {f"train.{name}": value for name, value in step.terms.items()}
     known = {"learning_rate": step.learning_rate, "gradient_norm": step.gradient_norm}
     return {"train.loss": step.loss, **terms, **known}
 
 
 def _epoch_values(epoch: Epoch) -> dict[str, float]:
-    """Return the points of a validation."""
+    """Return the values of a validation by curve."""
     terms = {f"validation.{name}": value for name, value in epoch.validation_terms.items()}
     return {"validation.loss": epoch.validation_loss, **terms}

@@ -14,7 +14,7 @@ from avss_core.hallucination.localization import (
     eavss_contrast,
     eavss_paired,
     find_reading,
-    localise,
+    localize,
     mean_over_sets,
     probe_auroc,
     question_weights,
@@ -134,14 +134,14 @@ def test_a_layer_that_never_varies_keeps_contrast_and_paired_finite():
 @pytest.mark.parametrize("reading", READINGS)
 def test_the_interval_holds_the_value_and_is_the_same_for_the_same_seed(reading):
     first, second = random_dump(2, samples=60), random_dump(3, False, samples=60)
-    found = localise(first, second, reading, seed=0)
+    found = localize(first, second, reading, seed=0)
     torch.testing.assert_close(found.values, READINGS[reading].function(first, second))
     assert (found.low < found.values).all()
     assert (found.values < found.high).all()
-    again = localise(first, second, reading, seed=0)
+    again = localize(first, second, reading, seed=0)
     assert torch.equal(found.low, again.low)
     assert torch.equal(found.high, again.high)
-    assert not torch.equal(found.low, localise(first, second, reading, seed=1).low)
+    assert not torch.equal(found.low, localize(first, second, reading, seed=1).low)
 
 
 def test_the_interval_is_as_wide_as_the_spread_over_fresh_questions():
@@ -149,7 +149,7 @@ def test_the_interval_is_as_wide_as_the_spread_over_fresh_questions():
         return eavss_contrast(random_dump(seed, samples=50), random_dump(seed + 1000, False, samples=50))
 
     spread = torch.stack([contrast(seed) for seed in range(100)]).std(0)
-    found = localise(
+    found = localize(
         random_dump(0, samples=50), random_dump(1000, False, samples=50), "eavss_contrast", seed=0
     )
     expected = 2 * norm.ppf(0.975) * spread
@@ -158,26 +158,26 @@ def test_the_interval_is_as_wide_as_the_spread_over_fresh_questions():
 
 def test_the_bootstrap_draws_the_same_questions_on_both_sides():
     dump = random_dump(4, samples=20)
-    found = localise(dump, dump, "eavss_contrast", seed=0)
+    found = localize(dump, dump, "eavss_contrast", seed=0)
     assert found.low.tolist() == found.high.tolist() == [0, 0, 0]
 
 
 def test_the_bootstrap_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
-    localise(random_dump(5), random_dump(6, False), "eavss_paired", seed=0, resamples=3)
+    localize(random_dump(5), random_dump(6, False), "eavss_paired", seed=0, resamples=3)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_two_questions_are_enough_and_one_is_not():
     two, one = random_dump(7, samples=2), random_dump(7, samples=1)
-    assert localise(two, two, "eavss_contrast", seed=0, resamples=1).values.shape == (3,)
+    assert localize(two, two, "eavss_contrast", seed=0, resamples=1).values.shape == (3,)
     with pytest.raises(ValueError, match="got 1 hallucinated and 1 truthful"):
-        localise(one, one, "eavss_contrast", seed=0)
+        localize(one, one, "eavss_contrast", seed=0)
 
 
 def test_rows_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="got 3 hallucinated and 2 truthful"):
-        localise(random_dump(8, samples=3), random_dump(8, samples=2), "eavss_paired", seed=0)
+        localize(random_dump(8, samples=3), random_dump(8, samples=2), "eavss_paired", seed=0)
 
 
 def test_an_unknown_reading_names_near_ones():
@@ -186,7 +186,7 @@ def test_an_unknown_reading_names_near_ones():
     ):
         find_reading("eavss_contrst")
     with pytest.raises(LookupError, match="unknown EAVSS reading 'zzz': known EAVSS readings: "):
-        localise(random_dump(9), random_dump(9), "zzz", seed=0)
+        localize(random_dump(9), random_dump(9), "zzz", seed=0)
 
 
 def probe_case(seed: int, rows: int, gap: float) -> SampleActivations:
@@ -258,27 +258,27 @@ def test_the_pairs_of_a_question_are_drawn_together():
 def test_a_second_pair_that_repeats_the_first_leaves_the_interval_as_it_is(reading):
     first, second = random_dump(2, samples=30), random_dump(3, False, samples=30)
     twice = torch.arange(30).repeat(2)
-    once = localise(first, second, reading, seed=0)
-    found = localise(
+    once = localize(first, second, reading, seed=0)
+    found = localize(
         first.select(twice), second.select(twice), reading, questions=list(map(str, twice.tolist())), seed=0
     )
     torch.testing.assert_close(found.low, once.low)
     torch.testing.assert_close(found.high, once.high)
     # As pairs of 60 questions they would pretend to know more.
     ids = list(map(str, range(60)))
-    apart = localise(first.select(twice), second.select(twice), reading, questions=ids, seed=0)
+    apart = localize(first.select(twice), second.select(twice), reading, questions=ids, seed=0)
     assert ((apart.high - apart.low) < 0.9 * (once.high - once.low)).all()
 
 
 def test_two_pairs_of_one_question_are_one_question():
     two = random_dump(7, samples=2)
     with pytest.raises(ValueError, match="got 2 hallucinated and 2 truthful ones of 1 questions"):
-        localise(two, two, "eavss", questions=["a", "a"], seed=0)
+        localize(two, two, "eavss", questions=["a", "a"], seed=0)
 
 
 def test_the_mean_over_sets_counts_each_set_once_however_many_questions_it_has():
     small, large = (
-        localise(*(random_dump(seed + kind, samples=count) for kind in (0, 50)), "eavss_contrast", seed=0)
+        localize(*(random_dump(seed + kind, samples=count) for kind in (0, 50)), "eavss_contrast", seed=0)
         for seed, count in ((0, 3), (1, 40))
     )
     found = mean_over_sets([small, large])
@@ -299,10 +299,10 @@ def test_long_answers_of_one_set_do_not_decide_for_the_others():
         value = torch.tensor([variance**0.5, -(variance**0.5)]).repeat(tokens, 1, 1)
         return of_values([value, value], 0.5)
 
-    long = localise(constant(1.0, 50), constant(4.0, 50), "eavss_contrast", seed=0)
-    short = localise(constant(4.0, 2), constant(1.0, 2), "eavss_contrast", seed=0)
+    long = localize(constant(1.0, 50), constant(4.0, 50), "eavss_contrast", seed=0)
+    short = localize(constant(4.0, 2), constant(1.0, 2), "eavss_contrast", seed=0)
     assert mean_over_sets([long, short]).values.tolist() == pytest.approx([0.0])
-    pooled = localise(
+    pooled = localize(
         of_values(
             [
                 torch.ones(50, 1, 2) * torch.tensor([1.0, -1.0]),

@@ -7,7 +7,7 @@ import torch
 from ruamel.yaml import YAML
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from avss_core.hallucination.localization import READINGS, localise
+from avss_core.hallucination.localization import READINGS, localize
 from avss_core.hallucination.prone_layers import find_prone_layers
 from avss_core.hallucination.samples import AnswerSample, observe_answers
 
@@ -36,7 +36,7 @@ def test_it_is_the_reading_of_the_answers(
     found = find_prone_layers(
         tiny_model, tokenizer, ROWS, reading, seed=3, resamples=20, batch_size=4, progress=told.append
     )
-    expected = localise(
+    expected = localize(
         observed(tiny_model, tokenizer, "wrong_answers", True),
         observed(tiny_model, tokenizer, "answers", False),
         reading,

@@ -35,7 +35,7 @@ def test_a_model_has_not_moved_from_itself(tiny) -> None:
 
 def test_other_words_and_broken_weights_are_refused(tiny) -> None:
     base = tiny("llama")
-    with pytest.raises(ValueError, match="models of 260 and 300 words"):
+    with pytest.raises(ValueError, match="models over 260 and 300 words"):
         text_divergence(base, tiny("llama", vocab_size=300), IDS, window=16)
     broken = copy.deepcopy(base)
     with torch.no_grad():

@@ -10,7 +10,7 @@ from avss_core.surgery.pruning import prune
 from avss_core.training.distillation import hidden_distance, kl_divergence
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.healing import Distillation, HealingSettings, distil
-from avss_core.training.objectives import Step
+from avss_core.training.history import Step
 
 SETTINGS = HealingSettings(epochs=4, learning_rate=0.01, batch_size=2, rank=4, patience=4, seed=0)
 REMOVED, KEPT = [2, 3], [0, 1, 4, 5]
@@ -56,7 +56,7 @@ def test_the_student_comes_nearer_to_the_teacher(pruned: Any) -> None:
 
 def terms(pruned: Any, chosen: HealingSettings, store: TensorStore | None = None, **options: Any) -> Any:
     teacher, student = pruned
-    objective = Distillation(teacher, WINDOWS, HELD_OUT, KEPT, chosen)
+    objective = Distillation(student, teacher, WINDOWS, HELD_OUT, chosen, KEPT)
     if store is not None:
         objective.prepare([window.ids for window in objective.train], 2, store)
     return objective.terms(FrozenPrefix(student), objective.train, judging=False)
@@ -83,7 +83,7 @@ def test_terms_are_those_of_each_window_alone(pruned: Any) -> None:
 
 
 def test_hidden_states_of_a_model_that_is_its_own_teacher_have_no_distance(tiny_llama: Any) -> None:
-    objective = Distillation(tiny_llama, WINDOWS, HELD_OUT, range(6), settings(hidden=1.0))
+    objective = Distillation(tiny_llama, tiny_llama, WINDOWS, HELD_OUT, settings(hidden=1.0), range(6))
     found = objective.terms(FrozenPrefix(tiny_llama), objective.train, judging=True)
     assert float(found["kl"].detach()) == pytest.approx(0, abs=1e-6)
     assert float(found["hidden"].detach()) == pytest.approx(0, abs=1e-6)

@@ -79,7 +79,7 @@ def test_an_encoder_is_refused(tiny: Any) -> None:
 
 @pytest.mark.parametrize(
     ("layers", "message"),
-    [([1, 6], r"layers \[6\] are not in a model of 6 layers"), ([], "no linear map matches: layers")],
+    [([1, 6], r"layers \[6\] are not in a model of 6 layers"), ([], "no linear map to adapt: layers")],
 )
 def test_layers_that_match_nothing_are_refused(layers: Any, message: str, tiny_llama: Any) -> None:
     with pytest.raises(ValueError, match=message):
@@ -89,7 +89,7 @@ def test_layers_that_match_nothing_are_refused(layers: Any, message: str, tiny_l
 def test_a_layer_without_a_linear_map_is_refused(tiny: Any) -> None:
     model = tiny("llama", 3)
     blocks(model)[1] = torch.nn.Identity()
-    with pytest.raises(ValueError, match=r"no linear map matches: layers \[1\] hold none of q_proj, k_proj"):
+    with pytest.raises(ValueError, match=r"no linear map to adapt: layers \[1\] have none of q_proj, k_proj"):
         with_adapters(model, [0, 1], 2)
 
 

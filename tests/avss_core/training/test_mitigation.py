@@ -9,11 +9,10 @@ import torch
 from avss_core.evaluation.likelihood import continuation_log_likelihoods
 from avss_core.evaluation.prompts import question_prompt
 from avss_core.models.architectures import blocks
-from avss_core.training import mitigation, pairs
+from avss_core.training import mitigation
 from avss_core.training.frozen_prefix import FrozenPrefix
-from avss_core.training.mitigation import Contrastive, ContrastiveSettings
-from avss_core.training.objectives import Epoch, Step, history_records
-from avss_core.training.pairs import Pair
+from avss_core.training.history import Epoch, Step, Training
+from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair
 
 SETTINGS = ContrastiveSettings(
     epochs=3,
@@ -396,9 +395,9 @@ def test_a_loss_without_any_weight_is_refused(tiny_llama, tokenizer):
 
 def test_each_pair_is_encoded_once(tiny_llama, tokenizer, monkeypatch):
     calls: list[str] = []
-    encode = pairs.answer_tokens
+    encode = mitigation.answer_tokens
     monkeypatch.setattr(
-        pairs,
+        mitigation,
         "answer_tokens",
         lambda t, question, answer: calls.append(question) or encode(t, question, answer),
     )
@@ -417,8 +416,10 @@ def test_how_pairs_are_batched_and_padded_does_not_change_their_terms(tiny_model
         assert float(value) == pytest.approx(sum(float(t[name]) for t in alone) / len(alone), abs=1e-5)
 
 
-def test_the_history_is_json():
-    history = [Epoch(1, 2.0, 3.0, 0.5)]
-    records = history_records(history)
-    assert json.loads(json.dumps(records)) == records
-    assert [Epoch(**record) for record in records] == history
+def test_the_record_is_json():
+    history = (Epoch(1, 2.0, 3.0, 0.5),)
+    steps = (Step(1, 1, 2, 2, 9, 0.1, 0.5, 2.0, {"kl": 2.0}),)
+    record = Training(history, steps, 7, 9, 1.5, None, {"empty window": 1}).record
+    assert json.loads(json.dumps(record)) == record
+    assert tuple(Epoch(**each) for each in record["history"]) == history
+    assert tuple(Step(**each) for each in record["steps"]) == steps

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from avss_core.models.architectures import blocks
-from avss_core.training.mitigation import Contrastive, ContrastiveSettings
-from avss_core.training.objectives import Epoch, Step, mean_terms, share_of_rate
-from avss_core.training.pairs import Pair
+from avss_core.training.history import Epoch, Step, Training, best_epoch, mean_terms
+from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair
+from avss_core.training.objectives import share_of_rate
 from avss_core.training.state import FILE
 from avss_core.training.training import estimate, train, trainer
 
@@ -135,7 +137,7 @@ def test_another_training_does_not_go_on_from_there(
     killed_at(tiny_llama, tokenizer, tmp_path, 1)
     chosen = settings(**changes)
     objective = Contrastive(tokenizer, train_pairs, VALIDATION, layers, chosen)
-    with pytest.raises(ValueError, match=f"is of a training with other {named}; remove it"):
+    with pytest.raises(ValueError, match=f"belongs to a training with other {named}; remove it"):
         train(tiny_llama, objective, layers, chosen, folder=tmp_path)
     assert (tmp_path / FILE).exists()
 
@@ -146,7 +148,7 @@ def test_another_model_does_not_go_on_from_there(
     killed_at(tiny_llama, tokenizer, tmp_path, 1)
     other = tiny("llama")
     blocks(other)[2].mlp.up_proj.weight.data[0, 0] += 1
-    with pytest.raises(ValueError, match="is of a training with other model"):
+    with pytest.raises(ValueError, match="belongs to a training with other model"):
         fit(other, tokenizer, folder=tmp_path)
 
 
@@ -226,6 +228,21 @@ def test_bfloat16_is_used_where_asked_and_weights_stay_in_float32(tiny_llama: An
     assert {tensor.dtype for tensor in merged.state_dict().values()} == {torch.float32}
 
 
+def test_a_users_own_accelerator_works_on_as_before(tiny_llama: Any, tokenizer: Any) -> None:
+    def product(one: Accelerator) -> torch.dtype:
+        with one.autocast():
+            return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    own = Accelerator(cpu=True, mixed_precision="bf16")
+    seen: set[torch.dtype] = set()
+    _, plain = fit(tiny_llama, tokenizer, settings(epochs=1), on_step=lambda _: seen.add(product(own)))
+    assert seen == {torch.bfloat16}
+    assert own.state.mixed_precision == "bf16"
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert plain.steps == fit(tiny_llama, tokenizer, settings(epochs=1))[1].steps
+
+
 def test_a_validation_can_come_every_few_steps(tiny_llama: Any, tokenizer: Any) -> None:
     told: list[Epoch] = []
     _, training = fit(tiny_llama, tokenizer, settings(validate_every=2, epochs=2), on_epoch=told.append)
@@ -235,6 +252,15 @@ def test_a_validation_can_come_every_few_steps(tiny_llama: Any, tokenizer: Any) 
     weighed = sum(step.loss * step.samples for step in steps) / sum(step.samples for step in steps)
     assert told[-1].train_loss == pytest.approx(weighed)
     assert training.best == min(told, key=lambda epoch: epoch.validation_loss)
+    assert Epoch(**best_epoch(training.record["history"])) == training.best
+
+
+def test_the_first_of_equally_good_validations_is_the_best() -> None:
+    epochs = tuple(Epoch(place, 1.0, loss) for place, loss in enumerate((3.0, 2.0, 2.0, 4.0), 1))
+    training = Training(epochs, (), 0, 0, 0.0, None, {})
+    assert training.best == epochs[1]
+    assert best_epoch(training.record["history"])["epoch"] == 2
+    assert dataclasses.replace(training, epochs=()).best is None
 
 
 def test_the_record_says_what_the_training_was(undisturbed: Any, tiny_llama: Any, tokenizer: Any) -> None:

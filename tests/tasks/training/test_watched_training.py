@@ -6,8 +6,8 @@ import torch
 from mlflow import MlflowClient
 
 from avss_core.surgery.pruning import prune
-from avss_core.training.healing import HealingSettings, distillation
-from avss_core.training.objectives import Step
+from avss_core.training.healing import Distillation, HealingSettings
+from avss_core.training.history import Step
 from avss_core.training.training import Estimate
 from tasks.history import curves as curves_module
 from tasks.history.tracking import open_run, stage_run
@@ -39,7 +39,7 @@ def heal(models: Any, tmp_path: Any) -> Any:
 
     def run(settings: HealingSettings = SETTINGS, **options: Any) -> Any:
         run.lines = []
-        objective = distillation(student, teacher, WINDOWS, WINDOWS[:1], settings, [0, 2])
+        objective = Distillation(student, teacher, WINDOWS, WINDOWS[:1], settings, [0, 2])
         known = {"resume": tmp_path / "training", "say": run.lines.append} | options
         return run_training("heal", student, objective, [0, 1], settings, **known)
 
