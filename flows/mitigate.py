@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.training.history import best_epoch
@@ -15,7 +15,7 @@ from tasks.answers.answer_rows import read_answers, write_answers
 from tasks.data.lineage import EVALUATED
 from tasks.history.stage_log import StageLog
 from tasks.mitigate import train_layers
-from tasks.records import Mitigation, ModelFigures
+from tasks.records import Mitigation
 from tasks.training.controls import Plan, TrainedVariant, compare_trainings, discarded, plan_trainings
 from tasks.training.divergence import divergence
 from tasks.training.watched_training import forget, machine_metrics
@@ -110,7 +110,7 @@ def _trained(
     return {
         "training": training,
         "machine": machine,
-        "figures": cast(ModelFigures, figures),
+        "figures": figures,
         "answers": answers,
         "divergence": moved,
     }
