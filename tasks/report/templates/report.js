@@ -37,8 +37,8 @@
     box.addEventListener("pointermove", event => {
       let best = null, least = [12, 0];
       for (const mark of marks()) {
-        const found = gap(mark, event.clientX, event.clientY);
-        if (found[0] < least[0] || (found[0] === least[0] && found[1] < least[1])) { best = mark; least = found; }
+        const gaps = gap(mark, event.clientX, event.clientY);
+        if (gaps[0] < least[0] || (gaps[0] === least[0] && gaps[1] < least[1])) { best = mark; least = gaps; }
       }
       if (best) show(best, texts.get(best)); else hide();
     });
@@ -48,13 +48,13 @@
       const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       if (event.key === "Escape") hide();
       if (!step) return;
-      const found = marks();
-      if (!found.length) return;
+      const shown = marks();
+      if (!shown.length) return;
       event.preventDefault();
-      place = (place + step + found.length) % found.length;
-      found[place].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
-      requestAnimationFrame(() => show(found[place], texts.get(found[place])));  // scrolling hides what is shown
-      said.textContent = texts.get(found[place]);
+      place = (place + step + shown.length) % shown.length;
+      shown[place].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+      requestAnimationFrame(() => show(shown[place], texts.get(shown[place])));  // scrolling hides what is shown
+      said.textContent = texts.get(shown[place]);
     });
   }
   addEventListener("scroll", hide, { passive: true, capture: true });
@@ -69,8 +69,8 @@
 
   // Tables: sort those that are one body of plain rows, save each as it is shown.
   const number = text => {
-    const found = text.replace(/\u2212/g, "-").replace(/,(?=\d{3})/g, "").match(/^[+-]?[\d.]+(e[+-]?\d+)?/i);
-    return found ? parseFloat(found[0]) : NaN;
+    const digits = text.replace(/\u2212/g, "-").replace(/,(?=\d{3})/g, "").match(/^[+-]?[\d.]+(e[+-]?\d+)?/i);
+    return digits ? parseFloat(digits[0]) : NaN;
   };
   const sort = (table, column, up) => {
     const body = table.tBodies[0], key = row => words(row.cells[column]);

@@ -151,7 +151,7 @@ def _count(some: Sequence[object], total: int) -> str:
 
 
 def _lines(
-    found: Sequence[tuple[str, Figure]],
+    some: Sequence[tuple[str, Figure]],
     sides: Mapping[str, Sequence[SetFigures]],
     changes: Mapping[str, Contrast],
 ) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _lines(
         texts = [
             f"{name} {moved(figure, *(side[figure]['value'] for side in sides[name]))} "
             f"({change_text(figure, changes[name][figure])})"
-            for name, key in found
+            for name, key in some
             if key == figure
         ]
         if texts:
