@@ -12,7 +12,7 @@ def check_layers(removed: Sequence[int], layers: int) -> list[int]:
     if not removed:
         raise ValueError("no layer to remove was named")
     if len(known_layers(removed, layers)) == layers:
-        raise ValueError(f"all {layers} layers shall go; at least one must stay")
+        raise ValueError(f"cannot remove all {layers} layers: at least one must stay")
     return sorted(removed)
 
 

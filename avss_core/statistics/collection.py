@@ -43,7 +43,7 @@ def collect_statistics(
         batches: what to run, with the positions that count.
         sites: a selection of `avss_core.models.activations.SITES`.
         thresholds: activation magnitudes that count as zero.
-        progress: told of each finished batch.
+        progress: called after each batch.
 
     Raises:
         ValueError: an activation is not a finite number (names layer and sample), nothing was counted, or

@@ -162,7 +162,7 @@ def name_code(folder):
         (name_code, "1", "needs remote code (auto_map in config.json: AutoModelForCausalLM)"),
         (None, "6", "layer 6 does not exist: the model has layers 0 to 5"),
         (None, "1,3,1", "a layer is named twice in [1, 1, 3]"),
-        (None, "0,1,2,3,4,5", "all 6 layers shall go; at least one must stay"),
+        (None, "0,1,2,3,4,5", "cannot remove all 6 layers: at least one must stay"),
     ],
 )
 def test_bad_input_is_named_and_leaves_nothing(refused, tiny_llama, tmp_path, dtype, spoil, layers, message):
@@ -238,7 +238,7 @@ def test_a_place_that_turns_read_only_is_named(refused, bare, monkeypatch):
         ("--layers 6", "layer 6 does not exist: the model has layers 0 to 5"),
         ("--layers -1", "layer -1 does not exist"),
         ("--layers 1,1", "a layer is named twice in [1, 1]"),
-        ("--layers 0,1,2,3,4,5", "all 6 layers shall go"),
+        ("--layers 0,1,2,3,4,5", "cannot remove all 6 layers"),
         ("--layers 1;2", "--layers '1;2': expected whole numbers separated by commas, such as 1,4,5"),
         ("--layers=", "--layers '': expected whole numbers"),
         ("--ratio 0", "prune.ratio: "),
