@@ -22,6 +22,17 @@ Group = list[list[Any]]
 """The batches of examples of one step."""
 
 
+def computes_in_bfloat16(device: str) -> bool:
+    """Tell whether a device has instructions for bfloat16; without them it is many times slower.
+
+    Args:
+        device: type of a torch device, such as "cpu".
+    """
+    if device == "cpu":
+        return any(able for name, able in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    return torch.cuda.is_bf16_supported()
+
+
 class Trainer:
     """One training: `prepare`, then `run`."""
 
@@ -55,8 +66,8 @@ class Trainer:
     def autocast(self) -> torch.autocast:
         """Return the context of the forward passes: bfloat16 if the settings ask and the device has it."""
         device = self.model.model.device.type
-        able = device == "cpu" or torch.cuda.is_bf16_supported()
-        return torch.autocast(device, torch.bfloat16, enabled=self.settings.autocast and able)
+        enabled = self.settings.autocast and computes_in_bfloat16(device)
+        return torch.autocast(device, torch.bfloat16, enabled=enabled)
 
     def prepare(self, progress: Progress = no_progress, examples: Sequence[Example] | None = None) -> None:
         """Compute once what does not change: the frozen blocks' outputs, and what the objective keeps."""

@@ -220,7 +220,20 @@ def test_with_and_without_the_frozen_prefix_the_curves_agree(
         assert a.loss == pytest.approx(b.loss, abs=1e-4)
 
 
-def test_bfloat16_is_used_where_asked_and_weights_stay_in_float32(tiny_llama: Any, tokenizer: Any) -> None:
+def test_a_device_without_bfloat16_computes_in_float32(
+    tiny_llama: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capabilities = {"architecture": "x86_64", "avx2": True, "avx512_bf16": False, "amx_bf16": False}
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
+    _, asked = fit(tiny_llama, tokenizer, settings(autocast=True, epochs=1))
+    _, full = fit(tiny_llama, tokenizer, settings(epochs=1))
+    assert asked.steps[0].loss == full.steps[0].loss
+
+
+def test_bfloat16_is_used_where_asked_and_weights_stay_in_float32(
+    tiny_llama: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
     merged, low = fit(tiny_llama, tokenizer, settings(autocast=True, epochs=1))
     _, full = fit(tiny_llama, tokenizer, settings(epochs=1))
     assert low.steps[0].loss != full.steps[0].loss
