@@ -1,6 +1,5 @@
 """Layer scores: one table, one record a score. Add a score by adding a function and a row."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -52,8 +51,8 @@ def avss(evidence: Evidence) -> Float[Tensor, " layers"]:
     geometric, since the ratio spans orders of magnitude from token to token and a few tokens decide an
     arithmetic mean (see `avss_input`).
     """
-    contribution = [math.exp(layer.token_mean("log_contribution")) for layer in evidence.at("update")]
-    return _over_share(contribution, evidence.at("update"), _below_output(evidence))
+    variance = [layer.relative_variance() for layer in evidence.at("update")]
+    return _over_share(variance, evidence.at("update"), _below_output(evidence))
 
 
 def avss_input(evidence: Evidence) -> Float[Tensor, " layers"]:
@@ -65,7 +64,7 @@ def avss_input(evidence: Evidence) -> Float[Tensor, " layers"]:
     Source: Song et al. 2024, arXiv 2411.02117 (AVSS = AV / AS). Our reading: as `avss`, with the stream that
     the layer reads as the scale and an arithmetic mean, which the tokens with the largest ratios decide.
     """
-    ratio = [layer.token_mean("relative_variance") for layer in evidence.at("update")]
+    ratio = [layer.token_mean("variance_over_input") for layer in evidence.at("update")]
     return _over_share(ratio, evidence.at("update"), _below_input(evidence))
 
 

@@ -14,7 +14,7 @@ from avss_core.progress import Progress, no_progress
 from avss_core.statistics.moments import Moments
 from avss_core.statistics.statistics import (
     LARGEST_RATIO,
-    LEAST_CONTRIBUTION,
+    LEAST_RELATIVE_VARIANCE,
     LayerStatistics,
     SiteStatistics,
     Statistics,
@@ -188,7 +188,7 @@ def _token_figures(
     return torch.stack(
         [
             _ratio(side.variance, read.variance),
-            _ratio(side.variance, written.variance).clamp(min=LEAST_CONTRIBUTION).log(),
+            _ratio(side.variance, written.variance).clamp(min=LEAST_RELATIVE_VARIANCE).log(),
             l1,
             side.square.sqrt(),
         ],

@@ -15,15 +15,15 @@ angular             arccos(cos(block input, block output)) / pi (Gromov et al. 2
 relative_magnitude  |update| / |block output|                   (Samragh et al. 2023, arXiv 2309.02412)
 """
 
-TOKEN_FIGURES = ("relative_variance", "log_contribution", "l1", "l2")
+TOKEN_FIGURES = ("variance_over_input", "log_relative_variance", "l1", "l2")
 """Figures of one token's activations a at one site, variances and norms over their units:
 
-relative_variance   Var(a) / Var(block input)
-log_contribution    log of Var(a) / Var(block output), the ratio at least `LEAST_CONTRIBUTION`
-l1, l2              norms of a
+variance_over_input    Var(a) / Var(block input)
+log_relative_variance  log of Var(a) / Var(block output), the ratio at least `LEAST_RELATIVE_VARIANCE`
+l1, l2                 norms of a
 """
 
-LEAST_CONTRIBUTION = 1e-8
+LEAST_RELATIVE_VARIANCE = 1e-8
 """Ratio of variances under which a token counts as unchanged: a logarithm of zero would outweigh the rest."""
 
 LARGEST_RATIO = 1e8
@@ -68,6 +68,13 @@ class SiteStatistics:
     def token_mean(self, figure: str) -> float:
         """Return the mean over tokens of one of `TOKEN_FIGURES`."""
         return float(self.tokens.mean[TOKEN_FIGURES.index(figure)])
+
+    def relative_variance(self) -> float:
+        """Return the geometric mean over tokens of Var(a) / Var(block output) (dimensionless).
+
+        The report's relative variance, and the numerator of the score `avss`.
+        """
+        return math.exp(self.token_mean("log_relative_variance"))
 
     def frobenius(self) -> float:
         """Return the Frobenius norm of the matrix of tokens by units (unit of the activations)."""

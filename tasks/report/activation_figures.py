@@ -1,6 +1,5 @@
 """Figures of the activations of each layer, by text and site, from the collected statistics."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TypedDict
 
@@ -25,7 +24,7 @@ class ActivationFigures(TypedDict):
     """Text -> site -> each of `SITE_FIGURES` by layer."""
     site: str
     """What a block adds to the stream, or another site if that was not collected."""
-    contribution: list[float]
+    relative_variance: list[float]
     """Variance of that site over the variance of the block output, on the calibration text."""
     share_below: list[float]
     """Share of small values at that site, on the calibration text."""
@@ -60,8 +59,6 @@ def activation_figures(statistics: Mapping[str, TextStatistics]) -> ActivationFi
     return {
         "sources": sources,
         "site": site,
-        "contribution": [
-            math.exp(layer.sites[site].token_mean("log_contribution")) for layer in layers["text"]
-        ],
+        "relative_variance": [layer.sites[site].relative_variance() for layer in layers["text"]],
         "share_below": sources["text"][site]["share_below"],
     }

@@ -37,7 +37,7 @@ def scores(records: PageRecords) -> Figure:
     figure = Figure(figsize=(WIDTH, 6.6), layout="constrained")
     grid = figure.add_gridspec(3, 2)
     variance, share, score, part = (figure.add_subplot(grid[place // 2, place % 2]) for place in range(4))
-    layer_bars(variance, layers["contribution"], removed, f"Var({site}) / Var(output)")
+    layer_bars(variance, layers["relative_variance"], removed, f"Var({site}) / Var(output)")
     variance.set(title=f"Variance of the {site}", ylabel=f"Var({site}) / Var(output)")
     layer_bars(share, [100 * value for value in layers["share_below"]], removed, "% below threshold:")
     share.set(title=f"Sparsity of the {site}", ylabel="values below threshold (%)")

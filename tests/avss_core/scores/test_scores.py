@@ -38,7 +38,7 @@ from avss_core.statistics.collection import collect_statistics
 from avss_core.statistics.moments import Moments
 from avss_core.statistics.statistics import (
     BLOCK_FIGURES,
-    LEAST_CONTRIBUTION,
+    LEAST_RELATIVE_VARIANCE,
     TOKEN_FIGURES,
     LayerStatistics,
     SiteStatistics,
@@ -128,9 +128,9 @@ def test_avss_of_three_known_layers() -> None:
     found = avss(
         known(
             "update",
-            site(log_contribution=math.log(0.5), below_output=100),
-            site(log_contribution=math.log(0.2), below_output=400),
-            site(log_contribution=math.log(0.8), below_output=50),
+            site(log_relative_variance=math.log(0.5), below_output=100),
+            site(log_relative_variance=math.log(0.2), below_output=400),
+            site(log_relative_variance=math.log(0.8), below_output=50),
         )
     )
     assert found.tolist() == pytest.approx([0.5 / 0.1, 0.2 / 0.4, 0.8 / 0.05])
@@ -141,9 +141,9 @@ def test_avss_of_three_known_layers() -> None:
 
 def test_avss_input_of_three_known_layers() -> None:
     layers = (
-        site(relative_variance=0.5, below_input=100),
-        site(relative_variance=0.2, below_input=400),
-        site(relative_variance=0.8, below_input=50),
+        site(variance_over_input=0.5, below_input=100),
+        site(variance_over_input=0.2, below_input=400),
+        site(variance_over_input=0.8, below_input=50),
     )
     assert avss_input(known("update", *layers)).tolist() == pytest.approx([5, 0.5, 16])
 
@@ -190,7 +190,7 @@ def test_greedy_is_the_step_of_removal() -> None:
 
 
 def test_a_count_of_zero_is_half_a_value() -> None:
-    figures = {"relative_variance": 3, "log_contribution": math.log(3)}
+    figures = {"variance_over_input": 3, "log_relative_variance": math.log(3)}
     none, one = site(variance=3, **figures), site(3, 1, 1, 1, **figures)
     for score in (avss, avss_input):
         assert score(known("update", none, one)).tolist() == pytest.approx([3 / 0.0005, 3 / 0.001])
@@ -199,7 +199,7 @@ def test_a_count_of_zero_is_half_a_value() -> None:
 
 def test_a_layer_that_adds_nothing_has_the_least_score(tiny_model: PreTrainedModel) -> None:
     silent = collect(silence(tiny_model, 2), batches())
-    assert avss(silent)[2].item() == pytest.approx(LEAST_CONTRIBUTION)
+    assert avss(silent)[2].item() == pytest.approx(LEAST_RELATIVE_VARIANCE)
     assert avss_input(silent)[2].item() == 0
 
 
@@ -338,7 +338,7 @@ def test_a_planted_identity_layer_is_the_one_chosen_and_its_removal_changes_no_b
     silent = silence(tiny_model, index)
     scores = SCORES[name].function(collect(silent, batches()))
     assert rank(scores)[0] == index
-    assert float(scores[index]) <= 1.1 * LEAST_CONTRIBUTION
+    assert float(scores[index]) <= 1.1 * LEAST_RELATIVE_VARIANCE
     assert choose_layers(scores, 1 / 6) == [index]
     ids = torch.arange(40).reshape(2, 20)
     with torch.inference_mode():

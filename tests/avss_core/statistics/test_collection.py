@@ -20,7 +20,7 @@ from avss_core.statistics.collection import collect_statistics
 from avss_core.statistics.statistics import (
     BLOCK_FIGURES,
     LARGEST_RATIO,
-    LEAST_CONTRIBUTION,
+    LEAST_RELATIVE_VARIANCE,
     TOKEN_FIGURES,
     LayerStatistics,
     SiteStatistics,
@@ -132,7 +132,7 @@ def hooks(model: nn.Module) -> int:
 
 
 def test_statistics_of_two_known_layers() -> None:
-    names = ("relative_variance", "log_contribution", "l1", "l2")
+    names = ("variance_over_input", "log_relative_variance", "l1", "l2")
     assert names == TOKEN_FIGURES, "the lists of figures below stand in this order"
     assert BLOCK_FIGURES == ("block_influence", "angular", "relative_magnitude"), "and end with these"
     batch = pad([[0, 1]])
@@ -159,7 +159,7 @@ def test_statistics_of_two_known_layers() -> None:
     update = turn.sites["update"]
     assert (update.values.mean.item(), update.values.variance().item()) == (-6, 22)
     lengths = math.sqrt(200), math.sqrt(32)
-    small = math.log(36 / 49) + math.log(LEAST_CONTRIBUTION)
+    small = math.log(36 / 49) + math.log(LEAST_RELATIVE_VARIANCE)
     assert figures(turn, "update") == pytest.approx(
         [18, small / 2, 12, sum(lengths) / 2, 1, 0.5, math.sqrt(2)]
     )
@@ -315,9 +315,9 @@ def test_constant_and_dead_layers_have_finite_figures() -> None:
         assert layer.block.is_finite()
         for site in ("output", "update"):
             assert layer.sites[site].tokens.is_finite()
-            assert layer.sites[site].token_mean("relative_variance") == 0
+            assert layer.sites[site].token_mean("variance_over_input") == 0
             assert layer.sites[site].values.variance().item() == 0
-            assert layer.sites[site].token_mean("log_contribution") == math.log(LEAST_CONTRIBUTION)
+            assert layer.sites[site].token_mean("log_relative_variance") == math.log(LEAST_RELATIVE_VARIANCE)
     assert dead.block_mean("relative_magnitude") == LARGEST_RATIO
     assert zeros.block_mean("relative_magnitude") == 0
     assert counts(zeros.sites["update"]) == [8, 0, 0]
@@ -471,8 +471,8 @@ def test_scaling_the_stream_scales_variances_and_leaves_shares(factor: float) ->
             )
             assert after.frobenius() == pytest.approx(factor * before.frobenius())
             assert counts(after)[1:] == counts(before)[1:]
-            assert after.token_mean("log_contribution") == pytest.approx(
-                before.token_mean("log_contribution")
+            assert after.token_mean("log_relative_variance") == pytest.approx(
+                before.token_mean("log_relative_variance")
             )
         assert other.block.mean.tolist() == pytest.approx(one.block.mean.tolist(), abs=1e-7)
 
