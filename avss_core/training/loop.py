@@ -29,8 +29,10 @@ def computes_in_bfloat16(device: str) -> bool:
         device: type of a torch device, such as "cpu".
     """
     if device == "cpu":
-        return any(able for name, able in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
-    return torch.cuda.is_bf16_supported()
+        return any(
+            able is True for name, able in torch.cpu.get_capabilities().items() if name.endswith("bf16")
+        )
+    return bool(torch.cuda.is_bf16_supported())
 
 
 class Trainer:
