@@ -14,7 +14,7 @@ from typing import Any
 from avss_core.evaluation.generation import answer_questions
 from avss_core.evaluation.prompts import few_shot_prompt
 from avss_core.evaluation.readout import answers_by_layer
-from avss_core.judges.normalisation import DEFAULT_JUDGE, default_judge, judge
+from avss_core.judges.judges import DEFAULT_JUDGE, default_judge, judge
 from avss_core.metrics.summary import summarise
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_model, load_tokenizer
@@ -55,7 +55,7 @@ def main() -> None:
         rows = read_rows(options.data / name / "test.jsonl", options.questions)
         shots = [(row["question"], row["answers"][0]) for row in shown]
         prompts = [few_shot_prompt(shots, row["question"]) for row in rows]
-        verdict = judge(default_judge(name))
+        judged_by = judge(default_judge(name))
         start = time.perf_counter()
         answer_questions(network, tokenizer, prompts, max_new_tokens=options.max_new_tokens)
         whole = time.perf_counter() - start
@@ -64,10 +64,15 @@ def main() -> None:
             network, tokenizer, prompts, layers=layers, max_new_tokens=options.max_new_tokens
         )
         ratio = (time.perf_counter() - start) / whole
-        print(f"\n{name}: {len(rows)} questions, judge {verdict.name}")
+        print(f"\n{name}: {len(rows)} questions, judge {judged_by.name}")
         print(f"{'layer':>5}  " + "  ".join(f"{figure:>20}" for figure in FIGURES))
         for layer, answers in by_layer.items():
-            correct = [verdict.verdict(a.text, row["answers"]) for a, row in zip(answers, rows, strict=True)]
+            correct = judged_by.verdicts(
+                [
+                    (row["question"], answer.text, row["answers"])
+                    for answer, row in zip(answers, rows, strict=True)
+                ]
+            )
             print_figures(layer, summarise([answer.confidence for answer in answers], correct, seed=0))
         print(f"{len(layers)} layers took {ratio:.1f} times one run of the whole model ({whole:.1f} s)")
 
