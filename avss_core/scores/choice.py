@@ -50,6 +50,7 @@ def choose_layers(
         ValueError: the protected layers leave too few to remove.
 
     Example:
+        >>> import torch
         >>> choose_layers(torch.tensor([3.0, 1.0, 2.0, 1.0]), 0.5)
         [1, 3]
     """

@@ -52,6 +52,7 @@ RUN_BY = {
     "prefect": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
     # Minutes to hours: the script is what measures, and prints the table that stands on the page.
     "python benchmarks/": "by hand",
+    "python -m benchmarks.faults": "by hand",
     "pip": "Makefile",
     **dict.fromkeys(("awk", "cd", "export", "grep", "ls", "python -c", "rm", "sort", "tail"), "the shell"),
 }
@@ -156,7 +157,10 @@ def _python(arguments: list[str], whole: bool) -> None:
     if arguments[0] == "-c":
         compile(arguments[1], "-c", "exec")
         return
-    script = (ROOT / arguments[0]).read_text(encoding="utf-8")
+    place = ROOT / arguments[0]
+    if arguments[0] == "-m":
+        place = ROOT / arguments[1].replace(".", "/") / "__main__.py"
+    script = place.read_text(encoding="utf-8")
     assert {word for word in arguments if word.startswith("--")} <= set(re.findall(r'"(--[a-z-]+)"', script))
 
 
