@@ -201,9 +201,9 @@ def test_an_address_where_nobody_answers_is_named(engine, engines, settings, mon
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install(settings, monkeypatch):
-    from flows.settings import params
+    from flows.settings import sections
 
-    monkeypatch.setattr(params.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sections.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ValueError, match=r"engine dask is not installed; pip install -c constraints.txt -e '\.\[dask\]'"
     ):
