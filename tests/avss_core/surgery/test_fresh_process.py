@@ -65,7 +65,7 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from avss_core import fresh_process\n"
+        "from avss_core.surgery import fresh_process\n"
         "print('once')\n"
         f"fresh_process._CHILD = fresh_process._CHILD.replace({REAL!r},\n"
         "    'def inspect_with_logits(folder, *, logits): return [], [0.25]')\n"

@@ -12,7 +12,7 @@ from avss_core.surgery.numbering import check_own_layers, layer_map
         ([4], "layer 4 does not exist: the model has layers 0 to 3. The checkpoint was pruned before: its "
               "layers 0 to 3 were 0, 2, 3, 5 in the dense model, the others are gone"),
         ([1, 1], "a layer is named twice in .*was pruned before"),
-        ([0, 1, 2, 3], "cannot remove all 4 layers; .*was pruned before"),
+        ([0, 1, 2, 3], "cannot remove all 4 layers: .*was pruned before"),
     ],
 )  # fmt: skip
 def test_numbers_of_the_dense_model_are_explained(removed: list[int], message: str) -> None:
