@@ -1,0 +1,1 @@
+"""Remove layers from a model and repair what is left."""
