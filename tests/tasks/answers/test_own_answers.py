@@ -207,7 +207,10 @@ def test_readings_are_there_pooled_by_set_and_by_source(checkpoint, prepared, tm
     assert set(found["sources"]) == {"supplied", "generated"}
     assert all(-1 <= tau <= 1 for tau in found["source_agreement"].values())
     alone = dumped(checkpoint, prepared, tmp_path / "alone")
-    assert found["sources"]["supplied"] == alone["readings"]
+    # Other answers in a batch round otherwise on some processors.
+    for name, band in alone["readings"].items():
+        for end, values in band.items():
+            assert found["sources"]["supplied"][name][end] == pytest.approx(values, rel=1e-3, abs=1e-6), name
     rows = read_prepared(tmp_path / "dump" / "own_answers.jsonl")
     assert [row["set"] for row in rows] == ["nq", "nq", "sciq"]
 
