@@ -125,7 +125,7 @@ EDITS = {
         {"mitigate"},
     ),
 }
-"""File, what stands in it, what shall stand there, and the units and the stages that use it."""
+"""File, text that stands in it, text to put in its place, and the units and the stages that use it."""
 
 CHANGED_UNITS = """
 import json, pathlib, sys
