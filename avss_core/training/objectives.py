@@ -62,11 +62,11 @@ class Objective(Protocol):
 
     @property
     def train(self) -> Sequence[Any]:
-        """The `Example`s to learn from."""
+        """The examples to learn from."""
 
     @property
     def validation(self) -> Sequence[Any]:
-        """The `Example`s by whose loss the adapters are chosen."""
+        """The examples by whose loss the adapters are chosen."""
 
     @property
     def weights(self) -> Mapping[str, float]:
