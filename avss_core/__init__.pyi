@@ -25,3 +25,5 @@ from .scores.layer_scores import score_layers as score_layers
 from .surgery.certificate import verify as verify
 from .surgery.pruned_checkpoints import save_pruned as save_pruned
 from .surgery.pruning import prune as prune
+from .surgery.repair.refitting import Refit as Refit
+from .surgery.repair.repair import repair as repair

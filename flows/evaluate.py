@@ -1,4 +1,4 @@
-"""Stage evaluate: the dense and the pruned model on the same questions, text and reviews."""
+"""Stage evaluate: the dense, the pruned and the repaired model on the same questions, text and reviews."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -24,46 +24,60 @@ from tasks.evaluate import (
     text_loss,
 )
 from tasks.history.stage_log import StageLog
-from tasks.records import ModelFigures
+from tasks.records import Evaluation, ModelFigures
 
 
-@stage("evaluate", ("seed", "model", "data", "evaluate"), reads=EVALUATED)
+@stage("evaluate", ("seed", "model", "data", "repair", "evaluate"), reads=EVALUATED)
 def evaluate(params: Params, workspace: Workspace) -> StageLog:
-    """Measure what pruning cost, and what the dense model would answer at each layer."""
+    """Measure what pruning cost, what repair brought back, and what the dense model answers at each layer."""
     jobs = {
         "dense": evaluation_jobs(params, workspace.prepared, workspace.dense),
         "layers": layer_jobs(params, workspace.prepared, workspace.dense),
         "pruned": evaluation_jobs(params, workspace.prepared, workspace.pruned),
     }
+    if params.repair.enabled:
+        jobs["repaired"] = evaluation_jobs(params, workspace.prepared, workspace.repaired)
     answers = run(params, jobs, "evaluation")
-    dense, dense_record = figures_of(params, answers["dense"])
-    pruned, pruned_record = figures_of(params, answers["pruned"])
+    measured, records = {}, {}
+    for variant in [name for name in jobs if name != "layers"]:
+        measured[variant], records[variant] = figures_of(params, answers[variant])
     layers = summarise_layers(answers["layers"], seed=params.seed) if answers["layers"] else None
-    figures = {
-        "dense": dense,
-        "pruned": pruned,
-        "pruned_against_dense": compare_variants(dense_record, pruned_record, seed=params.seed),
-        "retention": retained(dense_record, pruned_record, seed=params.seed),
+    figures: Evaluation = {
+        "dense": measured["dense"],
+        "pruned": measured["pruned"],
+        "pruned_against_dense": compare_variants(records["dense"], records["pruned"], seed=params.seed),
+        "retention": retained(records["dense"], records["pruned"], seed=params.seed),
         "layers": layers,
     }
+    if params.repair.enabled:
+        figures["repaired"] = {
+            "figures": measured["repaired"],
+            "against_dense": compare_variants(records["dense"], records["repaired"], seed=params.seed),
+            "against_pruned": compare_variants(records["pruned"], records["repaired"], seed=params.seed),
+            "retention": retained(records["dense"], records["repaired"], seed=params.seed),
+        }
     name = read_json(workspace.dense / "model_card.json")["name"]
     with folder_written_whole(workspace.evaluation, replace=True) as part:
         write_json(part / "figures.json", figures)
-        write_answers(part / "answers.parquet", {"dense": dense_record, "pruned": pruned_record})
-        for variant, measured in (("dense", dense), ("pruned", pruned)):
+        write_answers(part / "answers.parquet", records)
+        for variant, own in measured.items():
             results = harness_results(
                 f"{name} ({variant})",
-                measured,
+                own,
                 **params.machine,
                 shots={
-                    **{name: answers["shots"] for name, answers in measured["sets"].items()},
+                    **{name: answers["shots"] for name, answers in own["sets"].items()},
                     "sentiment": params.evaluate.sentiment_shots,
                 },
                 seed=params.seed,
             )
             write_json(part / f"results_{variant}.json", results)
     return StageLog(
-        metrics=figures_by_name("dense", dense) | figures_by_name("pruned", pruned),
+        metrics={
+            key: value
+            for variant, own in measured.items()
+            for key, value in figures_by_name(variant, own).items()
+        },
         tables={"evaluation.json": figures},
     )
 

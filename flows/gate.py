@@ -10,12 +10,15 @@ from tasks.history.stage_log import StageLog
 
 @stage("gate", ("gates",))
 def gate(params: Params, workspace: Workspace) -> StageLog:
-    """Check what the pruned model kept, and the healed one if there is one; the last of them decides.
+    """Check what the pruned model kept, and the repaired and the healed one if any; the last of them decides.
 
     Raises:
         ValueError: the last model kept too little of a figure; names each.
     """
-    tables = {"pruned": read_json(workspace.evaluation / "figures.json")["retention"]}
+    evaluation = read_json(workspace.evaluation / "figures.json")
+    tables = {"pruned": evaluation["retention"]}
+    if "repaired" in evaluation:
+        tables["repaired"] = evaluation["repaired"]["retention"]
     healing = read_json(workspace.healing / "figures.json")
     if healing["enabled"]:
         tables["healed"] = healing["retention"]["after"]

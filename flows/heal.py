@@ -1,4 +1,4 @@
-"""Stage heal: the pruned model learns from the dense one, and is evaluated the same way."""
+"""Stage heal: the repaired model learns from the dense one, and is evaluated the same way."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -15,18 +15,20 @@ from flows.settings.params import Params
 from tasks.answers.answer_rows import read_answers, write_answers
 from tasks.data.lineage import EVALUATED
 from tasks.evaluate import compare_variants, retained
-from tasks.heal import Mixture, heal_model
+from tasks.heal import heal_model
 from tasks.history.stage_log import StageLog
+from tasks.records import ModelFigures
+from tasks.training.mixture import Mixture
 from tasks.training.watched_training import forget, machine_metrics
 
 
 @stage(
     "heal",
-    ("seed", "model", "data", "collect", "score", "evaluate", "heal"),
+    ("seed", "model", "data", "collect", "score", "repair", "evaluate", "heal"),
     reads=(*EVALUATED, "questions/validation", "text/calibration"),
 )
 def heal(params: Params, workspace: Workspace) -> StageLog:
-    """Heal the pruned model, and measure what that brought back."""
+    """Heal the repaired model, or the pruned one, and measure what that brought back."""
     if not params.heal.enabled:
         with folder_written_whole(workspace.healed, replace=True):
             pass
@@ -34,15 +36,16 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
             write_json(part / "figures.json", {"enabled": False})
         return StageLog(tags={"healed": "no"}, left_out="heal.enabled")
     resume = workspace.training / "heal"
+    base = "repaired" if params.repair.enabled else "pruned"
     training, machine = heal_model(
-        workspace.pruned,
+        workspace.repaired if params.repair.enabled else workspace.pruned,
         workspace.dense,
         workspace.prepared,
         params.data.sets,
         folder=workspace.healed,
         resume=resume,
         provenance={
-            "base": "pruned",
+            "base": base,
             "weights": read_json(workspace.dense / "model_card.json")["weights"],
         },
         replace=True,
@@ -50,16 +53,20 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
     )
     figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.healed)
     evaluation = read_json(workspace.evaluation / "figures.json")
-    dense, pruned = (_record(workspace.evaluation, evaluation, name) for name in ("dense", "pruned"))
+    figures_before = evaluation["repaired"]["figures"] if params.repair.enabled else evaluation["pruned"]
+    kept_before = evaluation["repaired"]["retention"] if params.repair.enabled else evaluation["retention"]
+    dense = _record(workspace.evaluation, evaluation["dense"], "dense")
+    before = _record(workspace.evaluation, figures_before, base)
     result = {
         "enabled": True,
+        "base": base,
         "training": training,
         "healed": figures,
         "retention": {
-            "before": evaluation["retention"],
+            "before": kept_before,
             "after": retained(dense, answers, seed=params.seed),
         },
-        "healed_against_pruned": compare_variants(pruned, answers, seed=params.seed),
+        "healed_against_base": compare_variants(before, answers, seed=params.seed),
     }
     with folder_written_whole(workspace.healing, replace=True) as part:
         write_json(part / "figures.json", result)
@@ -82,7 +89,8 @@ def healing_settings(params: Params) -> dict[str, Any]:
         validation_tokens=options.validation_tokens,
         window=options.window,
         shares=Shares(options.text, options.questions, options.reviews),
-        skip=params.collect.tokens + params.score.cost_tokens,
+        scored=params.collect.tokens,
+        costs=params.score.cost_tokens,
         held_out=params.data.validation,
         chat=params.evaluate.chat,
         seed=params.seed,
@@ -92,7 +100,7 @@ def healing_settings(params: Params) -> dict[str, Any]:
     return {**params.machine, "mixture": mixture, "layers": options.layers, "settings": training}
 
 
-def _record(evaluation: Path, figures: dict[str, Any], variant: str) -> dict[str, Any]:
+def _record(evaluation: Path, figures: ModelFigures, variant: str) -> dict[str, Any]:
     """Return the answers of a model and the losses of its windows of text, as the evaluation wrote them."""
     answers = read_answers(evaluation / "answers.parquet", variant)
-    return answers | {"text": figures[variant]["language_modelling"]}
+    return answers | {"text": figures["language_modelling"]}

@@ -29,7 +29,7 @@ from tasks.training.watched_training import forget, machine_metrics
 def mitigate(params: Params, workspace: Workspace) -> StageLog:
     """Train the prone layers, and each control; measure what each training changed."""
     options = params.mitigate
-    base = {"dense": workspace.dense, "pruned": workspace.pruned, "healed": workspace.healed}[options.base]
+    base = getattr(workspace, options.base)
     answered = workspace.healing if options.base == "healed" else workspace.evaluation
     localization = read_json(workspace.localization)
     plans = plan_trainings(

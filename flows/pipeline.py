@@ -16,6 +16,7 @@ from flows.localize import localize
 from flows.mitigate import mitigate
 from flows.prepare import prepare
 from flows.prune import prune
+from flows.repair import repair
 from flows.report import report
 from flows.running.workspace import Workspace
 from flows.score import score
@@ -27,7 +28,7 @@ from tasks.progress.steps import stage_shown
 
 STAGES: Mapping[str, Any] = {
     stage.name: stage
-    for stage in (prepare, collect, score, prune, speed, evaluate, heal, localize, mitigate, report, gate)
+    for stage in (prepare, collect, score, prune, repair, speed, evaluate, heal, localize, mitigate, report, gate)
 }
 """The stages of `dvc.yaml`, in the order in which they run."""
 

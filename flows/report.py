@@ -13,7 +13,7 @@ from tasks.render import write_report
 
 @stage(
     "report",
-    ("seed", "model", "data", "collect", "score", "prune", "evaluate", "heal", "localize", "mitigate"),
+    ("seed", "model", "data", "collect", "score", "prune", "repair", "evaluate", "heal", "localize", "mitigate"),
     reads=ALL,
 )
 def report(params: Params, workspace: Workspace) -> StageLog:
@@ -29,7 +29,7 @@ def render(params: Params, root: Path) -> None:
 
 def _inputs(params: Params, workspace: Workspace) -> dict[str, Any]:
     """Return the paths of the other stages' results and of the page."""
-    stages = ["prepared", "dense", "statistics", "scores", "pruned", "sizes"]
+    stages = ["prepared", "dense", "statistics", "scores", "pruned", "repaired", "repair", "sizes"]
     stages += ["evaluation", "healed", "healing", "localization", "mitigated", "mitigation"]
     stages += ["times", "pictures"]
     return {name: getattr(workspace, name) for name in stages} | {

@@ -72,9 +72,11 @@ def prepare_data(
 
 
 @task(name="prepare-text")
-def prepare_text(source: str, path: Path, sets: Sequence[str], wanted: Wanted, *, folder: Path) -> str:
+def prepare_text(
+    source: str, path: Path, sets: Sequence[str], sample_path: Path, wanted: Wanted, *, folder: Path
+) -> str:
     """Write only the text into a folder, and return its source."""
-    text, origin = load_text(source, path, sets, wanted)
+    text, origin = load_text(source, path, sets, sample_path, wanted)
     with folder_written_whole(folder, replace=True) as part_folder:
         for part, documents in text.items():
             write_json(part_folder / "text" / f"{part}.json", documents)

@@ -138,7 +138,42 @@ class Scores(TypedDict):
     removed: list[int]
 
 
-# prune, heal, mitigate: a `Certificate` in certificate.json beside each checkpoint.
+# prune, repair, heal, mitigate: a `Certificate` in certificate.json beside each checkpoint.
+
+# repair: data/repair.json.
+
+
+class RefitProjection(TypedDict):
+    """What repair changed in one projection of one block."""
+
+    layer: int
+    """Numbered as in the pruned model."""
+    dense_layer: int
+    projection: str
+    """Path of the projection inside the block."""
+    ridge: float | None
+    """The penalty chosen; None where none lowered the error on held-out windows."""
+    error: float
+    """Squared distance from the dense model on held-out windows after the refit, over that before it."""
+
+
+class RepairFit(TypedDict):
+    """What was refitted, and on how much of what."""
+
+    windows: dict[str, WindowCounts]
+    """Windows by kind."""
+    text: str
+    """Digest of the windows."""
+    tokens: int
+    projections: list[RefitProjection]
+
+
+class Repair(TypedDict):
+    """What repair did; `fit` is absent where it is switched off."""
+
+    enabled: bool
+    fit: NotRequired[RepairFit]
+
 
 # speed: data/sizes.json and data/speed.json.
 
@@ -238,13 +273,24 @@ class LayerFigures(TypedDict):
     sets: dict[str, dict[str, list[Entry]]]
 
 
+class RepairedFigures(TypedDict):
+    """The repaired model, beside the dense and the pruned one."""
+
+    figures: ModelFigures
+    against_dense: dict[str, Changes]
+    against_pruned: dict[str, Changes]
+    retention: Retention
+
+
 class Evaluation(TypedDict):
-    """What pruning cost."""
+    """What pruning cost, and what repair brought back; `repaired` is absent where that is switched off."""
 
     dense: ModelFigures
     pruned: ModelFigures
     pruned_against_dense: dict[str, Changes]
     retention: Retention
+    """What the pruned model keeps of the dense one."""
+    repaired: NotRequired[RepairedFigures]
     layers: LayerFigures | None
 
 
@@ -279,10 +325,12 @@ class Healing(TypedDict):
     """What healing brought back; the other fields are absent where it is switched off."""
 
     enabled: bool
+    base: NotRequired[str]
+    """The model that was trained: repaired, or pruned where repair is switched off."""
     training: NotRequired[HealingTraining]
     healed: NotRequired[ModelFigures]
     retention: NotRequired[BothRetentions]
-    healed_against_pruned: NotRequired[dict[str, Changes]]
+    healed_against_base: NotRequired[dict[str, Changes]]
 
 
 class MitigationTraining(TrainingRecord):

@@ -47,7 +47,9 @@ def architecture_of(model: nn.Module) -> Architecture:
     ((path, layers),) = lists.items()
     parts = set.intersection(*({name for name, _ in block.named_modules()} for block in layers))
     assumed = {
-        name: getattr(LLAMA, name) for name in ("attention", "mlp", "down") if getattr(LLAMA, name) in parts
+        name: getattr(LLAMA, name)
+        for name in ("attention", "mlp", "down", "attention_out")
+        if getattr(LLAMA, name) in parts
     }
     linear = {
         name.rpartition(".")[2]
@@ -64,7 +66,7 @@ def architecture_of(model: nn.Module) -> Architecture:
         path.removeprefix(base),
         field,
         tuple(sorted(linear)),
-        **({"attention": "", "mlp": "", "down": ""} | assumed),
+        **({"attention": "", "mlp": "", "down": "", "attention_out": ""} | assumed),
     )
 
 

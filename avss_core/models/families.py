@@ -1,7 +1,7 @@
 """What each model family calls its parts: one record per family, by the `model_type` of its configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,13 @@ class Architecture:
     """Path of the module inside a block whose output is that of the MLP."""
     down: str = "mlp.down_proj"
     """Path of the projection inside a block that reads the MLP's activations."""
+    down_norm: str = ""
+    """Path of the norm inside a block through which the MLP's output enters the residual stream, where the
+    family has one."""
+    attention_out: str = "self_attn.o_proj"
+    """Path of the projection inside a block that writes the attention's output; empty where not known."""
+    attention_norm: str = ""
+    """Path of the norm inside a block through which the attention's output enters the residual stream."""
     fan_in_fan_out: bool = False
     """Whether weights are stored as (in, out), as in GPT-2's `Conv1D`."""
     window: str = "sliding_window"
@@ -30,28 +37,34 @@ class Architecture:
 
 _GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _FUSED = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
+_FUSED_GATE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj")
 LLAMA = Architecture("layers", "num_hidden_layers", _GATED)
-FUSED_GATE = Architecture(
-    "layers", "num_hidden_layers", ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj")
-)
+NORMED = replace(LLAMA, down_norm="post_feedforward_layernorm", attention_norm="post_attention_layernorm")
+FUSED_GATE = Architecture("layers", "num_hidden_layers", _FUSED_GATE)
 
 # Their logits are what the head puts out, but for `final_logit_softcapping`; families that scale them
 # otherwise (Cohere, Granite) are left to what is done for those that are not known.
 DECODERS: Mapping[str, Architecture] = {
     "falcon": Architecture(
-        "h", "num_hidden_layers", _FUSED, attention="self_attention", down="mlp.dense_4h_to_h"
+        "h",
+        "num_hidden_layers",
+        _FUSED,
+        attention="self_attention",
+        down="mlp.dense_4h_to_h",
+        attention_out="self_attention.dense",
     ),
     "gemma": LLAMA,
-    "gemma2": LLAMA,
-    "gemma3_text": LLAMA,
+    "gemma2": NORMED,
+    "gemma3_text": NORMED,
     "glm": FUSED_GATE,
-    "glm4": FUSED_GATE,
+    "glm4": replace(FUSED_GATE, down_norm="post_mlp_layernorm", attention_norm="post_self_attn_layernorm"),
     "gpt2": Architecture(
         "h",
         "n_layer",
         ("c_attn", "c_proj", "c_fc"),
         attention="attn",
         down="mlp.c_proj",
+        attention_out="attn.c_proj",
         fan_in_fan_out=True,
     ),
     "gpt_neo": Architecture(
@@ -60,25 +73,36 @@ DECODERS: Mapping[str, Architecture] = {
         ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj"),
         attention="attn",
         down="mlp.c_proj",
+        attention_out="attn.attention.out_proj",
         window="window_size",
     ),
     "gpt_neox": Architecture(
-        "layers", "num_hidden_layers", _FUSED, attention="attention", down="mlp.dense_4h_to_h"
+        "layers",
+        "num_hidden_layers",
+        _FUSED,
+        attention="attention",
+        down="mlp.dense_4h_to_h",
+        attention_out="attention.dense",
     ),
     "llama": LLAMA,
     "mistral": LLAMA,
     "olmo": LLAMA,
-    "olmo2": LLAMA,
-    "olmo3": LLAMA,
+    "olmo2": NORMED,
+    "olmo3": NORMED,
     "opt": Architecture(
         "decoder.layers",
         "num_hidden_layers",
         ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
         mlp="fc2",
         down="fc2",
+        attention_out="self_attn.out_proj",
     ),
     "phi": Architecture(
-        "layers", "num_hidden_layers", ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"), down="mlp.fc2"
+        "layers",
+        "num_hidden_layers",
+        ("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
+        down="mlp.fc2",
+        attention_out="self_attn.dense",
     ),
     "phi3": Architecture("layers", "num_hidden_layers", ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")),
     "qwen2": LLAMA,
@@ -101,6 +125,7 @@ ENCODERS: Mapping[str, Architecture] = {
         attention="attention.output.dense",
         mlp="output.dense",
         down="output.dense",
+        attention_out="attention.output.dense",
         causal=False,
     ),
     "distilbert": Architecture(
@@ -110,6 +135,7 @@ ENCODERS: Mapping[str, Architecture] = {
         attention="attention",
         mlp="ffn",
         down="ffn.lin2",
+        attention_out="attention.out_lin",
         causal=False,
     ),
 }

@@ -31,6 +31,7 @@ def write_certified(
     source: Mapping[str, str],
     layer_map: Sequence[int],
     provenance: Mapping[str, Any],
+    refitted: Sequence[str] | None = None,
 ) -> Certificate:
     """Write a checkpoint and its certificate, and return the certificate.
 
@@ -42,6 +43,8 @@ def write_certified(
             left out.
         layer_map: old number of each layer, in new depth order.
         provenance: where the model comes from, as JSON values.
+        refitted: names of the tensors that repair changed; every other one must be in `source`. None for a
+            checkpoint that is not a repaired one.
 
     Raises:
         ValueError: a check failed in the fresh process; names the checks.
@@ -55,6 +58,7 @@ def write_certified(
         tensors=digest_tensors(stored_state(model)),
         layer_map=layer_map,
         provenance=provenance,
+        refitted=refitted,
         way="written from memory",
         written_logits=probe_logits(model),
     )
@@ -146,6 +150,7 @@ def _certified(
     provenance: Mapping[str, Any],
     way: str,
     written_logits: list[float] | None,
+    refitted: Sequence[str] | None = None,
     logits: bool = True,
 ) -> Certificate:
     """Write the certificate of a checkpoint after a fresh process has checked it, and return it."""
@@ -162,6 +167,8 @@ def _certified(
         "way": way,
         "configuration": digest_path(folder / "config.json"),
     }
+    if refitted is not None:
+        promise["refitted"] = sorted(refitted)
     write_json(folder / CERTIFICATE, promise)
     checks, measured = inspect_afresh(folder, logits=logits)
     failed = [f"{check.name} ({check.detail})" for check in checks if not check.passed]

@@ -1,6 +1,6 @@
 """The certificate of a checkpoint as JSON holds it."""
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class CheckRecord(TypedDict):
@@ -42,6 +42,8 @@ class Promise(TypedDict):
     tokenizer: bool
     source_tensors: dict[str, str]
     """Digest of the source tensor that each named tensor must equal."""
+    refitted: NotRequired[list[str]]
+    """Names of the tensors that repair changed, for a repaired checkpoint: all others equal their source."""
     tensors: dict[str, str]
     """Digest of each stored tensor."""
     logits: list[float] | None

@@ -1,6 +1,6 @@
 """The checks of a checkpoint's files: they read bytes and tensors, and need no model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,17 @@ def file_checks(folder: Path, promise: Promise) -> tuple[list[Check], bool]:
     if not stored.passed:
         return [*checks, stored], False
     equal = _tensor_check("tensors equal to the source", promise["source_tensors"], digests, exact=False)
-    return [*checks, stored, equal], True
+    return [*checks, stored, equal, *_refitted(promise)], True
+
+
+def _refitted(promise: Promise) -> Iterator[Check]:
+    """Yield for a repaired checkpoint the check that every tensor was refitted or equals its source."""
+    if "refitted" in promise:
+        listed, sources = set(promise["refitted"]), set(promise["source_tensors"].values())
+        changed = {name for name, digest in promise["tensors"].items() if digest not in sources}
+        untold = sorted((changed - listed) | (listed & promise["source_tensors"].keys()))
+        detail = f"differ: {untold[:3]}" if untold else f"{len(listed)} tensors, all others as their source"
+        yield Check("refitted tensors", not untold, detail)
 
 
 def _digests(files: Sequence[Path]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from flows.commands.heal_command import heal
 from flows.commands.localize_command import localize
 from flows.commands.mitigate_command import mitigate
 from flows.commands.prune_command import prune
+from flows.commands.repair_command import repair
 from flows.commands.report_command import report
 from flows.commands.run_command import run
 from flows.commands.score_command import score
@@ -21,7 +22,7 @@ from flows.running.errors import error_object, readable_errors
 
 PANELS = {
     "Whole runs": (run, report),
-    "Layers": (score, prune, verify),
+    "Layers": (score, prune, repair, verify),
     "Measuring": (evaluate, speed),
     "Training": (heal, localize, mitigate),
     "Schedules": (deploy, worker),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows import ROOT
+from flows import ROOT, SAMPLE
 from flows.commands.options import (
     AsJson,
     Model,
@@ -112,6 +112,7 @@ def choose(params: "Params") -> "LayerChoice":
             params.data.source,
             ROOT / params.data.path,
             params.data.sets,
+            SAMPLE,
             wanted(params),
             folder=workspace.prepared,
         )

@@ -34,6 +34,10 @@ class Workspace:
     """Scores, choices and costs."""
     pruned = _At("data/pruned")
     """The pruned checkpoint with its certificate."""
+    repaired = _At("data/repaired")
+    """The pruned checkpoint with refitted projections, and its certificate; empty if nothing was repaired."""
+    repair = _At("data/repair.json")
+    """What was refitted, and how well it fits."""
     sizes = _At("data/sizes.json")
     """Layers, parameters and bytes of the dense and the pruned model."""
     times = _At("data/speed.json")
@@ -41,9 +45,9 @@ class Workspace:
     pictures = _At("data/times")
     """Pictures of these times, one a checkpoint; DVC does not compare them."""
     evaluation = _At("data/evaluation")
-    """Figures and answers of the dense and the pruned model."""
+    """Figures and answers of the dense, the pruned and the repaired model."""
     healed = _At("data/healed")
-    """The pruned checkpoint after healing, with its certificate; empty if nothing was healed."""
+    """The repaired checkpoint after healing, with its certificate; empty if nothing was healed."""
     healing = _At("data/healing")
     """Training record, figures and answers of the healed model."""
     training = _At("data/training")

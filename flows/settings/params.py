@@ -17,6 +17,7 @@ from flows.settings.sections import (
     Mitigate,
     Model,
     Prune,
+    Repair,
     ScoreSection,
     Speed,
 )
@@ -39,6 +40,7 @@ class Params(Section):
     collect: Collect
     score: ScoreSection
     prune: Prune
+    repair: Repair
     speed: Speed
     evaluate: Evaluate
     heal: Heal
@@ -66,7 +68,11 @@ class Params(Section):
             return value
         scored = collect.tokens + score.cost_tokens
         if isinstance(value, Heal):
-            tokens = scored + value.text_tokens if value.text_tokens else 0
+            repair = info.data.get("repair")
+            fitted = max(0, repair.text_tokens - collect.tokens) if repair else 0
+            held = value.text_of(value.validation_tokens) if fitted or value.text_tokens else 0
+            learnt = max(fitted + held, value.text_tokens)
+            tokens = scored + learnt if learnt else 0
         else:
             tokens = max(scored, value.tokens + value.window)
         if data.characters < MOST_CHARACTERS * tokens:
@@ -78,10 +84,13 @@ class Params(Section):
 
     @field_validator("mitigate")
     @classmethod
-    def _healed(cls, value: Mitigate, info: ValidationInfo) -> Mitigate:
-        heal = info.data.get("heal")
-        if value.base == "healed" and heal is not None and not heal.enabled:
-            raise ValueError("the base is the healed model, and heal.enabled is false: set it to true")
+    def _made(cls, value: Mitigate, info: ValidationInfo) -> Mitigate:
+        stage = {"repaired": "repair", "healed": "heal"}.get(value.base, "")
+        maker = info.data.get(stage)
+        if maker is not None and not maker.enabled:
+            raise ValueError(
+                f"the base is the {value.base} model, and {stage}.enabled is false: set it to true"
+            )
         return value
 
     @property

@@ -144,6 +144,48 @@ class Prune(Section):
     protect_last: Natural
 
 
+class Shares(Section):
+    """Shares of the tokens that are learnt from; only their ratios count."""
+
+    text: Weight
+    questions: Weight
+    reviews: Weight
+
+    @field_validator("reviews")
+    @classmethod
+    def _some_share(cls, value: float, info: ValidationInfo) -> float:
+        if not value and not info.data.get("text", 1) and not info.data.get("questions", 1):
+            raise ValueError("the shares text, questions and reviews are all 0: raise one of them")
+        return value
+
+    def text_of(self, tokens: int) -> int:
+        """Return how many of so many tokens are text."""
+        return round(tokens * self.text / (self.text + self.questions + self.reviews))
+
+
+class Repair(Shares):
+    """How the pruned model is refitted towards the dense one in closed form."""
+
+    enabled: bool
+    tokens: Several
+    window: Several
+    batch_size: Count
+    attention: bool
+    anticipation: Weight
+
+    @field_validator("anticipation")
+    @classmethod
+    def _share_of_a_gap(cls, value: float) -> float:
+        if value > 1:
+            raise ValueError("it is a share of a gap, from 0 to 1")
+        return value
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens of text to fit to; 0 if repair is switched off."""
+        return self.text_of(self.tokens) if self.enabled else 0
+
+
 class Speed(Section):
     """How the dense and the pruned model are timed."""
 
@@ -181,8 +223,8 @@ class Evaluate(Section):
         return value
 
 
-class Heal(Section):
-    """How the pruned model learns from the dense one."""
+class Heal(Shares):
+    """How the repaired model learns from the dense one."""
 
     enabled: bool
     tokens: Several
@@ -190,9 +232,6 @@ class Heal(Section):
     window: Several
     batch_size: Count
     accumulate: Count
-    text: Weight
-    questions: Weight
-    reviews: Weight
     epochs: Count
     learning_rate: Positive
     rank: Count
@@ -204,18 +243,10 @@ class Heal(Section):
     patience: Count
     autocast: bool
 
-    @field_validator("reviews")
-    @classmethod
-    def _some_share(cls, value: float, info: ValidationInfo) -> float:
-        if not value and not info.data.get("text", 1) and not info.data.get("questions", 1):
-            raise ValueError("the shares text, questions and reviews are all 0: raise one of them")
-        return value
-
     @property
     def text_tokens(self) -> int:
         """Tokens of text to train and validate on; 0 if healing is switched off."""
-        share = self.text / (self.text + self.questions + self.reviews)
-        return round((self.tokens + self.validation_tokens) * share) if self.enabled else 0
+        return self.text_of(self.tokens + self.validation_tokens) if self.enabled else 0
 
 
 class Localize(Section):
@@ -228,7 +259,7 @@ class Localize(Section):
 class Mitigate(Section):
     """How the prone layers are trained."""
 
-    base: Literal["dense", "pruned", "healed"]
+    base: Literal["dense", "pruned", "repaired", "healed"]
     layers: Count
     pairs: Count
     epochs: Count

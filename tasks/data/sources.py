@@ -84,7 +84,7 @@ def load(
 
 
 def load_text(
-    source: str, path: Path | None, sets: Sequence[str], wanted: Wanted = USUAL
+    source: str, path: Path | None, sets: Sequence[str], sample_path: Path, wanted: Wanted = USUAL
 ) -> tuple[Parts, str]:
     """Return the documents of a source, by "calibration" and "test", and where they come from.
 
@@ -95,6 +95,7 @@ def load_text(
         source: as in `load`.
         path: as in `load`.
         sets: as in `load`.
+        sample_path: as in `load`.
         wanted: as in `load`.
 
     Raises:
@@ -105,14 +106,16 @@ def load_text(
     if source == "hub":
         return _hub_text(wanted), _named("hub", wanted.text)
     if source != "path" or path is None:
-        return language_topics(), "sample"
+        return language_topics(sample_path), "sample"
     text = _own(path, wanted.text, "wikitext2")
     files = question_files(sets)
     held = [file for file in files if inside(path, file).is_file()]
     require(path, text_files(text) if text else held or files, sets)
     for file in held:
         read_rows(path / file, QUESTIONS)
-    return (read_parts(path, text), _named("path", wanted.text)) if text else (language_topics(), "sample")
+    if text:
+        return read_parts(path, text), _named("path", wanted.text)
+    return language_topics(sample_path), "sample"
 
 
 def _from_folder(
@@ -134,7 +137,7 @@ def _from_folder(
             for name, sides in files.items()
         },
         sentiment={side: read_rows(reviews / file, SENTIMENT) for side, file in _SENTIMENT_FILES.items()},
-        text=read_parts(folder, text) if text else language_topics(),
+        text=read_parts(folder, text) if text else language_topics(sample_path),
         origin={
             "questions": source,
             "sentiment": _named(source, wanted.sentiment) if sentiment else "sample",

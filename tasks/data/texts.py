@@ -5,7 +5,6 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from pydoc_data.topics import topics
 
 from avss_core.evaluation.splits import stable_fraction
 from tasks.data.schemas import DOCUMENTS, read_rows, read_text
@@ -15,6 +14,9 @@ Parts = dict[str, list[str]]
 
 TEXT_FILES = {"calibration": "valid.txt", "test": "test.txt"}
 """The file of each part, in the folder of a text."""
+
+TOPICS = "topics.jsonl"
+"""The sample's text: one topic of the Python language a row, with its name."""
 
 FILE_TEXTS = (".txt", ".md", ".jsonl")
 """Suffixes of a text that is one file."""
@@ -33,16 +35,17 @@ def articles(text: str) -> list[str]:
     return [article for article in _ARTICLE.split(text) if article]
 
 
-def language_topics() -> Parts:
-    """Return the texts about the Python language that come with CPython.
+def language_topics(sample: Path) -> Parts:
+    """Return the sample's texts about the Python language, of CPython's manual (PSF licence).
 
-    A hash of the topic's name decides its part, which so stays the same from one Python to the next.
+    A hash of the topic's name decides its part.
+
+    Args:
+        sample: folder of the sample that comes with the project.
     """
     parts: Parts = {"calibration": [], "test": []}
-    # By text: a topic with two names ("if" and "else") must not be in both parts.
-    names = {text: name for name, text in sorted(topics.items(), reverse=True)}
-    for text, name in sorted(names.items(), key=lambda item: item[1]):
-        parts["calibration" if stable_fraction(name) < CALIBRATION_SHARE else "test"].append(text)
+    for row in read_rows(sample / TOPICS, DOCUMENTS):
+        parts["calibration" if stable_fraction(row["name"]) < CALIBRATION_SHARE else "test"].append(row["text"])
     return parts
 
 

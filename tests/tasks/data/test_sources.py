@@ -9,6 +9,7 @@ from tasks.data.texts import language_topics
 
 REPOSITORY = Path(__file__).parents[3]
 SHARED = REPOSITORY.parent / "shared" / "data"
+SAMPLE = REPOSITORY / "data" / "sample"
 
 ARTICLE_ONE = (
     " \n = One = \n \n First text . \n = 1 / s and k = \n more . \n \n = = Section = = \n \n Body . \n"
@@ -62,7 +63,7 @@ def test_the_sample_has_its_rows_and_the_language_topics(sample):
     assert data.questions["nq"]["test"] == [question("nq-test-0"), question("nq-test-1")]
     assert list(data.questions) == ["sciq", "nq"]
     assert data.sentiment["validation"] == [{"id": "validation", "text": "of the sample", "label": 0}]
-    assert data.text == language_topics()
+    assert data.text == language_topics(SAMPLE)
     assert data.origin == {"questions": "sample", "sentiment": "sample", "text": "sample"}
 
 
@@ -81,7 +82,7 @@ def test_a_folder_with_everything_is_used_alone(sample, own):
 def test_what_a_folder_lacks_comes_from_the_sample_and_origin_says_so(sample, own):
     data = load("path", own, ["quiz"], sample)
     assert data.sentiment["train"][0]["text"] == "of the sample"
-    assert data.text == language_topics()
+    assert data.text == language_topics(SAMPLE)
     assert data.origin == {"questions": "path", "sentiment": "sample", "text": "sample"}
 
 
@@ -244,7 +245,7 @@ def test_a_text_by_name_is_that_folder_or_file(sample, own):
     assert poems.origin == {"questions": "path", "sentiment": "sample", "text": "path (poems)"}
     book = load("path", own, ["quiz"], sample, Wanted(text="book.md")).text
     assert book == {"calibration": ["# One", "First."], "test": ["# Two", "Second.\n"]}
-    assert sources.load_text("path", own, [], Wanted(text="book.md")) == (book, "path (book.md)")
+    assert sources.load_text("path", own, [], SAMPLE, Wanted(text="book.md")) == (book, "path (book.md)")
 
 
 def test_a_sentiment_set_by_name_is_that_folder(sample, own):
@@ -263,7 +264,7 @@ def test_what_is_named_must_be_there(sample, own):
         in str(caught.value)
     )
     with pytest.raises(FileNotFoundError, match=r"lacks book\.txt; it holds quiz"):
-        sources.load_text("path", own, ["quiz"], Wanted(text="book.txt"))
+        sources.load_text("path", own, ["quiz"], SAMPLE, Wanted(text="book.txt"))
 
 
 def test_the_hub_streams_the_text_that_is_wanted(monkeypatch, sample):
@@ -275,7 +276,7 @@ def test_the_hub_streams_the_text_that_is_wanted(monkeypatch, sample):
     found = load("hub", None, ["nq"], sample, wanted)
     assert found.text == streamed
     assert found.origin == {"questions": "hub", "sentiment": "hub", "text": "hub (hackernews)"}
-    assert sources.load_text("hub", None, [], wanted) == (streamed, "hub (hackernews)")
+    assert sources.load_text("hub", None, [], SAMPLE, wanted) == (streamed, "hub (hackernews)")
     assert asked == [("hackernews", 77)] * 2
     assert load("hub", None, ["nq"], sample, Wanted(text="wikitext2")).text["test"] == [ARTICLE_ONE]
 
@@ -293,20 +294,20 @@ def test_one_file_beside_the_project_is_cut_between_two_articles():
 
 def test_text_alone_needs_no_question(tmp_path):
     write_text(tmp_path)
-    text, origin = sources.load_text("path", tmp_path, ["nq", "sciq"])
+    text, origin = sources.load_text("path", tmp_path, ["nq", "sciq"], SAMPLE)
     assert origin == "path"
     assert text == {"calibration": [ARTICLE_ONE, ARTICLE_TWO], "test": [ARTICLE_ONE, ARTICLE_TWO]}
 
 
 def test_text_alone_is_the_samples_where_the_folder_has_sets_but_no_text(own):
-    assert sources.load_text("path", own, ["quiz"]) == (language_topics(), "sample")
-    assert sources.load_text("sample", None, ["quiz"]) == (language_topics(), "sample")
+    assert sources.load_text("path", own, ["quiz"], SAMPLE) == (language_topics(SAMPLE), "sample")
+    assert sources.load_text("sample", None, ["quiz"], SAMPLE) == (language_topics(SAMPLE), "sample")
 
 
 def test_text_alone_of_the_hub_loads_nothing_else(monkeypatch):
     rows = {part: [{"text": ARTICLE_ONE}, {"text": ARTICLE_TWO}] for part in ("calibration", "test")}
     monkeypatch.setattr(sources, "load_set", {"wikitext2": rows}.__getitem__)
-    text, origin = sources.load_text("hub", None, ["nq"])
+    text, origin = sources.load_text("hub", None, ["nq"], SAMPLE)
     assert (text["test"], origin) == ([ARTICLE_ONE, ARTICLE_TWO], "hub")
 
 
@@ -314,23 +315,23 @@ def test_text_alone_still_refuses_the_bad_rows_of_a_set(own):
     write_text(own)
     write_rows(own / "quiz" / "test.jsonl", [{"id": "a", "question": "what"}])
     with pytest.raises(ValueError, match=r"quiz/test\.jsonl:1: answers is missing"):
-        sources.load_text("path", own, ["quiz", "nq"])
+        sources.load_text("path", own, ["quiz", "nq"], SAMPLE)
     # A set that nobody asks for is nobody's business.
-    assert sources.load_text("path", own, ["nq"])[1] == "path"
+    assert sources.load_text("path", own, ["nq"], SAMPLE)[1] == "path"
 
 
 def test_text_alone_refuses_a_folder_with_nothing_in_it(tmp_path):
     (tmp_path / "notes").mkdir()
     with pytest.raises(FileNotFoundError, match=r"lacks nq/train\.jsonl, nq/test\.jsonl; it holds notes"):
-        sources.load_text("path", tmp_path, ["nq"])
+        sources.load_text("path", tmp_path, ["nq"], SAMPLE)
     (tmp_path / "wikitext2").mkdir()
     with pytest.raises(FileNotFoundError, match=r"lacks wikitext2/valid\.txt, wikitext2/test\.txt"):
-        sources.load_text("path", tmp_path, ["nq"])
+        sources.load_text("path", tmp_path, ["nq"], SAMPLE)
 
 
 @pytest.mark.parametrize("name", ["../own/quiz", "quiz/../../own/quiz", "/etc", ""])
 def test_a_set_that_lies_elsewhere_is_refused(own, sample, name):
-    for read in (lambda: load("path", own, [name], sample), lambda: sources.load_text("path", own, [name])):
+    for read in (lambda: load("path", own, [name], sample), lambda: sources.load_text("path", own, [name], SAMPLE)):
         with pytest.raises(ValueError, match="does not name a file below"):
             read()
 

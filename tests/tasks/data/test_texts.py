@@ -1,13 +1,13 @@
 import json
-from pydoc_data.topics import topics
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.data import texts
 from tasks.data.texts import CALIBRATION_SHARE, articles, language_topics, read_parts, split_file, text_files
 
+SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 ARTICLE_ONE = (
     " \n = One = \n \n First text . \n = 1 / s and k = \n more . \n \n = = Section = = \n \n Body . \n"
 )
@@ -31,30 +31,24 @@ def test_blank_lines_may_be_without_their_space():
     assert len(articles((ARTICLE_ONE + ARTICLE_TWO).replace("\n \n", "\n\n"))) == 2
 
 
+def topics(folder, names):
+    rows = [json.dumps({"name": name, "text": text}) for name, text in names.items()]
+    (folder / "topics.jsonl").write_text("\n".join(rows), "utf-8")
+    return language_topics(folder)
+
+
 def test_language_topics_are_all_there_once_and_apart():
-    parts = language_topics()
-    assert set(parts["calibration"]) | set(parts["test"]) == set(topics.values())
-    assert len(parts["calibration"]) + len(parts["test"]) == len(set(topics.values()))
-    assert 0.25 < len(parts["calibration"]) / len(set(topics.values())) < 0.55
+    parts = language_topics(SAMPLE)
+    both = [*parts["calibration"], *parts["test"]]
+    assert len(both) == len(set(both)) == 78
+    assert 0.25 < len(parts["calibration"]) / len(both) < 0.55
 
 
-def test_language_topics_are_sorted_by_name(monkeypatch):
-    names = {f"topic{index:02d}": f"text {index}" for index in reversed(range(30))}
-    monkeypatch.setattr(texts, "topics", names | {"zz": "text 3"})
-    parts = language_topics()
-    in_order = [f"text {index}" for index in range(30)]
-    assert parts["test"] == [text for text in in_order if text in parts["test"]]
-    assert parts["calibration"] == [text for text in in_order if text in parts["calibration"]]
-    # "zz" only repeats the text of topic03, so it adds nothing.
-    assert len(parts["test"]) + len(parts["calibration"]) == 30
-
-
-def test_another_topic_moves_no_topic_to_the_other_part(monkeypatch):
+def test_another_topic_moves_no_topic_to_the_other_part(tmp_path):
     names = {f"topic{index:02d}": f"text {index}" for index in range(30)}
-    monkeypatch.setattr(texts, "topics", names)
-    before = language_topics()
-    monkeypatch.setattr(texts, "topics", names | {"a new one": "new text"})
-    after = language_topics()
+    before = topics(tmp_path, names)
+    after = topics(tmp_path, names | {"a new one": "new text"})
+    assert sum(map(len, before.values())) == 30
     for part in ("calibration", "test"):
         assert [text for text in after[part] if text != "new text"] == before[part]
 

@@ -1,0 +1,189 @@
+"""Ridge regression from second moments: one streaming pass, every penalty from one eigendecomposition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+PANEL = 512
+"""Columns of the Gram matrix computed at a time; the part below the diagonal is mirrored, not computed."""
+
+
+class Gram:
+    """Centred second moments of inputs h and targets r, in float64; the rows themselves are not kept.
+
+    Holds the count n, the means, inner = sum (h - mean)(h - mean)^T, cross = sum (h - mean)(r - mean)^T and
+    square = sum |r - mean|^2. Any split and order of the rows gives the same sums to rounding. Memory:
+    features^2 + features x outputs numbers, whatever the number of rows.
+
+    Source: Chan, Golub, LeVeque 1983 (merging of centred sums).
+    """
+
+    def __init__(self, features: int, outputs: int, device: torch.device | str = "cpu") -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float64, device=device)
+
+        self.count = 0
+        self.mean_input: Float[Tensor, " features"] = zeros(features)
+        self.mean_target: Float[Tensor, " outputs"] = zeros(outputs)
+        self.inner: Float[Tensor, "features features"] = zeros(features, features)
+        self.cross: Float[Tensor, "features outputs"] = zeros(features, outputs)
+        self.square = 0.0
+
+    def add(self, inputs: Float[Tensor, "rows features"], targets: Float[Tensor, "rows outputs"]) -> None:
+        """Count rows in; they are upcast to float64 before the first sum."""
+        if len(inputs) == 0:
+            return
+        device = self.inner.device
+        rows, wanted = (side.to(device).to(torch.float64) for side in (inputs, targets))
+        part = Gram(0, 0)
+        part.count, part.mean_input, part.mean_target = len(rows), rows.mean(0), wanted.mean(0)
+        rows, wanted = rows - part.mean_input, wanted - part.mean_target
+        self._shift(part)
+        for start in range(0, rows.shape[1], PANEL):
+            stop = start + PANEL
+            self.inner[start:stop, start:] += rows[:, start:stop].T @ rows[:, start:]
+        for start in range(PANEL, rows.shape[1], PANEL):
+            self.inner[start:, :start] = self.inner[:start, start:].T
+        self.cross.addmm_(rows.T, wanted)
+        self.square += float(wanted.square().sum())
+
+    def merge(self, other: "Gram") -> None:
+        """Count another set of rows in."""
+        if other.count:
+            self._shift(other)
+            self.inner += other.inner
+            self.cross += other.cross
+            self.square += other.square
+
+    def raw(self) -> tuple[Float[Tensor, "features features"], Float[Tensor, "features outputs"], float]:
+        """Return sum h h^T, sum h r^T and sum |r|^2, about zero instead of the means."""
+        inner = torch.addr(self.inner, self.mean_input, self.mean_input, alpha=self.count)
+        cross = torch.addr(self.cross, self.mean_input, self.mean_target, alpha=self.count)
+        return inner, cross, self.square + self.count * float(self.mean_target.square().sum())
+
+    def is_finite(self) -> bool:
+        """Tell whether every sum is a finite number."""
+        return bool(self.inner.isfinite().all() and self.cross.isfinite().all())
+
+    def _shift(self, other: "Gram") -> None:
+        """Take over another part's count and means, and what their distance adds to the centred sums."""
+        total = self.count + other.count
+        inputs, targets = other.mean_input - self.mean_input, other.mean_target - self.mean_target
+        weight = self.count * other.count / total
+        self.inner.addr_(inputs, inputs, alpha=weight)
+        self.cross.addr_(inputs, targets, alpha=weight)
+        self.square += weight * float(targets.square().sum())
+        self.mean_input = self.mean_input + inputs * (other.count / total)
+        self.mean_target = self.mean_target + targets * (other.count / total)
+        self.count = total
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Solution of a ridge regression, float64: r is estimated by h @ weight + bias."""
+
+    weight: Float[Tensor, "features outputs"]
+    bias: Float[Tensor, " outputs"] | None
+
+
+def solve(gram: Gram, ridge: float, *, intercept: bool = False) -> Ridge:
+    """Return the weights that minimise sum |h W + b - r|^2 + ridge * n * s * |W|^2.
+
+    n is the number of rows and s the mean square of an input (its variance with an intercept), so that the
+    penalty does not depend on how many rows there are nor on the unit of the inputs. b is not penalised.
+
+    Args:
+        gram: of at least one row.
+        ridge: penalty (dimensionless, > 0).
+        intercept: whether there is a b; else it is zero.
+
+    Raises:
+        ValueError: the gram is empty, or the ridge is not positive.
+    """
+    check_ridges([ridge])
+    inner, cross, _ = _sums(gram, intercept)
+    scale = _scale(inner, gram.count)
+    damped = inner.clone() if intercept else inner
+    damped.diagonal().add_(ridge * gram.count * scale)
+    weight = torch.cholesky_solve(cross, torch.linalg.cholesky(damped))
+    return Ridge(weight, gram.mean_target - gram.mean_input @ weight if intercept else None)
+
+
+def held_out_errors(
+    fitted: Gram, held_out: Gram, ridges: Sequence[float], *, intercept: bool = False
+) -> list[float]:
+    """Return the error on held-out rows for each ridge: sum |h W + b - r|^2 / sum |r|^2.
+
+    One eigendecomposition inner = V diag(e) V^T serves all of them: W = V (e + penalty)^-1 V^T cross, so that
+    each further ridge costs a product of a features x features matrix with a vector. An error of 1 is that of
+    no change; where the held-out
+    targets are all zero there is nothing to explain, and each error is 1.
+
+    Args:
+        fitted: of the rows that W is fitted to.
+        held_out: of the rows whose error is measured.
+        ridges: as of `solve`.
+        intercept: as of `solve`.
+
+    Raises:
+        ValueError: a gram is empty, or a ridge is not positive.
+    """
+    check_ridges(ridges)
+    inner, cross, _ = _sums(fitted, intercept)
+    total = _sums(held_out, intercept=False)[2]
+    if total == 0:
+        return [1.0 for _ in ridges]
+    # With an intercept the held-out rows are seen from the means of the fitted ones, where b is 0.
+    ahead, wanted, unexplained = held_out.raw() if not intercept else _seen_from(held_out, fitted)
+    values, vectors = torch.linalg.eigh(inner)
+    turned, aimed = vectors.T @ cross, vectors.T @ wanted
+    quadratic = (vectors.T @ ahead @ vectors) * (turned @ turned.T)
+    linear = (turned * aimed).sum(1)
+    scale = _scale(inner, fitted.count) * fitted.count
+    errors = []
+    for ridge in ridges:
+        gain = 1 / (values.clamp(min=0) + ridge * scale)
+        errors.append((unexplained + float(gain @ (quadratic @ gain) - 2 * gain @ linear)) / total)
+    return errors
+
+
+def _seen_from(gram: Gram, origin: Gram) -> tuple[Tensor, Tensor, float]:
+    """Return the sums of a gram's rows about the means of another gram."""
+    inputs, targets = gram.mean_input - origin.mean_input, gram.mean_target - origin.mean_target
+    return (
+        torch.addr(gram.inner, inputs, inputs, alpha=gram.count),
+        torch.addr(gram.cross, inputs, targets, alpha=gram.count),
+        gram.square + gram.count * float(targets.square().sum()),
+    )
+
+
+def _sums(gram: Gram, intercept: bool) -> tuple[Tensor, Tensor, float]:
+    """Return the sums that the normal equations are made of.
+
+    Raises:
+        ValueError: the gram is empty.
+    """
+    if gram.count == 0:
+        raise ValueError("no token was counted; give calibration windows of two tokens or more")
+    return (gram.inner, gram.cross, gram.square) if intercept else gram.raw()
+
+
+def _scale(inner: Float[Tensor, "features features"], count: int) -> float:
+    """Return the mean square of an input; the smallest normal number where all inputs are zero."""
+    return max(float(inner.diagonal().mean()) / count, torch.finfo(torch.float64).tiny)
+
+
+def check_ridges(ridges: Sequence[float]) -> None:
+    """Return nothing where there are ridges, all positive numbers.
+
+    Raises:
+        ValueError: there is none, or one is not positive.
+    """
+    if not ridges:
+        raise ValueError("there is no ridge to choose from")
+    for ridge in ridges:
+        if not 0 < ridge < float("inf"):
+            raise ValueError(f"ridge {ridge} is not a positive number")

@@ -1,0 +1,168 @@
+"""Refit one block at a time: what its projections read and miss, the ridge, and the states that move on."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from avss_core.models.architectures import block_path
+from avss_core.models.batches import Batch
+from avss_core.progress import Progress
+from avss_core.surgery.repair.gram import Gram, held_out_errors, solve
+from avss_core.surgery.repair.outlets import Outlet, outlets
+from avss_core.surgery.repair.resume import Span, Spool
+
+
+@dataclass(frozen=True)
+class Refit:
+    """What repairing changed in one kept block."""
+
+    layer: int
+    """Number of the block in the pruned model."""
+    tensors: Mapping[str, Tensor]
+    """The refitted tensors by their names in the pruned model's state; empty where none was changed."""
+    ridges: Mapping[str, float | None]
+    """For each projection in turn the ridge chosen; None where none lowered the held-out error."""
+    errors: Mapping[str, float]
+    """For each projection sum |goal - output|^2 on held-out windows after its refit over that before it, as
+    the linear model estimates it; 1 where the projection stayed as it was."""
+
+
+def apply(model: PreTrainedModel, refit: Refit) -> None:
+    """Put the tensors of a refit into a pruned model, in place."""
+    prefix = f"{block_path(model)}.{refit.layer}."
+    for outlet in outlets(model, refit.layer):
+        path = f"{prefix}{outlet.projection}"
+        if f"{path}.weight" in refit.tensors:
+            outlet.store(refit.tensors[f"{path}.weight"], refit.tensors.get(f"{path}.bias"))
+
+
+class Work:
+    """What all blocks share while a model is repaired."""
+
+    def __init__(
+        self,
+        batches: Sequence[Batch],
+        held_out: Sequence[Tensor],
+        ridges: Sequence[float],
+        progress: Progress,
+    ) -> None:
+        self.batches, self.held_out, self.ridges, self.progress = batches, held_out, ridges, progress
+
+    @torch.no_grad()
+    def begin(self, dense: PreTrainedModel, first: int, aim: int, ours: Spool, theirs: Spool) -> None:
+        """Run the dense model up to the first goal; keep it, and what the first block to repair reads."""
+        span = Span(dense, range(aim + 1))
+        for index, batch in enumerate(self.batches):
+            outputs = span.run(batch, None)
+            if first:
+                ours.write(index, outputs[first - 1])
+            theirs.write(index, outputs[aim])
+            self.progress(len(batch.ids) * (aim + 1))
+
+    @torch.no_grad()
+    def look_ahead(
+        self, dense: PreTrainedModel, layers: Sequence[int], theirs: Spool, goal: Spool, share: float
+    ) -> None:
+        """Write a block's goal, and take the dense model to that of the next block.
+
+        Args:
+            dense: the dense model.
+            layers: the next kept layer and those removed behind it; none behind the last block.
+            theirs: what the dense model computes right before them, then behind them.
+            goal: what it computes right before them, and a share of what the removed ones add.
+            share: from 0 to 1.
+        """
+        span = Span(dense, layers) if layers else None
+        for index, batch in enumerate(self.batches):
+            here = theirs.read(index)
+            if span is not None:
+                outputs = span.run(batch, here)
+                theirs.write(index, outputs[layers[-1]])
+                if share:
+                    here = here + share * (outputs[layers[-1]] - outputs[layers[0]])
+                self.progress(len(batch.ids) * len(layers))
+            goal.write(index, here)
+
+    @torch.no_grad()
+    def advance(self, pruned: PreTrainedModel, layer: int, source: Spool | None, target: Spool) -> None:
+        """Run stored states through a block as it is now; None for a source is the embedding."""
+        span = Span(pruned, [layer])
+        for index, batch in enumerate(self.batches):
+            state = None if source is None else source.read(index)
+            target.write(index, span.run(batch, state)[layer])
+            self.progress(len(batch.ids))
+
+    @torch.no_grad()
+    def refit(
+        self, model: PreTrainedModel, layer: int, source: Spool | None, theirs: Spool, attention: bool
+    ) -> Refit:
+        """Return what lowers one block's error, having put it into the model."""
+        tensors: dict[str, Tensor] = {}
+        chosen: dict[str, float | None] = {}
+        errors: dict[str, float] = {}
+        for outlet in outlets(model, layer)[0 if attention else -1 :]:
+            grams = self.measure(model, layer, outlet, source, theirs)
+            ridge, error = self.choose(grams, outlet)
+            chosen[outlet.projection], errors[outlet.projection] = ridge, error
+            if ridge is None:
+                continue
+            grams[0].merge(grams[1])
+            outlet.change(solve(grams[0], ridge, intercept=outlet.bias is not None))
+            path = f"{block_path(model)}.{layer}.{outlet.projection}"
+            tensors |= {f"{path}.{name}": tensor for name, tensor in outlet.stored().items()}
+        return Refit(layer, tensors, chosen, errors)
+
+    def measure(
+        self, model: PreTrainedModel, layer: int, outlet: Outlet, source: Spool | None, theirs: Spool
+    ) -> tuple[Gram, Gram]:
+        """Return the moments of a projection's inputs and of what the block misses: fitted, held out."""
+        features, outputs = outlet.weight.shape
+        grams = Gram(features, outputs, outlet.device), Gram(features, outputs, outlet.device)
+        span = Span(model, [layer], watch=outlet.projection)
+        for index, batch in enumerate(self.batches):
+            state = None if source is None else source.read(index)
+            output = span.run(batch, state)[layer]
+            inputs, goal = span.seen(output), theirs.read(index).to(output.device)
+            for gram, held in zip(grams, (False, True), strict=True):
+                rows = (batch.counted & (self.held_out[index] == held).unsqueeze(1)).to(output.device)
+                gram.add(*outlet.rows(inputs[rows], goal[rows], output[rows]))
+            self.progress(len(batch.ids))
+        if not all(gram.is_finite() for gram in grams):
+            raise ValueError(
+                f"layer {layer}: an activation is not a finite number; load the models in float32 or check "
+                "their weights"
+            )
+        return grams
+
+    def choose(self, grams: tuple[Gram, Gram], outlet: Outlet) -> tuple[float | None, float]:
+        """Return the ridge with the least held-out error and that error; None and 1 where none is below 1."""
+        if len(self.ridges) == 1:
+            return self.ridges[0], float("nan")
+        errors = held_out_errors(*grams, self.ridges, intercept=outlet.bias is not None)
+        error, ridge = min(zip(errors, self.ridges, strict=True))
+        return (ridge, error) if error < 1 else (None, 1.0)
+
+
+def held_out_windows(batches: Sequence[Batch], one_of: int) -> list[Tensor]:
+    """Return for each window of each batch whether it is held out, by its tokens alone: not by its place."""
+    if not one_of:
+        return [torch.zeros(len(batch.ids), dtype=torch.bool) for batch in batches]
+    digests = [
+        [
+            hashlib.sha256(repr(ids[real].tolist()).encode()).digest()
+            for ids, real in zip(b.ids, b.attention, strict=True)
+        ]
+        for b in batches
+    ]
+    order = sorted({digest for found in digests for digest in found})
+    if len(order) < one_of:
+        raise ValueError(
+            f"choosing a ridge holds out one window of {one_of}, but there are {len(order)} different ones; "
+            "give more or shorter windows, or one ridge"
+        )
+    held = set(order[one_of - 1 :: one_of])
+    return [torch.tensor([digest in held for digest in found]) for found in digests]

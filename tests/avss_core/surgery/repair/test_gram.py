@@ -1,0 +1,102 @@
+"""Second moments and ridge regression, against scikit-learn and by hand."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge as Reference
+from torch import Tensor
+
+from avss_core.surgery.repair import gram as module
+from avss_core.surgery.repair.gram import Gram, held_out_errors, solve
+
+
+def normal(*shape: int, seed: int = 0, shift: float = 0.0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+
+
+def gram_of(inputs: Tensor, targets: Tensor) -> Gram:
+    gram = Gram(inputs.shape[1], targets.shape[1])
+    gram.add(inputs, targets)
+    return gram
+
+
+def test_ridge_by_hand() -> None:
+    # n = 2, sum h^2 = 4, sum h r = 6, mean square 2: W = 6 / (4 + 0.5 * 2 * 2).
+    gram = gram_of(torch.tensor([[2.0], [0.0]]), torch.tensor([[3.0], [1.0]]))
+    assert solve(gram, 0.5).weight.item() == pytest.approx(1.0)
+    assert solve(gram, 0.5).bias is None
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_ridge_equals_scikit_learn(intercept: bool) -> None:
+    inputs, targets = normal(50, 7, shift=3.0), normal(50, 4, seed=1, shift=-2.0)
+    around = inputs - inputs.mean(0) if intercept else inputs
+    penalty = 0.3 * float(around.square().sum()) / 7
+    reference = Reference(alpha=penalty, fit_intercept=intercept).fit(inputs.numpy(), targets.numpy())
+    found = solve(gram_of(inputs, targets), 0.3, intercept=intercept)
+    np.testing.assert_allclose(found.weight.T.numpy(), reference.coef_, atol=1e-10)
+    if found.bias is not None:
+        np.testing.assert_allclose(found.bias.numpy(), reference.intercept_, atol=1e-10)
+
+
+@pytest.mark.parametrize("intercept", [False, True])
+def test_held_out_errors_are_those_of_the_solutions(intercept: bool) -> None:
+    inputs, targets = normal(60, 5, shift=1.0), normal(60, 3, seed=1, shift=2.0)
+    fitted, held = gram_of(inputs[:40], targets[:40]), gram_of(inputs[40:], targets[40:])
+    ridges = [1e-3, 0.1, 10.0]
+    for ridge, error in zip(ridges, held_out_errors(fitted, held, ridges, intercept=intercept), strict=True):
+        found = solve(fitted, ridge, intercept=intercept)
+        missed = inputs[40:] @ found.weight + (0 if found.bias is None else found.bias) - targets[40:]
+        assert error == pytest.approx(float(missed.square().sum() / targets[40:].square().sum()), rel=1e-9)
+
+
+def test_nothing_to_explain_leaves_an_error_of_one() -> None:
+    # 1 means no better than no change, so that nothing is changed.
+    held = gram_of(normal(9, 2), torch.zeros(9, 1))
+    assert held_out_errors(gram_of(normal(9, 2), normal(9, 1)), held, [0.1, 1.0]) == [1.0, 1.0]
+
+
+@given(st.lists(st.integers(0, 20), max_size=4), st.randoms(use_true_random=False))
+def test_split_and_order_do_not_matter(cuts: list[int], random: object) -> None:
+    inputs, targets = normal(20, 3, shift=100.0), normal(20, 2, seed=1)
+    whole = gram_of(inputs, targets)
+    ends = [0, *sorted(cuts), 20]
+    parts = [gram_of(inputs[a:b], targets[a:b]) for a, b in pairwise(ends)]
+    random.shuffle(parts)  # type: ignore[attr-defined]
+    merged = Gram(3, 2)
+    for part in parts:
+        merged.merge(part)
+    assert merged.count == 20
+    for name in ("mean_input", "mean_target", "inner", "cross"):
+        torch.testing.assert_close(getattr(merged, name), getattr(whole, name), rtol=1e-9, atol=1e-9)
+    assert merged.square == pytest.approx(whole.square, rel=1e-9)
+
+
+def test_far_from_zero_the_centred_sums_stay_exact() -> None:
+    inputs = normal(1000, 2, shift=1e6)
+    gram = gram_of(inputs[:500], inputs[:500])
+    gram.add(inputs[500:], inputs[500:])
+    torch.testing.assert_close(gram.inner / 999, torch.cov(inputs.T), rtol=1e-9, atol=1e-9)
+
+
+def test_panels_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, targets = normal(30, 11), normal(30, 2, seed=1)
+    whole = gram_of(inputs, targets)
+    monkeypatch.setattr(module, "PANEL", 4)
+    parts = gram_of(inputs[:7], targets[:7])
+    parts.add(inputs[7:], targets[7:])
+    torch.testing.assert_close(parts.inner, whole.inner)
+    torch.testing.assert_close(parts.inner, parts.inner.T)
+
+
+def test_empty_grams_and_false_ridges_are_refused() -> None:
+    with pytest.raises(ValueError, match="no token was counted"):
+        solve(Gram(2, 1), 1.0)
+    with pytest.raises(ValueError, match=r"ridge 0\.0 "):
+        solve(gram_of(normal(3, 2), normal(3, 1)), 0.0)
+    with pytest.raises(ValueError, match="ridge -1"):
+        held_out_errors(gram_of(normal(3, 2), normal(3, 1)), gram_of(normal(3, 2), normal(3, 1)), [-1.0])
