@@ -28,7 +28,20 @@ from tasks.progress.steps import stage_shown
 
 STAGES: Mapping[str, Any] = {
     stage.name: stage
-    for stage in (prepare, collect, score, prune, repair, speed, evaluate, heal, localize, mitigate, report, gate)
+    for stage in (
+        prepare,
+        collect,
+        score,
+        prune,
+        repair,
+        speed,
+        evaluate,
+        heal,
+        localize,
+        mitigate,
+        report,
+        gate,
+    )
 }
 """The stages of `dvc.yaml`, in the order in which they run."""
 

@@ -13,7 +13,19 @@ from tasks.render import write_report
 
 @stage(
     "report",
-    ("seed", "model", "data", "collect", "score", "prune", "repair", "evaluate", "heal", "localize", "mitigate"),
+    (
+        "seed",
+        "model",
+        "data",
+        "collect",
+        "score",
+        "prune",
+        "repair",
+        "evaluate",
+        "heal",
+        "localize",
+        "mitigate",
+    ),
     reads=ALL,
 )
 def report(params: Params, workspace: Workspace) -> StageLog:

@@ -76,9 +76,7 @@ def repair_model(
     dense, _ = model_at(teacher, dtype, device)
     source, tokenizer = model_at(pruned, dtype, device)
     kept, layers = layer_map(pruned, depth(source.config)), depth(dense.config)
-    windows, _ = mixed(
-        tokenizer, prepared, sets, mixture, context_length(source.config), scored_too=True
-    )
+    windows, _ = mixed(tokenizer, prepared, sets, mixture, context_length(source.config), scored_too=True)
     for line in shortages(windows, "repair"):
         (say or get_logger("repair").warning)(line)
     order = by_length(windows.ids, options.batch_size)
@@ -121,12 +119,20 @@ def _refitted(
     rooms: Path,
 ) -> Iterator[Refit]:
     """Yield each block's refit, made now or found in a folder of finished blocks."""
-    chosen = {"attention": options.attention, "anticipation": options.anticipation}
-    count = sum(len(batch.ids) for batch in batches) * passes(kept, layers, **chosen)
+    blocks = passes(kept, layers, attention=options.attention, anticipation=options.anticipation)
+    count = blocks * sum(len(batch.ids) for batch in batches)
     with _room(rooms), progress("repair", count, "windows through a block") as advance:
         finished = read_refits(rooms)
         for refit in refits(
-            repaired, dense, kept, batches, **chosen, known=finished, folder=rooms, progress=advance
+            repaired,
+            dense,
+            kept,
+            batches,
+            attention=options.attention,
+            anticipation=options.anticipation,
+            known=finished,
+            folder=rooms,
+            progress=advance,
         ):
             if refit.layer not in {each.layer for each in finished}:
                 write_refit(rooms, refit)

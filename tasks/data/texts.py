@@ -45,7 +45,9 @@ def language_topics(sample: Path) -> Parts:
     """
     parts: Parts = {"calibration": [], "test": []}
     for row in read_rows(sample / TOPICS, DOCUMENTS):
-        parts["calibration" if stable_fraction(row["name"]) < CALIBRATION_SHARE else "test"].append(row["text"])
+        parts["calibration" if stable_fraction(row["name"]) < CALIBRATION_SHARE else "test"].append(
+            row["text"]
+        )
     return parts
 
 

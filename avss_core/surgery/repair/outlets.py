@@ -44,7 +44,8 @@ class Outlet:
     def weight(self) -> Float[Tensor, "features outputs"]:
         """Return the weight, as a view."""
         stored: Any = self.block.get_submodule(self.projection).weight
-        return stored.detach().T if self.transposed else stored.detach()
+        weight: Tensor = stored.detach()
+        return weight.T if self.transposed else weight
 
     @property
     def bias(self) -> Float[Tensor, " outputs"] | None:

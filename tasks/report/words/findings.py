@@ -88,7 +88,7 @@ def _healing(healing: Healing, dense: ModelFigures, pruned: ModelFigures) -> Ite
             )
         ),
     )
-    yield from _changes("after healing", pruned, healed, healing["healed_against_pruned"])
+    yield from _changes("after healing", pruned, healed, healing["healed_against_base"])
 
 
 def _training(mitigation: Mitigation, before: ModelFigures) -> Verdict:

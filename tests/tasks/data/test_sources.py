@@ -331,7 +331,10 @@ def test_text_alone_refuses_a_folder_with_nothing_in_it(tmp_path):
 
 @pytest.mark.parametrize("name", ["../own/quiz", "quiz/../../own/quiz", "/etc", ""])
 def test_a_set_that_lies_elsewhere_is_refused(own, sample, name):
-    for read in (lambda: load("path", own, [name], sample), lambda: sources.load_text("path", own, [name], SAMPLE)):
+    for read in (
+        lambda: load("path", own, [name], sample),
+        lambda: sources.load_text("path", own, [name], SAMPLE),
+    ):
         with pytest.raises(ValueError, match="does not name a file below"):
             read()
 

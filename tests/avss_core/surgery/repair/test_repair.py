@@ -23,8 +23,9 @@ from avss_core.surgery.repair.repair import (
     first_to_repair,
     goals,
     passes,
+)
+from avss_core.surgery.repair.repair import (
     refits as refit_all,
-    repair,
 )
 
 GENERATOR = torch.Generator().manual_seed(5)
