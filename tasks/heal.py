@@ -68,7 +68,13 @@ def heal_model(
     chosen = known_layers(range(count) if layers is None else layers, count)
     train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned.config))
     objective = Distillation(
-        pruned, dense, train.ids, validation.ids, HealingSettings(**settings), layer_map=numbers
+        pruned,
+        dense,
+        train.ids,
+        validation.ids,
+        HealingSettings(**settings),
+        layer_map=numbers,
+        answers={**train.answers, **validation.answers},
     )
     for line in shortages(train, "heal"):
         (say or get_logger("training").warning)(line)

@@ -25,7 +25,13 @@ from avss_core.training.training import train
 
 @dataclass(frozen=True, kw_only=True)
 class HealingSettings(Settings):
-    """Loss: KL(teacher || student) of the next token + hidden * distance of the layers' outputs."""
+    """Loss: KL(teacher || student) of the next token + hidden * distance of the layers' outputs.
+
+    The KL divergence is a weighted mean over tokens.
+    """
+
+    answers: float = 1.0
+    """Weight of each token of an answer or a label; any other token has 1."""
 
     temperature: float = 1.0
     hidden: float = 0.0
@@ -41,6 +47,8 @@ class Window:
     """Consecutive tokens of a text, or a question with its answer."""
 
     ids: Ids
+    weights: tuple[float, ...]
+    """Weight of the prediction made at each token."""
 
     @property
     def sequences(self) -> tuple[Ids, ...]:
@@ -48,9 +56,9 @@ class Window:
         return (self.ids,)
 
     @property
-    def weight(self) -> int:
-        """Its tokens: at each the next one is predicted."""
-        return len(self.ids)
+    def weight(self) -> float:
+        """Sum of its weights: its tokens where all weigh alike."""
+        return sum(self.weights)
 
 
 class Distillation:
@@ -64,6 +72,7 @@ class Distillation:
         validation: Sequence[Ids],
         settings: HealingSettings,
         layer_map: Sequence[int],
+        answers: Mapping[Ids, Sequence[int]] | None = None,
     ) -> None:
         """Take windows of token ids; empty ones are skipped and counted.
 
@@ -74,6 +83,7 @@ class Distillation:
             validation: windows of other text.
             settings: the weights of the terms.
             layer_map: for each layer of the student its number in the teacher.
+            answers: positions of the tokens of answers, by window; they weigh `settings.answers`.
 
         Raises:
             ValueError: the models do not share a vocabulary, or the map does not fit them.
@@ -88,8 +98,14 @@ class Distillation:
         if strange:
             raise ValueError(f"layers {strange} of the map are not in a teacher of {depth(teacher.config)}")
         self.teacher, self.layer_map, self.settings = Teacher(teacher), list(layer_map), settings
-        self.train = [Window(tuple(ids)) for ids in train if ids]
-        self.validation = [Window(tuple(ids)) for ids in validation if ids]
+        self.train, self.validation = (
+            [
+                _window(tuple(ids), (answers or {}).get(tuple(ids), ()), settings.answers)
+                for ids in part
+                if ids
+            ]
+            for part in (train, validation)
+        )
         empty = len(train) + len(validation) - len(self.train) - len(self.validation)
         self.skipped: Mapping[str, int] = {"empty window": empty}
         self.weights: Mapping[str, float] = {"kl": 1.0, "hidden": settings.hidden}
@@ -127,24 +143,29 @@ class Distillation:
         if look or not goal:
             _, hidden = self.teacher.ask(sequences, _keeper(taught) if look else None)
             goal = goal or (hidden.to(last.device)[real],)
-        terms = {"kl": self._divergence(model, last[real], *goal)}
+        weights = torch.tensor([each for window in examples for each in window.weights], device=last.device)
+        divergences = self._divergence(model, last[real], *goal)
+        terms = {"kl": (weights * divergences).sum() / weights.sum()}
         if look:
             goals = {layer: taught[self.layer_map[layer]].to(last.device) for layer in own}
             distances = [hidden_distance(goals[layer][real], output[real]) for layer, output in own.items()]
             terms["hidden"] = torch.stack(distances).mean()
         return terms
 
-    def _divergence(self, model: FrozenPrefix, student: Tensor, *goal: Tensor) -> Float[Tensor, ""]:
-        """Return the mean divergence; logits are computed a slice at a time, and again for the gradient."""
+    def _divergence(self, model: FrozenPrefix, student: Tensor, *goal: Tensor) -> Float[Tensor, " tokens"]:
+        """Return the divergence at each token.
+
+        Logits are computed a slice at a time, and again for the gradient.
+        """
         size = self.settings.slice_tokens
         if len(student) <= size:
-            return self._slice(model, student, *goal).mean()
+            return self._slice(model, student, *goal)
         pieces = zip(*(torch.split(part, size) for part in (student, *goal)), strict=True)
         parts = [
             checkpoint(self._slice, model, *piece, use_reentrant=False, preserve_rng_state=False)
             for piece in pieces
         ]
-        return torch.cat(parts).mean()
+        return torch.cat(parts)
 
     def _slice(self, model: FrozenPrefix, student: Tensor, *goal: Tensor) -> Float[Tensor, " tokens"]:
         """Return the divergence at some tokens from the teacher's hidden states or likeliest words."""
@@ -163,6 +184,7 @@ def distil(
     settings: HealingSettings,
     *,
     layer_map: Sequence[int],
+    answers: Mapping[Ids, Sequence[int]] | None = None,
     layers: Sequence[int] | None = None,
     folder: Path | None = None,
     on_step: Callable[[Step], None] = lambda _step: None,
@@ -178,6 +200,7 @@ def distil(
         validation_windows: token ids of other text.
         settings: sizes, rates and weights.
         layer_map: for each layer of the student its number in the teacher.
+        answers: as `Distillation`.
         layers: layers of the student to train; None for all.
         folder: as `train`.
         on_step: as `train`.
@@ -187,7 +210,9 @@ def distil(
     Raises:
         ValueError: as `train` and `Distillation`.
     """
-    objective = Distillation(student, teacher, train_windows, validation_windows, settings, layer_map)
+    objective = Distillation(
+        student, teacher, train_windows, validation_windows, settings, layer_map, answers
+    )
     return train(
         student,
         objective,
@@ -198,6 +223,15 @@ def distil(
         on_epoch=on_epoch,
         progress=progress,
     )
+
+
+def _window(ids: Ids, answers: Sequence[int], weight: float) -> Window:
+    """Return a window in which the predictions of some tokens weigh more, or less, than the others."""
+    weights = [1.0] * len(ids)
+    for place in answers:
+        if place:  # the token at a place is predicted at the one before
+            weights[place - 1] = weight
+    return Window(ids, tuple(weights))
 
 
 def _keeper(kept: dict[int, Tensor]) -> Visitor:

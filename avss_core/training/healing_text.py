@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from avss_core.evaluation.prompts import Demonstration, chat_prompt, encode, few_shot_prompt
+from avss_core.evaluation.prompts import Demonstration, chat_prompt, encode, question_prompt
 from avss_core.evaluation.sentiment import LABEL_WORDS, sentiment_prompt
 from avss_core.training.frozen_prefix import Ids
 from avss_core.training.history import WindowCounts
@@ -17,8 +17,18 @@ from avss_core.training.history import WindowCounts
 Review = tuple[str, int]
 """A text and its label, 0 or 1."""
 
-Write = Callable[[Sequence[Any]], str]
-"""A function that writes some rows as one text."""
+Piece = tuple[str, bool]
+"""A piece of a text, and whether it is an answer or a label."""
+
+Write = Callable[[Sequence[Any]], list[Piece]]
+"""A function that writes some rows as one text, in pieces."""
+
+
+Written = tuple[Ids, tuple[int, ...]]
+"""Token ids of a window, and the positions of its answers."""
+
+SEPARATOR = "\n\n"
+"""What stands between two rows."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,8 @@ class Windows:
 
     ids: tuple[Ids, ...]
     counts: dict[str, WindowCounts]
+    answers: Mapping[Ids, tuple[int, ...]]
+    """Positions of the tokens of answers and labels, by window; not of windows without any."""
 
 
 def healing_windows(
@@ -100,14 +112,17 @@ def healing_windows(
         "reviews": (_reviews, {"reviews": sources.reviews}),
     }
     windows = {"text": text_windows(sources.text[: wanted["text"]], window)}
+    answers: dict[Ids, tuple[int, ...]] = {}
     too_long = {"text": 0, "questions": 0, "reviews": 0}
     for kind, (write, sets) in kinds.items():
         streams = []
         for name, rows in sets.items() if wanted[kind] else ():
-            fitting = [row for row in rows if len(encode(tokenizer, write([row]))) <= window]
+            fitting = [row for row in rows if len(_encoded(tokenizer, write([row]))) <= window]
             too_long[kind] += len(rows) - len(fitting)
             streams.append(_stream(tokenizer, fitting, write, window, f"{seed} {name}", repeat))
-        windows[kind] = _in_turn(streams, wanted[kind])
+        written = _in_turn(streams, wanted[kind])
+        windows[kind] = [ids for ids, _ in written]
+        answers |= {ids: places for ids, places in written if places}
     counts: dict[str, WindowCounts] = {
         kind: {
             "windows": len(ids),
@@ -117,7 +132,7 @@ def healing_windows(
         }
         for kind, ids in windows.items()
     }
-    return Windows(tuple(ids for own in windows.values() for ids in own), counts)
+    return Windows(tuple(ids for own in windows.values() for ids in own), counts, answers)
 
 
 def text_windows(ids: Sequence[int], window: int) -> list[Ids]:
@@ -125,17 +140,44 @@ def text_windows(ids: Sequence[int], window: int) -> list[Ids]:
     return [tuple(ids[start : start + window]) for start in range(0, len(ids), window)]
 
 
-def _questions(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Demonstration], chat: bool) -> str:
-    """Return the prompt of the last question, the others as demonstrations, and its answer."""
+def _questions(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Demonstration], chat: bool) -> list[Piece]:
+    """Return questions with their answers; in a chat the answer of the last one alone is a piece."""
     *shown, (question, answer) = rows
     if chat:
-        return chat_prompt(tokenizer, shown, question) + answer
-    return f"{few_shot_prompt(shown, question)} {answer}"
+        return [(chat_prompt(tokenizer, shown, question), False), (answer, True)]
+    return _joined([(question_prompt(question), f" {answer}") for question, answer in rows])
 
 
-def _reviews(rows: Sequence[Review]) -> str:
+def _reviews(rows: Sequence[Review]) -> list[Piece]:
     """Return reviews with their label words."""
-    return "\n\n".join(f"{sentiment_prompt(text)}{LABEL_WORDS[label]}" for text, label in rows)
+    return _joined([(sentiment_prompt(text), LABEL_WORDS[label]) for text, label in rows])
+
+
+def _joined(rows: Sequence[tuple[str, str]]) -> list[Piece]:
+    """Return prompts and what follows them as pieces, with a blank line between two rows."""
+    pieces: list[Piece] = []
+    for prompt, answer in rows:
+        pieces += [(f"{SEPARATOR if pieces else ''}{prompt}", False), (answer, True)]
+    return pieces
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece]) -> Ids:
+    """Return the token ids of a text."""
+    return tuple(encode(tokenizer, "".join(text for text, _ in pieces)))
+
+
+def _answers(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[Piece], ids: Ids) -> tuple[int, ...]:
+    """Return the positions of the tokens of answers.
+
+    A piece counts where the tokens of the text up to its beginning and its end are the first ones of `ids`.
+    """
+    places: list[int] = []
+    for number, (_, is_answer) in enumerate(pieces):
+        if is_answer:
+            before, through = (_encoded(tokenizer, pieces[:end]) for end in (number, number + 1))
+            if ids[: len(through)] == through and through[: len(before)] == before:
+                places += range(len(before), len(through))
+    return tuple(places)
 
 
 def _stream(
@@ -145,29 +187,35 @@ def _stream(
     window: int,
     seed: str,
     repeat: bool,
-) -> Iterator[Ids]:
+) -> Iterator[Written]:
     """Yield windows of rows in random order; with `repeat` all rows again in another order, without end."""
+
+    def written(held: Sequence[Any]) -> Written:
+        pieces = write(held)
+        ids = _encoded(tokenizer, pieces)
+        return ids, _answers(tokenizer, pieces, ids)
+
     for turn in count() if rows and repeat else range(bool(rows)):
         order = list(rows)
         random.Random(f"{seed} {turn}").shuffle(order)
         held: list[Any] = []
         for row in order:
-            if held and len(encode(tokenizer, write([*held, row]))) > window:
-                yield tuple(encode(tokenizer, write(held)))
+            if held and len(_encoded(tokenizer, write([*held, row]))) > window:
+                yield written(held)
                 held = []
             held.append(row)
-        yield tuple(encode(tokenizer, write(held)))
+        yield written(held)
 
 
-def _in_turn(streams: Iterable[Iterator[Ids]], tokens: int) -> list[Ids]:
+def _in_turn(streams: Iterable[Iterator[Written]], tokens: int) -> list[Written]:
     """Return windows of each stream in turn until there are so many tokens, or no window is left."""
-    windows: list[Ids] = []
+    windows: list[Written] = []
     waiting = deque(streams)
     while waiting and tokens > 0:
         stream = waiting.popleft()
-        ids = next(stream, None)
-        if ids is not None:
-            windows.append(ids)
-            tokens -= len(ids)
+        found = next(stream, None)
+        if found is not None:
+            windows.append(found)
+            tokens -= len(found[0])
             waiting.append(stream)
     return windows

@@ -14,7 +14,7 @@ class Step:
     """Counted from 1 over all epochs."""
     epoch: int
     samples: int
-    weight: int
+    weight: float
     tokens: int
     learning_rate: float
     gradient_norm: float
@@ -42,7 +42,7 @@ class StepRecord(TypedDict):
     step: int
     epoch: int
     samples: int
-    weight: int
+    weight: float
     tokens: int
     learning_rate: float
     gradient_norm: float
@@ -132,7 +132,7 @@ def best_epoch(history: Sequence[EpochRecord]) -> EpochRecord:
     return history[best_place([epoch["validation_loss"] for epoch in history])]
 
 
-def mean_terms(batches: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
+def mean_terms(batches: Sequence[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
     """Return the weighted mean of each term over (weight, terms) of batches that all have the same terms."""
     total = sum(weight for weight, _ in batches)
     names = batches[0][1] if batches else ()

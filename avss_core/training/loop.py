@@ -130,7 +130,7 @@ class Trainer:
         """
         rate = self.settings.learning_rate * share_of_rate(self.settings, number, self.steps)
         total = sum(example.weight for batch in group for example in batch)
-        losses: list[tuple[int, dict[str, float]]] = []
+        losses: list[tuple[float, dict[str, float]]] = []
         self.optimizer.zero_grad()
         for batch in group:
             weight = sum(example.weight for example in batch)

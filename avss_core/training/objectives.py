@@ -52,8 +52,8 @@ class Example(Protocol):
         """The token ids that go through the model."""
 
     @property
-    def weight(self) -> int:
-        """Weight in the mean loss: 1 for a pair, the tokens of a window."""
+    def weight(self) -> float:
+        """Weight in the mean loss: 1 for a pair, the weights of a window's tokens."""
 
 
 @runtime_checkable

@@ -237,6 +237,7 @@ class Heal(Shares):
     rank: Count
     layers: Layers | None
     temperature: Positive
+    answers: Positive
     hidden: Weight
     top_k: Count | None
     validate_every: Count

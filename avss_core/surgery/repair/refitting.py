@@ -106,7 +106,9 @@ class Work:
         _put(model, refit, last)
         if last.norm:
             self._advance(model, refit.layer, states)
-        elif any(name.startswith(f"{block_path(model)}.{refit.layer}.{last.projection}.") for name in refit.tensors):
+        elif any(
+            name.startswith(f"{block_path(model)}.{refit.layer}.{last.projection}.") for name in refit.tensors
+        ):
             self._move(old, last, inputs, states[1])
 
     def _advance(
@@ -187,6 +189,9 @@ class Work:
         """Return the moments of a projection's inputs and of what the block misses: fitted, held out.
 
         `keep` takes the block's outputs and the projection's inputs.
+
+        Raises:
+            ValueError: an activation is not a finite number.
         """
         features, outputs = outlet.weight.shape
         grams = Gram(features, outputs, outlet.device), Gram(features, outputs, outlet.device)

@@ -24,7 +24,6 @@ from avss_core.surgery.repair.repair import (
     goals,
     passes,
 )
-from avss_core.surgery.repair.refitting import apply
 from avss_core.surgery.repair.repair import (
     refits as refit_all,
 )

