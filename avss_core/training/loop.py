@@ -129,11 +129,11 @@ class Trainer:
             ValueError: the loss or the gradient is not a finite number; the adapters are as before.
         """
         rate = self.settings.learning_rate * share_of_rate(self.settings, number, self.steps)
-        total = sum(example.weight for batch in group for example in batch)
+        total = float(sum(example.weight for batch in group for example in batch))
         losses: list[tuple[float, dict[str, float]]] = []
         self.optimizer.zero_grad()
         for batch in group:
-            weight = sum(example.weight for example in batch)
+            weight = float(sum(example.weight for example in batch))
             with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=False)
                 loss = self._loss(terms)
@@ -170,7 +170,7 @@ class Trainer:
             with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=True)
                 figures = _numbers(terms | {"loss": self._loss(terms)})
-            losses.append((sum(example.weight for example in batch), figures))
+            losses.append((float(sum(example.weight for example in batch)), figures))
         return mean_terms(losses)
 
     def _advance(self, state: TrainState) -> None:
