@@ -251,6 +251,8 @@ class SentimentFigures(TypedDict):
 
     n: int
     accuracy: Entry
+    auroc: Entry
+    """Of the probability that a review is positive: how often a positive one has a higher one than a negative one."""
     ece: Entry
     brier: Entry
     predicted_positive: float | None
@@ -525,6 +527,7 @@ class RunRecords(TypedDict):
     card: ModelCard
     scores: Scores
     pruned: Certificate
+    repair: Repair
     evaluation: Evaluation
     healing: Healing
     localization: Localization
