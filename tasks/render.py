@@ -7,6 +7,7 @@ from prefect import task
 
 from avss_core.files.digests import digest_path
 from avss_core.files.writing import folder_written_whole, read_json, write_json, write_text
+from tasks.records import Repair
 from tasks.report.activation_figures import PageRecords, activation_figures
 from tasks.report.cards import run_card
 from tasks.report.figures.figures import write_figures
@@ -25,6 +26,8 @@ def write_report(
     statistics: Path,
     scores: Path,
     pruned: Path,
+    repaired: Path,
+    repair: Path,
     sizes: Path,
     evaluation: Path,
     healed: Path,
@@ -45,6 +48,7 @@ def write_report(
         FileNotFoundError: the record of another stage is missing; names the file and the stage.
     """
     measured = _record("collect", statistics)
+    refits: Repair = _record("repair", repair)
     healed_model = _record("heal", healing / "figures.json")
     records: PageRecords = {
         "manifest": _record("prepare", prepared / "manifest.json"),
@@ -52,6 +56,8 @@ def write_report(
         "statistics": measured,
         "scores": _record("score", scores),
         "pruned": _record("prune", pruned / "certificate.json"),
+        "repair": refits,
+        "repaired": _record("repair", repaired / "certificate.json") if refits["enabled"] else None,
         "sizes": _record("speed", sizes),
         "evaluation": _record("evaluate", evaluation / "figures.json"),
         "healing": healed_model,

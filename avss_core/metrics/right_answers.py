@@ -8,13 +8,13 @@ Of 10, a model that keeps half reads from 20 to 80 % (95 % interval), and one th
 below 90 % cannot be told from one above."""
 
 
-def few_right(n: int, accuracy: float | None, model: str = "the dense model") -> str:
+def few_right(n: int, accuracy: float | None, did: str = "the dense model answers") -> str:
     """Return that a model has too few right answers for a share of them, "" if it has enough.
 
     Args:
         n: number of questions.
         accuracy: share of them with a right answer (0 to 1), None without one.
-        model: who answered, for the sentence.
+        did: who answered, as the sentence begins.
 
     Example:
         >>> few_right(50, 0.06)
@@ -23,4 +23,4 @@ def few_right(n: int, accuracy: float | None, model: str = "the dense model") ->
         ''
     """
     right = round(n * (accuracy or 0.0))
-    return "" if right >= FEWEST_RIGHT else f"{model} answers {right:,} of {n:,}: too few for a share"
+    return "" if right >= FEWEST_RIGHT else f"{did} {right:,} of {n:,}: too few for a share"

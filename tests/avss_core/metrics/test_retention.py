@@ -94,9 +94,7 @@ def variant(sets: dict[str, list[int]], means: list[float], predicted: list[int]
     }
 
 
-DENSE = variant(
-    {"nq": [0, 0], "sciq": [1] * 12 + [0] * 4, "wikiqa": [1] * 10}, [2.0, 2.0], [1, 1, 0, 0, 1]
-)
+DENSE = variant({"nq": [0, 0], "sciq": [1] * 12 + [0] * 4, "wikiqa": [1] * 10}, [2.0, 2.0], [1, 1, 0, 0, 1])
 PRUNED = variant({"nq": [0, 1], "sciq": [1] * 4 + [0] * 12, "wikiqa": [1] * 10}, [4.0, 4.0], [1, 1, 1, 0, 1])
 
 
