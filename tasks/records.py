@@ -252,7 +252,7 @@ class SentimentFigures(TypedDict):
     n: int
     accuracy: Entry
     auroc: Entry
-    """Of the probability that a review is positive: how often a positive one has a higher one than a negative one."""
+    """How often a positive review has a higher probability of being positive than a negative one."""
     ece: Entry
     brier: Entry
     predicted_positive: float | None

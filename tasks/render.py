@@ -16,6 +16,7 @@ from tasks.report.page_context import render_page, timed
 from tasks.report.result_tables import write_tables
 from tasks.report.run_record import FILE, parts_of, run_record, versions
 from tasks.report.summary import summarise
+from tasks.report.variants import ladder
 
 
 @task(name="write-report")
@@ -76,7 +77,7 @@ def write_report(
         write_json(part / "summary.json", summary)
         write_json(part / FILE, run_record(records, parts_of(prepared)) | {"versions": versions()})
         write_tables(records, part / "tables")
-        write_text(part / "model_card.md", run_card(records, timed=timed(records["sizes"])))
+        write_text(part / "model_card.md", run_card(records, ladder(records), timed=timed(records["sizes"])))
     shown = [*sorted((folder / "figures").glob("*")), *sorted((folder / "tables").glob("*.csv"))]
     return summary, [*shown, folder / "index.html", folder / FILE]
 

@@ -111,7 +111,8 @@ class KeptOfReviews(KeptOfAnswers):
 class Generation(TypedDict):
     """Retention of answers, by set and as means over the sets that a share says something of.
 
-    The last two are absent where no answer was scored."""
+    The last two are absent where no answer was scored.
+    """
 
     sets: dict[str, KeptOfSet]
     mean: Entry

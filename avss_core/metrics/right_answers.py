@@ -3,9 +3,9 @@
 FEWEST_RIGHT = 10
 """Of fewer right answers a share says nothing.
 
-Of 10, a model that keeps half reads from 20 to 80 % (95 % interval), and one that keeps all 10 may be one that keeps
-74 %: it does so once in 20 times (0.74 ** 10 = 0.05). With fewer, an interval spans more than that, and a share
-below 90 % cannot be told from one above."""
+Of 10, a model that keeps half reads from 20 to 80 % (95 % interval), and one that keeps all 10 may be one
+that keeps 74 %: it does so once in 20 times (0.74 ** 10 = 0.05). With fewer, an interval spans more than
+that, and a share below 90 % cannot be told from one above."""
 
 
 def few_right(n: int, accuracy: float | None, did: str = "the dense model answers") -> str:

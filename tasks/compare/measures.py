@@ -37,7 +37,8 @@ def compared(
         change: the paired difference, if the figure is paired.
         paired: how many pairs it is of.
         void: whether the two cannot be compared.
-        n: how many questions or reviews it is of; under `TOO_FEW` nothing can be said, and 0 if it has no value.
+        n: how many questions or reviews it is of, 0 if a share has too few right answers for a value; under
+            `TOO_FEW` nothing can be said.
         empty: whether a change says nothing because no answer is right; see `evidence.hollow`.
     """
     change = change or plain_difference(a, b)

@@ -7,7 +7,6 @@ from avss_core.metrics.right_answers import few_right
 from avss_core.models.locations import base_model, gguf_file
 from avss_core.surgery.cards import Kept, model_card
 from tasks.records import Certificate, Cost, ModelFigures, RunRecords, Scores, TextFigures
-from tasks.report.variants import ladder
 
 
 def card_of(
@@ -26,25 +25,20 @@ def card_of(
     return model_card(name, certificate, base, quantised, scores=scores, kept=kept, later=later, timed=timed)
 
 
-def run_card(records: RunRecords, *, timed: bool) -> str:
+def run_card(records: RunRecords, models: Mapping[str, ModelFigures], *, timed: bool) -> str:
     """Return the card of the pruned checkpoint with all that the run measured of it.
 
     Args:
         records: the records of the run.
+        models: figures of the dense model, the pruned one, and those that were made from it, in this order.
         timed: whether the run measured speed.
     """
     scores, known = records["scores"], records["pruned"]["provenance"]
     chosen = scores["chosen"]
     values = scores["readings"][chosen]["scores"] if known["score"] == chosen else ()
-    dense, pruned, *later = ladder(records).items()
-    return card_of(
-        known["model"],
-        records["pruned"],
-        scores=values,
-        kept=evaluated(dense[1], pruned[1]),
-        later={name: evaluated(dense[1], figures) for name, figures in later},
-        timed=timed,
-    )
+    kept = {name: evaluated(models["dense"], each) for name, each in models.items() if name != "dense"}
+    first = kept.pop("pruned")
+    return card_of(known["model"], records["pruned"], scores=values, kept=first, later=kept, timed=timed)
 
 
 def calibration_loss(scores: Scores) -> Kept:

@@ -150,7 +150,7 @@ def _retention(tables: Mapping[str, Retention]) -> list[str]:
 
 
 def _share(entry: Entry, unsaid: str) -> str:
-    """Return a share with its interval in percent, or with the reason why the interval, or the share, says nothing."""
+    """Return a share with its interval in percent, or the reason why there is no interval or no share."""
     if entry["value"] is None or entry["low"] is None or entry["high"] is None:
         return plain(unsaid) or "nothing to keep"
     value, low, high = (f"{100 * each:z.0f}" for each in (entry["value"], entry["low"], entry["high"]))

@@ -97,7 +97,7 @@ _MEANS = {
 
 
 def _kept(table: Retention) -> dict[str, float | None]:
-    """Return the shares kept that are not of one set; generation, preference and gold loss are means over sets."""
+    """Return the shares kept that are not of one set; those of answers are means over sets."""
     return {_MEANS[name]: entry["value"] for name, entry in retentions(table) if name in _MEANS}
 
 

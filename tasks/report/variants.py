@@ -37,7 +37,7 @@ class Training(TypedDict):
 
 
 def variants(records: RunRecords) -> dict[str, ModelFigures]:
-    """Return the figures of the dense, pruned, repaired, healed and mitigated model, of those that there are."""
+    """Return the figures of the dense, pruned, repaired, healed and mitigated model; some runs lack two."""
     evaluation, healing = records["evaluation"], records["healing"]
     models = {"dense": evaluation["dense"], "pruned": evaluation["pruned"]}
     if "repaired" in evaluation:
@@ -48,7 +48,7 @@ def variants(records: RunRecords) -> dict[str, ModelFigures]:
 
 
 def ladder(records: RunRecords) -> dict[str, ModelFigures]:
-    """Return the figures of the dense model and of those that removing layers, repair and healing made of it."""
+    """Return the figures of the dense model and of what removal, repair and healing made of it in turn."""
     return {name: figures for name, figures in variants(records).items() if name != "mitigated"}
 
 
@@ -58,7 +58,7 @@ def trained_base(records: RunRecords) -> ModelFigures:
 
 
 def kept_tables(records: RunRecords) -> dict[str, Retention]:
-    """Return what the pruned model and, of those that there are, the repaired and the healed keep of the dense."""
+    """Return what the pruned model, and the repaired and the healed one if any, keep of the dense one."""
     evaluation = records["evaluation"]
     tables = {"pruned": evaluation["retention"]}
     if "repaired" in evaluation:
@@ -97,7 +97,7 @@ def kept_rows(tables: Mapping[str, Retention]) -> dict[str, dict[str, Entry]]:
 
 
 def in_brief(name: str) -> bool:
-    """Tell whether a share kept stands where there is little room: preference and gold loss as means alone."""
+    """Tell whether a share kept stands where there is little room: preference and gold loss only as means."""
     return name.startswith(MEAN) or not name.endswith((", preference", ", gold loss"))
 
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tasks.records import RefitProjection
 from tasks.report.activation_figures import PageRecords
@@ -154,7 +155,7 @@ def eavss(records: PageRecords) -> Figure:
 
 
 def repair(records: PageRecords) -> Figure:
-    """Draw the error that each refit left on held-out windows, one line a projection; open: it stayed as it was."""
+    """Draw the error that each refit left on held-out windows, one line a projection; open: it stayed."""
     refits: dict[str, list[RefitProjection]] = defaultdict(list)
     for each in records["repair"]["fit"]["projections"]:
         refits[each["projection"]].append(each)
@@ -166,18 +167,20 @@ def repair(records: PageRecords) -> Figure:
         layers, errors = [one["dense_layer"] for one in each], [one["error"] for one in each]
         axes.plot(layers, errors, color=colour, lw=1.0, alpha=0.6)
         faces = ["white" if one["ridge"] is None else colour for one in each]
-        points = axes.scatter(
-            layers, errors, c=faces, edgecolors=colour, marker=marker, s=24, zorder=3, label=name
-        )
+        points = axes.scatter(layers, errors, c=faces, edgecolors=colour, marker=marker, s=24, zorder=3)
         tips = [
             f"layer {one['dense_layer']}, {name}\n"
             + ("stays as it is" if one["ridge"] is None else f"{significant(100 * one['error'], 3)} % left")
             for one in each
         ]
         tell(points, tips)
+    axes.set(xlim=(-0.6, records["card"]["layers"] - 0.4), ylabel="error left (before the refit: 1)")
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("error left (before the refit: 1)")
     by_layer(axes)
     axes.set_xlabel("layer of the dense model")
-    legend_below(figure, [*axes.get_legend_handles_labels()[0], *removed_key()])
+    keys = [
+        Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1, label=name)
+        for (name, _), colour, marker in styled(refits)
+    ]
+    legend_below(figure, [*keys, *removed_key()])
     return figure

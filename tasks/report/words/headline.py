@@ -47,7 +47,7 @@ def headline(records: RunRecords) -> list[Verdict]:
 
 
 def _kept(records: RunRecords) -> Iterator[Verdict]:
-    """Yield what the pruned, the repaired and the healed model, of those that there are, keep of the dense one."""
+    """Yield what the pruned model, and the repaired and the healed one if any, keep of the dense one."""
     provenance, tables = records["pruned"]["provenance"], kept_tables(records)
     removed, depth = provenance["removed"], records["card"]["layers"]
     choice = f"{listed(removed)}; chosen by {provenance['score']}"

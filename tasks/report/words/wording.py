@@ -83,7 +83,7 @@ def with_interval(name: str, entry: Entry) -> str:
 
 
 def share_kept(entry: Entry, unsaid: str = "") -> str:
-    """Return a share kept with its interval, or with the reason why the interval, or the share, says nothing."""
+    """Return a share kept with its interval, or the reason why there is no interval or no share."""
     if entry["value"] is None:
         return unsaid or "nothing to keep"
     return (

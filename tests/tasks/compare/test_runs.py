@@ -39,7 +39,11 @@ def cost(nll):
 
 def kept(share):
     sentiment = {"retention": entry(share), "retention_over_chance": entry(share)}
-    return {"generation": {"sets": {"nq": {"retention": entry(share)}}, "mean": entry(share)},
+    scored = {"preference": {"n": 40, "accuracy_before": 0.75, "retention": entry(share)},
+              "gold_nll": {"n": 40, "retention": entry(share)}}  # fmt: skip
+    answers = {"nq": {"n": 40, "accuracy_before": 0.5, "retention": entry(share), **scored}}
+    means = dict.fromkeys(("mean", "preference", "gold_nll"), entry(share))
+    return {"generation": {"sets": answers, **means},
             "classification": {"sentiment": sentiment},
             "language_modelling": {"nll_retention": entry(share)}}  # fmt: skip
 
@@ -62,6 +66,7 @@ def records():
         "pruned/certificate.json": {"provenance": {"score": "avss", "removed": [0, 2]}},
         "sizes.json": {"dense": {"layers": 4, "bytes": 40}, "pruned": {"layers": 2, "bytes": 20}},
         "evaluation/figures.json": {"dense": model(0.5, 3.0), "pruned": model(0.25, 3.75),
+                                    "repaired": {"figures": model(0.375, 3.5), "retention": kept(0.625)},
                                     "retention": kept(0.5)},
         "healing/figures.json": {"enabled": False},
         "localization.json": {"reading": "eavss", "most_prone": [3, 2, 1, 0], "pairs": 40, "questions": 40,
@@ -75,7 +80,13 @@ def records():
 
 QUESTIONS = [{"id": f"nq-{i}", "question": f"question {i}", "answers": ["yes"]} for i in range(40)]
 REVIEWS = [{"id": f"sst2-{i}", "text": f"review {i}", "label": 1} for i in range(20)]
-RIGHT = {"dense": [1, 1, 0, 0], "pruned": [1, 0, 0, 0], "mitigated": [1, 1, 0, 0]}
+RIGHT = {
+    "dense": [1, 1, 0, 0],
+    "pruned": [1, 0, 0, 0],
+    "repaired": [1, 0, 1, 0],
+    "mitigated": [1, 1, 0, 0],
+}
+FOLDERS = {"evaluation": ("dense", "pruned", "repaired"), "mitigation": ("mitigated",)}
 SURE = [0.9, 0.8, 0.3, 0.2]
 """Of the first four questions; it goes on in the same way."""
 
@@ -91,7 +102,7 @@ def write(tmp_path):
         write_rows(data / "prepared/nq/test.jsonl", questions)
         write_rows(data / "prepared/sst2/validation.jsonl", REVIEWS)
         right = RIGHT | (right or {})
-        for folder, variants in {"evaluation": ("dense", "pruned"), "mitigation": ("mitigated",)}.items():
+        for folder, variants in FOLDERS.items():
             rows = [
                 {"variant": variant, "set": name, "id": row["id"], "confidence": sure, "correct": bool(each)}
                 for variant in variants
@@ -245,7 +256,7 @@ def test_the_page_is_whole_says_what_differs_first_and_stands_alone(records, wri
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert not re.findall(r'(?:src|href)="(?!#)', re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL))
     assert "url(http" not in page
-    assert page.count("<svg ") == 7  # scores, costs, changes, three models, EAVSS
+    assert page.count("<svg ") == 8  # scores, costs, changes, four models, EAVSS
     assert page.index('id="differs"') < page.index('id="layers"') < page.index('id="models"')
     assert "&lt;script&gt;" in page
     assert "<b>exact" not in page
