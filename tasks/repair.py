@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,12 +141,17 @@ def _refitted(
 
 @contextmanager
 def _room(folder: Path) -> Iterator[None]:
-    """Make a folder for finished blocks; those of other repairs beside it are removed."""
+    """Make a folder for finished blocks, removed if none is; blocks of other repairs are removed."""
     for other in folder.parent.glob("*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    yield
+    try:
+        yield
+    finally:
+        for each in (folder, folder.parent):
+            with suppress(OSError):  # a finished block is in it
+                each.rmdir()
 
 
 def _records(refit: Refit, kept: Sequence[int]) -> list[RefitProjection]:

@@ -78,7 +78,7 @@ def model_card(
             "- The source's licence, intended use and biases hold for what is left of it.",
             "",
             "`mergekit.yaml` and `llama-quantize.txt` hold the same choice of layers for those tools. They "
-            "repeat the removal alone: what `avss repair` and `avss heal` change is in their checkpoints.",
+            "repeat the removal alone, not what `avss repair` and `avss heal` change.",
             "",
         ]
     )

@@ -53,7 +53,7 @@ def project_files(module: str) -> dict[str, Path]:
     names = {module}
     if module in graph.modules:
         names |= {name for name in graph.find_upstream_modules(module) if not graph.is_module_squashed(name)}
-    names |= {package for name in names for package in _packages_around(name)}
+    names |= {package for name in names for package in _packages_around(name) if _runs_code(package)}
     files = {}
     for name in sorted(names):
         source = _source_of(name)
@@ -117,6 +117,12 @@ def _packages_around(module: str) -> list[str]:
     """Return the packages that a module lies in; Python runs the `__init__` of each before the module."""
     parts = module.split(".")
     return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _runs_code(package: str) -> bool:
+    """Tell whether a package has an `__init__`; a folder without one runs nothing."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 def _source_of(module: str) -> Path:

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the transport of its client
+
 from avss_core.evaluation.splits import Row, stable_fraction
 from avss_core.judges.normalisation import normalise
-from avss_core.models.refusals import BROKEN_OFF
 
 PublicRow = Mapping[str, Any]
 
@@ -175,7 +176,7 @@ def reaching(repo: str) -> Iterator[None]:
     """Turn what an outage of the Hub raises inside into one ConnectionError that says what to do."""
     try:
         yield
-    except (ConnectionError, FileNotFoundError, BROKEN_OFF) as error:
+    except (ConnectionError, FileNotFoundError, httpx.HTTPError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ConnectionError(
             f"the data set {repo} cannot be read from the Hugging Face Hub ({reason}): connect this "

@@ -113,7 +113,7 @@ def test_the_figures_hold_the_training_and_what_is_kept_before_and_after(workspa
     assert kept["value"] == pytest.approx(losses[0] / losses[1])
     before = evaluated["retention"]["language_modelling"]["nll_retention"]
     assert kept["value"] > before["value"]
-    assert set(healing["healed_against_pruned"]) == {"nq", "sciq"}
+    assert set(healing["healed_against_base"]) == {"nq", "sciq"}
     assert healing["healed"]["sets"]["nq"]["n"] == 4
 
 
@@ -129,7 +129,7 @@ def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed
     from avss_core.evaluation.splits import question_key
     from flows.heal import healing_settings
     from tasks.data.rows import read_documents, read_prepared
-    from tasks.heal import mixed
+    from tasks.training.mixture import mixed
 
     params = changed("heal.tokens=40000", "heal.validation_tokens=8000", "heal.text=0.2", "heal.reviews=0.3")
     mixture = healing_settings(params)["mixture"]
@@ -170,7 +170,7 @@ def test_text_begins_behind_what_was_scored(workspace, tokenizer, changed):
     from avss_core.models.batches import token_stream
     from flows.heal import healing_settings
     from tasks.data.rows import read_documents
-    from tasks.heal import mixed
+    from tasks.training.mixture import mixed
 
     params = changed("heal.questions=0", "heal.reviews=0")
     mixture = healing_settings(params)["mixture"]

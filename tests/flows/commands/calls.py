@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 COMMANDS = (
-    "run", "score", "prune", "speed", "evaluate", "heal", "localize", "mitigate", "verify", "report",
-    "deploy", "worker",
+    "run", "score", "prune", "repair", "speed", "evaluate", "heal", "localize", "mitigate", "verify",
+    "report", "deploy", "worker",
 )  # fmt: skip
 
 
@@ -31,6 +31,8 @@ QUICK = {
     "evaluate.tokens": 128,
     "evaluate.window": 64,
     "evaluate.sentiment_shots": 0,
+    "repair.tokens": 600,
+    "repair.window": 50,
     "heal.tokens": 300,
     "heal.validation_tokens": 100,
     "heal.window": 100,

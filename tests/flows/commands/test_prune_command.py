@@ -38,7 +38,9 @@ def test_from_the_ratio_to_the_layers_are_seven_hops(avss, model, text, monkeypa
 
     def seen(*arguments, **options):
         own = tuple(str(ROOT / package) for package in ("flows", "tasks", "avss_core"))
-        stacks.append([frame.name for frame in traceback.extract_stack() if frame.filename.startswith(own)])
+        frames = [each for each in traceback.extract_stack() if each.filename.startswith(own)]
+        # A comprehension is a frame of its own until Python 3.12.
+        stacks.append([each.name for each in frames if not each.name.startswith("<")])
         return choose_layers(*arguments, **options)
 
     monkeypatch.setattr(layer_scores, "choose_layers", seen)
