@@ -172,7 +172,12 @@ def _kept_of_set(
 ) -> tuple[KeptOfSet, dict[str, Ratio]]:
     """Return what is kept of a question set, and by figure the ratios that a mean over sets is of."""
     right, ratio = _kept_of_answers(*_both(before, after, "correct"), seed)
-    kept: KeptOfSet = {**right}
+    kept: KeptOfSet = {
+        "n": right["n"],
+        "accuracy_before": right["accuracy_before"],
+        "accuracy_after": right["accuracy_after"],
+        "retention": right["retention"],
+    }
     shares, told = {"accuracy": (right, ratio)}, {}
     losses = _both(before, after, "gold_nll")
     if losses[0]:

@@ -46,7 +46,7 @@ def compared(
     sure = apart(a, b) if low is None or high is None else not low <= 0 <= high
     if void or (value is None and n != 0):
         tone = "void"
-    elif n is not None and n < TOO_FEW:
+    elif value is None or (n is not None and n < TOO_FEW):
         tone = "unsure"
     elif not sure:
         tone = "same"

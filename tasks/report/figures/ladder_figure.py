@@ -15,7 +15,7 @@ from tasks.report.words.headline import CLAIM
 from tasks.report.words.wording import figure_text
 
 PANELS = {
-    "language modelling, NLL": "Text: dense loss over its own",
+    "language modelling, NLL": "Text: loss, dense over own",
     MEAN: "Answers: accuracy, mean of the sets",
     "sentiment, accuracy": "Sentiment: accuracy",
 }

@@ -321,6 +321,33 @@ def test_of_few_questions_no_run_is_better(records, write, compare, monkeypatch)
     assert said["The pruned model, sentiment accuracy: too few reviews to say (12)."] == "unsure"
 
 
+def test_the_repaired_model_is_compared_in_pairs_like_the_others(records, write, compare):
+    found = compare(write("one", records), write("two", records, right={"repaired": [1, 1, 1, 0]}))
+    accuracy = found["models"]["repaired"]["sets"]["nq"]["figures"]["accuracy"]
+    assert (accuracy["change"]["value"], accuracy["paired"]) == (0.25, 40)
+    assert found["retention"]["repaired"]["nq, gold loss"]["a"]["value"] == 0.625
+    assert list(found["models"]) == ["dense", "pruned", "repaired", "mitigated"]
+    before = deepcopy(records)  # of a run without repair
+    del before["evaluation/figures.json"]["repaired"]
+    found = compare(write("three", before), write("four", records))
+    assert found["only"]["models"] == {"a": [], "b": ["repaired"]}
+
+
+def test_a_share_of_too_few_right_answers_is_not_compared(records, write, compare):
+    changed = deepcopy(records)
+    sets = changed["evaluation/figures.json"]["retention"]["generation"]["sets"]
+    sets["nq"]["accuracy_before"] = 0.2  # 8 of 40
+    one, two = write("one", records), write("two", changed)
+    for first, second in ((one, two), (two, one)):
+        kept_of = compare(first, second)["retention"]["pruned"]
+        assert kept_of["nq, accuracy"]["tone"] == "unsure"
+        assert kept_of["nq, accuracy"]["change"]["value"] is None
+        assert kept_of["mean of the sets"]["tone"] == "void", "they are means of other sets"
+        assert kept_of["mean of the sets, preference"]["tone"] == "same"
+    again = compare(two, two)["retention"]["pruned"]
+    assert (again["nq, accuracy"]["tone"], again["mean of the sets"]["tone"]) == ("unsure", "same")
+
+
 def test_confidence_in_no_right_answer_is_not_compared(records, write, compare):
     changed = deepcopy(records)
     changed["evaluation/figures.json"]["pruned"]["sets"]["nq"]["accuracy"] = entry(0.0)
