@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -33,11 +34,15 @@ class Refit:
 
 def apply(model: PreTrainedModel, refit: Refit) -> None:
     """Put the tensors of a refit into a pruned model, in place."""
-    prefix = f"{block_path(model)}.{refit.layer}."
     for outlet in outlets(model, refit.layer):
-        path = f"{prefix}{outlet.projection}"
-        if f"{path}.weight" in refit.tensors:
-            outlet.store(refit.tensors[f"{path}.weight"], refit.tensors.get(f"{path}.bias"))
+        _put(model, refit, outlet)
+
+
+def _put(model: PreTrainedModel, refit: Refit, outlet: Outlet) -> None:
+    """Put the tensors of a refit into one projection, if it was changed."""
+    path = f"{block_path(model)}.{refit.layer}.{outlet.projection}"
+    if f"{path}.weight" in refit.tensors:
+        outlet.store(refit.tensors[f"{path}.weight"], refit.tensors.get(f"{path}.bias"))
 
 
 class Work:
@@ -88,24 +93,67 @@ class Work:
             goal.write(index, here)
 
     @torch.no_grad()
-    def advance(self, pruned: PreTrainedModel, layer: int, source: Spool | None, target: Spool) -> None:
-        """Run stored states through a block as it is now; None for a source is the embedding."""
-        span = Span(pruned, [layer])
+    def replay(
+        self, model: PreTrainedModel, refit: Refit, states: tuple[Spool | None, Spool], features: Path
+    ) -> None:
+        """Put a known refit into the model, and take the states through it as `refit` does, to the bit."""
+        *first, last = outlets(model, refit.layer)
+        for outlet in first:
+            _put(model, refit, outlet)
+        old, inputs = (last.weight, last.bias), Spool(features, self.batches)
+        if not last.norm:
+            self._advance(model, refit.layer, states, (last, inputs))
+        _put(model, refit, last)
+        if last.norm:
+            self._advance(model, refit.layer, states)
+        elif any(name.startswith(f"{block_path(model)}.{refit.layer}.{last.projection}.") for name in refit.tensors):
+            self._move(old, last, inputs, states[1])
+
+    def _advance(
+        self,
+        model: PreTrainedModel,
+        layer: int,
+        states: tuple[Spool | None, Spool],
+        keep: tuple[Outlet, Spool] | None = None,
+    ) -> None:
+        """Run states through a block as it is now, and keep what a projection reads."""
+        source, target = states
+        span = Span(model, [layer], watch=keep[0].projection if keep else "")
         for index, batch in enumerate(self.batches):
-            state = None if source is None else source.read(index)
-            target.write(index, span.run(batch, state)[layer])
-            self.progress(len(batch.ids))
+            output = span.run(batch, None if source is None else source.read(index))[layer]
+            target.write(index, output)
+            if keep:
+                keep[1].write(index, span.seen(output))
 
     @torch.no_grad()
     def refit(
-        self, model: PreTrainedModel, layer: int, source: Spool | None, theirs: Spool, attention: bool
+        self,
+        model: PreTrainedModel,
+        layer: int,
+        states: tuple[Spool | None, Spool],
+        theirs: Spool,
+        attention: bool,
+        features: Path,
     ) -> Refit:
-        """Return what lowers one block's error, having put it into the model."""
+        """Return what lowers one block's error, having put it into the model, and take the states through it.
+
+        Args:
+            model: the model repaired so far.
+            layer: number of the block.
+            states: what the block reads, None for the embedding; and where its outputs go.
+            theirs: the goal.
+            attention: whether the attention's projection is refitted too.
+            features: file for what the last projection reads, for the time of the refit.
+        """
+        source, target = states
         tensors: dict[str, Tensor] = {}
         chosen: dict[str, float | None] = {}
         errors: dict[str, float] = {}
-        for outlet in outlets(model, layer)[0 if attention else -1 :]:
-            grams = self.measure(model, layer, outlet, source, theirs)
+        *first, last = outlets(model, layer)
+        old = last.weight, last.bias
+        for outlet in [*(first if attention else ()), last]:
+            inputs = Spool(features, self.batches) if outlet is last and not last.norm else None
+            grams = self.measure(model, layer, outlet, source, theirs, inputs and (target, inputs))
             ridge, error = self.choose(grams, outlet)
             chosen[outlet.projection], errors[outlet.projection] = ridge, error
             if ridge is None:
@@ -114,12 +162,32 @@ class Work:
             outlet.change(solve(grams[0], ridge, intercept=outlet.bias is not None))
             path = f"{block_path(model)}.{layer}.{outlet.projection}"
             tensors |= {f"{path}.{name}": tensor for name, tensor in outlet.stored().items()}
+            if inputs is not None:
+                self._move(old, last, inputs, target)
+        if last.norm:
+            self._advance(model, layer, states)
         return Refit(layer, tensors, chosen, errors)
 
+    def _move(self, old: tuple[Tensor, Tensor | None], outlet: Outlet, inputs: Spool, target: Spool) -> None:
+        """Add to the block's outputs what a refit of its last projection changes in them, which is linear."""
+        step = outlet.weight - old[0]
+        shift = 0 if old[1] is None or outlet.bias is None else outlet.bias - old[1]
+        for index in range(len(self.batches)):
+            target.write(index, target.read(index) + inputs.read(index) @ step + shift)
+
     def measure(
-        self, model: PreTrainedModel, layer: int, outlet: Outlet, source: Spool | None, theirs: Spool
+        self,
+        model: PreTrainedModel,
+        layer: int,
+        outlet: Outlet,
+        source: Spool | None,
+        theirs: Spool,
+        keep: tuple[Spool, Spool] | None,
     ) -> tuple[Gram, Gram]:
-        """Return the moments of a projection's inputs and of what the block misses: fitted, held out."""
+        """Return the moments of a projection's inputs and of what the block misses: fitted, held out.
+
+        `keep` takes the block's outputs and the projection's inputs.
+        """
         features, outputs = outlet.weight.shape
         grams = Gram(features, outputs, outlet.device), Gram(features, outputs, outlet.device)
         span = Span(model, [layer], watch=outlet.projection)
@@ -127,6 +195,9 @@ class Work:
             state = None if source is None else source.read(index)
             output = span.run(batch, state)[layer]
             inputs, goal = span.seen(output), theirs.read(index).to(output.device)
+            if keep:
+                keep[0].write(index, output)
+                keep[1].write(index, inputs)
             for gram, held in zip(grams, (False, True), strict=True):
                 rows = (batch.counted & (self.held_out[index] == held).unsqueeze(1)).to(output.device)
                 gram.add(*outlet.rows(inputs[rows], goal[rows], output[rows]))

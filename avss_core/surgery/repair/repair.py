@@ -15,7 +15,7 @@ from avss_core.models.batches import Batch
 from avss_core.progress import Progress, no_progress
 from avss_core.surgery.repair.gram import check_ridges
 from avss_core.surgery.repair.outlets import check_outlets, check_passage, outlets
-from avss_core.surgery.repair.refitting import Refit, Work, apply, held_out_windows
+from avss_core.surgery.repair.refitting import Refit, Work, held_out_windows
 from avss_core.surgery.repair.resume import Span, Spool
 
 RIDGES = tuple(10 ** (exponent / 4) for exponent in range(-32, 9))
@@ -93,8 +93,7 @@ def passes(
     """Return how many blocks each window passes in a whole repair, of both models together."""
     first = first_to_repair(kept, layers)
     first = max(first - 1, 0) if anticipation else first
-    refitted = len(kept) - first
-    return layers + refitted * (1 + attention) + refitted - 1
+    return layers + (len(kept) - first) * (1 + attention)
 
 
 def refits(
@@ -119,8 +118,9 @@ def refits(
     on held-out windows, then all windows are fitted with it; a projection that no ridge improves stays.
 
     Sums run in float64 over the positions that the batches count. Split, order and padding of the windows do
-    not matter. Memory: the Gram matrices of one block; three hidden states a token are on disk. Work: each
-    token passes each dense block once, and each kept block behind the gap once a projection and once more.
+    not matter. Memory: the Gram matrices of one block; three hidden states a token are on disk, and what one
+    projection reads. Work: each token passes each dense block once, and each kept block behind the gap once a
+    projection (once more where a norm stands behind the last one).
 
     Args:
         pruned: changed in place, tensor by tensor; a tensor that it shares with another model is replaced.
@@ -149,6 +149,7 @@ def refits(
     with TemporaryDirectory(dir=folder) as room:
         work = Work(batches, held_out_windows(batches, held_out if len(ridges) > 1 else 0), ridges, progress)
         ours, theirs, goal = (Spool(Path(room, name), batches) for name in ("pruned", "dense", "goal"))
+        features = Path(room, "features")
         _check_passage(pruned, batches[0])
         work.begin(dense, first, aims[first], ours, theirs)
         for number in range(first, len(kept)):
@@ -156,11 +157,10 @@ def refits(
             following = range(aims[number] + 1, aims[min(number + 1, len(kept) - 1)] + 1)
             work.look_ahead(dense, following, theirs, goal, anticipation)
             if number in done:
-                apply(pruned, done[number])
+                work.replay(pruned, done[number], (source, ours), features)
+                progress((1 + attention) * sum(len(batch.ids) for batch in batches))
             else:
-                done[number] = work.refit(pruned, number, source, goal, attention)
-            if number + 1 < len(kept):
-                work.advance(pruned, number, source, ours)
+                done[number] = work.refit(pruned, number, (source, ours), goal, attention, features)
             yield done[number]
 
 
