@@ -170,7 +170,8 @@ def figures_by_name(variant: str, figures: Mapping[str, Any]) -> dict[str, float
     for figure, value in figures["language_modelling"].items():
         if figure == "nll" or figure.endswith("_perplexity"):
             metrics[f"{variant}.text.{figure}"] = value
-    metrics[f"{variant}.sentiment.accuracy"] = figures["sentiment"]["accuracy"]["value"]
+    for figure in ("accuracy", "auroc"):
+        metrics[f"{variant}.sentiment.{figure}"] = figures["sentiment"][figure]["value"]
     return metrics
 
 

@@ -23,7 +23,7 @@ from tasks.training.watched_training import forget, machine_metrics
 
 @stage(
     "mitigate",
-    ("seed", "model", "data", "evaluate", "mitigate"),
+    ("seed", "model", "data", "repair", "evaluate", "mitigate"),
     reads=(*EVALUATED, "questions/validation"),
 )
 def mitigate(params: Params, workspace: Workspace) -> StageLog:

@@ -16,7 +16,7 @@ from tasks.training.watched_training import forget
 
 @stage(
     "repair",
-    ("seed", "model", "data", "collect", "score", "repair"),
+    ("seed", "model", "data", "collect", "score", "repair", "evaluate", "heal"),
     reads=("questions/train", "reviews/train", "text/calibration"),
 )
 def repair(params: Params, workspace: Workspace) -> StageLog:

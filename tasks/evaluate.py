@@ -11,7 +11,7 @@ from avss_core.evaluation.perplexity import language_modelling
 from avss_core.evaluation.sentiment import balanced_demonstrations, sentiment_probabilities
 from avss_core.metrics.comparison import differences_by_set, mean_with_interval
 from avss_core.metrics.retention import retention_table
-from avss_core.metrics.summary import summarise
+from avss_core.metrics.summary import auroc_with_interval, summarise
 from avss_core.models.batches import token_stream
 from tasks.cache.loaded_model import model_at
 from tasks.cache.units import unit
@@ -95,12 +95,14 @@ def summarise_variant(record: Mapping[str, Any], *, seed: int) -> ModelFigures:
     reviews = record["sentiment"]["answers"]
     text: TextLoss = record["text"]
     classified = summarise(*_columns(reviews), seed)
+    positive = [row["confidence"] if row["predicted"] else 1 - row["confidence"] for row in reviews]
     return {
         "sets": {name: _set_figures(answered, seed) for name, answered in record["sets"].items()},
         "language_modelling": {**text, "window_mean": mean_with_interval(text["window_means"], seed)},
         "sentiment": {
             "n": len(reviews),
             "accuracy": classified["accuracy"],
+            "auroc": auroc_with_interval(positive, [row["label"] for row in reviews], seed),
             "ece": classified["ece"],
             "brier": classified["brier"],
             "predicted_positive": mean_with_interval([row["predicted"] for row in reviews], seed)["value"],

@@ -251,6 +251,8 @@ class SentimentFigures(TypedDict):
 
     n: int
     accuracy: Entry
+    auroc: Entry
+    """How often a positive review has a higher probability of being positive than a negative one."""
     ece: Entry
     brier: Entry
     predicted_positive: float | None
@@ -525,6 +527,7 @@ class RunRecords(TypedDict):
     card: ModelCard
     scores: Scores
     pruned: Certificate
+    repair: Repair
     evaluation: Evaluation
     healing: Healing
     localization: Localization

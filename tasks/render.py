@@ -7,6 +7,7 @@ from prefect import task
 
 from avss_core.files.digests import digest_path
 from avss_core.files.writing import folder_written_whole, read_json, write_json, write_text
+from tasks.records import Repair
 from tasks.report.activation_figures import PageRecords, activation_figures
 from tasks.report.cards import run_card
 from tasks.report.figures.figures import write_figures
@@ -15,6 +16,7 @@ from tasks.report.page_context import render_page, timed
 from tasks.report.result_tables import write_tables
 from tasks.report.run_record import FILE, parts_of, run_record, versions
 from tasks.report.summary import summarise
+from tasks.report.variants import ladder
 
 
 @task(name="write-report")
@@ -25,6 +27,8 @@ def write_report(
     statistics: Path,
     scores: Path,
     pruned: Path,
+    repaired: Path,
+    repair: Path,
     sizes: Path,
     evaluation: Path,
     healed: Path,
@@ -45,6 +49,7 @@ def write_report(
         FileNotFoundError: the record of another stage is missing; names the file and the stage.
     """
     measured = _record("collect", statistics)
+    refits: Repair = _record("repair", repair)
     healed_model = _record("heal", healing / "figures.json")
     records: PageRecords = {
         "manifest": _record("prepare", prepared / "manifest.json"),
@@ -52,6 +57,8 @@ def write_report(
         "statistics": measured,
         "scores": _record("score", scores),
         "pruned": _record("prune", pruned / "certificate.json"),
+        "repair": refits,
+        "repaired": _record("repair", repaired / "certificate.json") if refits["enabled"] else None,
         "sizes": _record("speed", sizes),
         "evaluation": _record("evaluate", evaluation / "figures.json"),
         "healing": healed_model,
@@ -70,7 +77,7 @@ def write_report(
         write_json(part / "summary.json", summary)
         write_json(part / FILE, run_record(records, parts_of(prepared)) | {"versions": versions()})
         write_tables(records, part / "tables")
-        write_text(part / "model_card.md", run_card(records, timed=timed(records["sizes"])))
+        write_text(part / "model_card.md", run_card(records, ladder(records), timed=timed(records["sizes"])))
     shown = [*sorted((folder / "figures").glob("*")), *sorted((folder / "tables").glob("*.csv"))]
     return summary, [*shown, folder / "index.html", folder / FILE]
 

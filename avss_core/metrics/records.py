@@ -3,7 +3,7 @@
 Losses are in nats a token, shares from 0 to 1; None stands for a figure without a value.
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 
 class Entry(TypedDict):
@@ -83,6 +83,24 @@ class KeptOfAnswers(TypedDict):
     retention: Entry
 
 
+class KeptOfLoss(TypedDict):
+    """What a model keeps of another's loss of the accepted answers."""
+
+    n: int
+    """Questions whose answers were scored."""
+    loss_before: float
+    loss_after: float
+    retention: Entry
+
+
+class KeptOfSet(KeptOfAnswers):
+    """What a model keeps on a question set; the last two are absent where no answer was scored."""
+
+    gold_nll: NotRequired[KeptOfLoss]
+    preference: NotRequired[KeptOfAnswers]
+    """Of the questions with wrong answers; right is a preference for an accepted one."""
+
+
 class KeptOfReviews(KeptOfAnswers):
     """What a model keeps of another's accuracy on reviews."""
 
@@ -91,10 +109,15 @@ class KeptOfReviews(KeptOfAnswers):
 
 
 class Generation(TypedDict):
-    """Retention of answers, by set and as the mean of the sets that have one."""
+    """Retention of answers, by set and as means over the sets that a share says something of.
 
-    sets: dict[str, KeptOfAnswers]
+    The last two are absent where no answer was scored.
+    """
+
+    sets: dict[str, KeptOfSet]
     mean: Entry
+    gold_nll: NotRequired[Entry]
+    preference: NotRequired[Entry]
 
 
 class Classification(TypedDict):

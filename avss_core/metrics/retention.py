@@ -1,15 +1,20 @@
 """Retention: the share of one model's figures that another keeps on the same questions and text."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from avss_core.metrics.bootstrap import as_entry, draws
 from avss_core.metrics.columns import Column, Values, as_array
 from avss_core.metrics.comparison import Answered, paired
-from avss_core.metrics.records import Entry, KeptOfAnswers, KeptOfReviews, Retention
+from avss_core.metrics.records import Entry, Generation, KeptOfAnswers, KeptOfReviews, KeptOfSet, Retention
+from avss_core.metrics.right_answers import few_right
+
+Ratio: TypeAlias = tuple[float, Values]
+"""A ratio of means, and its value on each resample; nan and no values if it has none."""
 
 _LARGEST_LOG = 700.0
 """A larger difference of losses would overflow the exponential."""
@@ -92,7 +97,10 @@ def retention_table(before: Mapping[str, Any], after: Mapping[str, Any], *, seed
     """Return what one model keeps of another's figures.
 
     Generation and classification stand apart, since a classifier that has lost everything is still right as
-    often as chance. Chance is 0 for an open answer and the share of the majority class for sentiment.
+    often as chance. Chance is 0 for an open answer and the share of the majority class for sentiment. Beside
+    the accuracy of a set stand the loss of its accepted answers (before / after) and how often an accepted
+    answer is preferred to every wrong one, on the questions where both models have them. Means are over
+    the sets of whose right answers, or preferences, there are enough for a share.
 
     Args:
         before: `sets` (name -> record with `answers`), `sentiment` (record with `answers`) and `text` (record
@@ -103,16 +111,9 @@ def retention_table(before: Mapping[str, Any], after: Mapping[str, Any], *, seed
     Raises:
         ValueError: the questions, or the numbers of windows, are not the same.
     """
-    sets: dict[str, KeptOfAnswers] = {}
-    kept = []
-    for place, (name, answered) in enumerate(before["sets"].items()):
-        sides = _verdicts(*paired(answered["answers"], after["sets"][name]["answers"]))
-        # Another seed for each set: equal rows of two sets have nothing to do with each other.
-        kept.append(_kept(*sides, chance=0.0, seed=seed + place))
-        sets[name] = _kept_of_answers(*sides, as_entry(*kept[-1]))
     windows = [side["text"]["window_means"] for side in (before, after)]
     return {
-        "generation": {"sets": sets, "mean": _mean(kept)},
+        "generation": _generation(before["sets"], after["sets"], seed),
         "classification": {
             "sentiment": _classification(before["sentiment"]["answers"], after["sentiment"]["answers"], seed)
         },
@@ -127,32 +128,93 @@ def retention_table(before: Mapping[str, Any], after: Mapping[str, Any], *, seed
 def fallen(table: Retention, minimum: float) -> list[str]:
     """Return a sentence for each figure whose plain retention is under a minimum.
 
-    Figures without a retention are in `without_retention`.
+    Figures without a retention, and sets of too few right answers for one, are in `without_retention`.
     """
+    few = _few(table)
     return [
         f"{name}: retention {kept['value']:.2f} [{_end(kept['low'])}, {_end(kept['high'])}] is under "
         f"gates.min_retention {minimum:g}"
         for name, kept in _retentions(table).items()
-        if kept["value"] is not None and kept["value"] < minimum
+        if name not in few and kept["value"] is not None and kept["value"] < minimum
     ]
 
 
 def without_retention(table: Retention) -> list[str]:
-    """Return a sentence for each figure that has no retention."""
+    """Return a sentence for each figure that has no retention, or too few right answers for one."""
+    few = _few(table)
     return [
-        f"{name}: no retention, since there was nothing to keep"
+        f"{name}: no retention, since {few.get(name, 'there was nothing to keep')}"
         for name, kept in _retentions(table).items()
-        if kept["value"] is None
+        if name in few or kept["value"] is None
     ]
 
 
-def _mean(kept: Sequence[tuple[float, Values]]) -> Entry:
-    """Return the mean of the ratios that have a value, None if none has."""
-    defined = [both for both in kept if not math.isnan(both[0])]
-    if not defined:
+def _generation(before: Mapping[str, Any], after: Mapping[str, Any], seed: int) -> Generation:
+    """Return what is kept of the answers to each question set, and the means over sets."""
+    sets: dict[str, KeptOfSet] = {}
+    ratios: dict[str, list[Ratio]] = defaultdict(list)
+    for place, (name, answered) in enumerate(before.items()):
+        # Another seed for each set: equal rows of two sets have nothing to do with each other.
+        sides = paired(answered["answers"], after[name]["answers"])
+        sets[name], told = _kept_of_set(*sides, seed + place)
+        for figure, ratio in told.items():
+            ratios[figure].append(ratio)
+    generation: Generation = {"sets": sets, "mean": _mean(ratios["accuracy"])}
+    if any("gold_nll" in kept for kept in sets.values()):
+        generation["gold_nll"] = _mean(ratios["gold_nll"])
+    if any("preference" in kept for kept in sets.values()):
+        generation["preference"] = _mean(ratios["preference"])
+    return generation
+
+
+def _kept_of_set(
+    before: Sequence[Answered], after: Sequence[Answered], seed: int
+) -> tuple[KeptOfSet, dict[str, Ratio]]:
+    """Return what is kept of a question set, and by figure the ratios that a mean over sets is of."""
+    right, ratio = _kept_of_answers(*_both(before, after, "correct"), seed)
+    kept: KeptOfSet = {
+        "n": right["n"],
+        "accuracy_before": right["accuracy_before"],
+        "accuracy_after": right["accuracy_after"],
+        "retention": right["retention"],
+    }
+    shares, told = {"accuracy": (right, ratio)}, {}
+    losses = _both(before, after, "gold_nll")
+    if losses[0]:
+        told["gold_nll"] = _kept(losses[1], losses[0], chance=0.0, seed=seed)
+        means = [sum(column) / len(column) for column in losses]
+        kept["gold_nll"] = {
+            "n": len(losses[0]),
+            "loss_before": means[0],
+            "loss_after": means[1],
+            "retention": as_entry(*told["gold_nll"]),
+        }
+    preferences = _both(before, after, "preference")
+    if preferences[0]:
+        shares["preference"] = _kept_of_answers(*preferences, seed)
+        kept["preference"] = shares["preference"][0]
+    return kept, told | {
+        figure: ratio
+        for figure, (share, ratio) in shares.items()
+        if not few_right(share["n"], share["accuracy_before"])
+    }
+
+
+def _mean(kept: Sequence[Ratio]) -> Entry:
+    """Return the mean of ratios, None without any."""
+    if not kept:
         return as_entry(math.nan, np.array([]))
-    values, resampled = zip(*defined, strict=True)
+    values, resampled = zip(*kept, strict=True)
     return as_entry(float(np.mean(values)), np.mean(resampled, axis=0))
+
+
+def _few(table: Retention) -> dict[str, str]:
+    """Return why a share of a set's accuracy says nothing, by the names in `_retentions`."""
+    said = {
+        name: few_right(kept["n"], kept["accuracy_before"])
+        for name, kept in table["generation"]["sets"].items()
+    }
+    return {f"{name} accuracy": why for name, why in said.items() if why}
 
 
 def _retentions(table: Retention) -> dict[str, Entry]:
@@ -167,32 +229,39 @@ def _retentions(table: Retention) -> dict[str, Entry]:
 def _classification(before: Sequence[Answered], after: Sequence[Answered], seed: int) -> KeptOfReviews:
     """Return what is kept of a classification."""
     answers = paired(before, after)
-    sides = _verdicts(*answers)
+    sides = _both(*answers, "correct")
     chance = majority_share([row["label"] for row in answers[0]])
     return {
-        **_kept_of_answers(*sides, retention(*sides, seed=seed)),
+        **_kept_of_answers(*sides, seed)[0],
         "chance": chance,
         "retention_over_chance": retention(*sides, chance=chance, seed=seed),
     }
 
 
-def _verdicts(before: Sequence[Answered], after: Sequence[Answered]) -> tuple[list[float], list[float]]:
-    """Return which answers of each side are correct."""
-    return [float(row["correct"]) for row in before], [float(row["correct"]) for row in after]
+def _both(
+    before: Sequence[Answered], after: Sequence[Answered], figure: str
+) -> tuple[list[float], list[float]]:
+    """Return a figure of each answer of either side, where both sides have it."""
+    values = [(one.get(figure), other.get(figure)) for one, other in zip(before, after, strict=True)]
+    known = [(float(one), float(other)) for one, other in values if one is not None and other is not None]
+    return [one for one, _ in known], [other for _, other in known]
 
 
-def _kept_of_answers(before: Sequence[float], after: Sequence[float], kept: Entry) -> KeptOfAnswers:
-    """Return the number of answers, the accuracy of each side and the retention."""
-    count = len(before)
-    return {
+def _kept_of_answers(
+    before: Sequence[float], after: Sequence[float], seed: int
+) -> tuple[KeptOfAnswers, Ratio]:
+    """Return the number of answers, the accuracy of each side and the retention, and the ratio itself."""
+    count, ratio = len(before), _kept(before, after, chance=0.0, seed=seed)
+    kept: KeptOfAnswers = {
         "n": count,
         "accuracy_before": sum(before) / count,
         "accuracy_after": sum(after) / count,
-        "retention": kept,
+        "retention": as_entry(*ratio),
     }
+    return kept, ratio
 
 
-def _kept(before: Column, after: Column, *, chance: float, seed: int) -> tuple[float, Values]:
+def _kept(before: Column, after: Column, *, chance: float, seed: int) -> Ratio:
     """Return the ratio of means over chance, and its value on each resample; nan if it has no value."""
     first, second = (column - chance for column in _columns(before, after))
     value = float(_ratio(first.mean(), second.mean())) if first.size else math.nan

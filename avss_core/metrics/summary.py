@@ -62,6 +62,18 @@ def summarise(confidence: Column, correct: Column, seed: int) -> AnswerFigures:
     }
 
 
+def auroc_with_interval(confidence: Column, correct: Column, seed: int) -> Entry:
+    """Return `calibration.auroc` with its 95 % bootstrap interval; resamples of one class alone are left out.
+
+    Example:
+        >>> auroc_with_interval([0.9, 0.8, 0.8, 0.3], [1, 1, 0, 0], seed=0)["value"]
+        0.875
+    """
+    sure, right = answer_columns(confidence, correct)
+    drawn = [auroc_rows(sure[rows], right[rows]) for rows in draws(sure.size, seed)]
+    return as_entry(figure(auroc_rows, sure, right), np.concatenate([[], *drawn]))
+
+
 def changes(before: tuple[Column, Column], after: tuple[Column, Column], seed: int) -> FigureEntries:
     """Return after minus before for each of `FIGURES`, with paired 95 % bootstrap intervals.
 

@@ -1,6 +1,6 @@
 """The card of a pruned checkpoint: removed layers, their cost, the checks, and the limits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from avss_core.surgery.certificate_records import Certificate
@@ -28,6 +28,7 @@ def model_card(
     *,
     scores: Sequence[float] = (),
     kept: Sequence[Kept] = (),
+    later: Mapping[str, Sequence[Kept]] | None = None,
     timed: bool = True,
 ) -> str:
     """Return the README of a pruned checkpoint.
@@ -39,6 +40,7 @@ def model_card(
         quantised: file with quantised weights that the source was read from, if it was.
         scores: of each layer of the source by the score that chose the layers; empty if they were not scored.
         kept: figures of the source and of the checkpoint.
+        later: the same of checkpoints that were made from this one, such as repaired, by name.
         timed: whether the run that made the checkpoint measured its speed.
     """
     known = certificate["provenance"]
@@ -52,7 +54,8 @@ def model_card(
             "",
             "Layers are numbered from 0, as in the source. The checkpoint loads with `transformers` alone.",
             "",
-            *_kept(kept),
+            *_kept("What was kept", "pruned", kept),
+            *(line for each, figures in (later or {}).items() for line in _later(each, figures)),
             *_scores(scores, known["removed"], known.get("score", "")),
             "## How it was checked",
             "",
@@ -129,8 +132,13 @@ def _layers(removed: Sequence[int]) -> str:
     return f"{len(removed)} layer{'s' if len(removed) > 1 else ''}"
 
 
-def _kept(kept: Sequence[Kept]) -> list[str]:
-    """Return the table of what was measured before and after."""
+def _later(name: str, kept: Sequence[Kept]) -> list[str]:
+    """Return the table of what was measured of a checkpoint that was made from this one."""
+    return _kept(f"What the {plain(name)} model keeps: another checkpoint, made from this one", name, kept)
+
+
+def _kept(title: str, name: str, kept: Sequence[Kept]) -> list[str]:
+    """Return the table of what was measured of the source and of a smaller model."""
     if not kept:
         return []
     rows = [
@@ -138,8 +146,8 @@ def _kept(kept: Sequence[Kept]) -> list[str]:
         f"{'-' if row.retention is None else f'{row.retention:.1%}'} |"
         for row in kept
     ]
-    head = ["| measured on | unpruned | pruned | kept |", "| --- | --- | --- | --- |"]
-    return ["## What was kept", "", *head, *rows, ""]
+    head = [f"| measured on | unpruned | {plain(name)} | kept |", "| --- | --- | --- | --- |"]
+    return [f"## {title}", "", *head, *rows, ""]
 
 
 def _scores(scores: Sequence[float], removed: Sequence[int], name: str) -> list[str]:

@@ -36,6 +36,8 @@ SMALL: dict[str, Any] = {
     "evaluate.max_new_tokens": 2,
     "evaluate.tokens": 128,
     "evaluate.window": 64,
+    "repair.tokens": 800,
+    "repair.window": 128,
     "heal.tokens": 800,
     "heal.validation_tokens": 200,
     "heal.window": 128,

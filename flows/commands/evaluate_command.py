@@ -63,4 +63,7 @@ def figure_rows(figures: Mapping[str, Any]) -> list[Row]:
         for figure, value in text.items()
         if figure == "nll" or figure.endswith("_perplexity")
     ]
-    return [*rows, {"set": "sentiment", "figure": "accuracy", **reviews["accuracy"], "n": reviews["n"]}]
+    return rows + [
+        {"set": "sentiment", "figure": figure, **reviews[figure], "n": reviews["n"]}
+        for figure in ("accuracy", "auroc")
+    ]

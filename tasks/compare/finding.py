@@ -36,7 +36,11 @@ STAGES: Mapping[str, tuple[str, str]] = {
 }
 """Each record of a run: the stage that writes it, and its file below data/."""
 
-_ANSWERS = {"dense": "evaluation", "pruned": "evaluation", "healed": "healing", "mitigated": "mitigation"}
+_ANSWERS = {
+    **dict.fromkeys(("dense", "pruned", "repaired"), "evaluation"),
+    "healed": "healing",
+    "mitigated": "mitigation",
+}
 """The folder below data/ with the answers of each model."""
 
 _LOGGED = {"manifest": "data.json", "card": "model.json", "pruned": "certificate.json"}

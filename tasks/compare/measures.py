@@ -37,15 +37,16 @@ def compared(
         change: the paired difference, if the figure is paired.
         paired: how many pairs it is of.
         void: whether the two cannot be compared.
-        n: how many questions or reviews it is of; under `TOO_FEW` nothing can be said.
+        n: how many questions or reviews it is of, 0 if a share has too few right answers for a value; under
+            `TOO_FEW` nothing can be said.
         empty: whether a change says nothing because no answer is right; see `evidence.hollow`.
     """
     change = change or plain_difference(a, b)
     value, low, high = change["value"], change["low"], change["high"]
     sure = apart(a, b) if low is None or high is None else not low <= 0 <= high
-    if void or value is None:
+    if void or (value is None and n != 0):
         tone = "void"
-    elif n is not None and n < TOO_FEW:
+    elif value is None or (n is not None and n < TOO_FEW):
         tone = "unsure"
     elif not sure:
         tone = "same"
@@ -143,13 +144,12 @@ def _compare_set(
 
 
 def compare_retention(sides: Sides, models: Mapping[str, ComparedModel]) -> dict[str, dict[str, Compared]]:
-    """Return what the pruned and the healed model keep of the dense one, by their two intervals."""
-    sets = [side["models"]["dense"]["sets"].keys() for side in sides]
+    """Return what each smaller model keeps of the dense one, by their two intervals."""
     tables = [side["retention"] for side in sides]
     return {
         variant: {
             name: _compare_share(name, tables[0][variant][name], tables[1][variant][name], models[variant],
-                                 same_sets=sets[0] == sets[1])
+                                 same_sets=_told(tables[0][variant], name) == _told(tables[1][variant], name))
             for name in tables[0][variant]
             if name in tables[1][variant]
         }
@@ -158,8 +158,14 @@ def compare_retention(sides: Sides, models: Mapping[str, ComparedModel]) -> dict
     }  # fmt: skip
 
 
+def _told(table: Record, name: str) -> set[str]:
+    """Return the names of the shares with a value that are of the same figure as the named one."""
+    figure = name.rpartition("mean of the sets")[2].lstrip(", ") or "accuracy"
+    return {each for each, entry in table.items() if each.endswith(figure) and entry["value"] is not None}
+
+
 def _compare_share(name: str, a: Record, b: Record, model: ComparedModel, *, same_sets: bool) -> Compared:
-    """Return a share that a model keeps; that of the mean of the sets needs all of them to be comparable."""
+    """Return a share that a model keeps; a mean of the sets needs all of them to be comparable."""
     of = name.partition(",")[0]
     if of == "language modelling":
         return compared("accuracy", a, b, void=bool(model["text"]["reasons"]))
@@ -168,9 +174,9 @@ def _compare_share(name: str, a: Record, b: Record, model: ComparedModel, *, sam
         return compared("accuracy", a, b, void=bool(asked["reasons"]), n=min(asked["n"]))
     sets = [model["sets"][of]] if of in model["sets"] else list(model["sets"].values())
     void = any(each["reasons"] for each in sets) or not (of in model["sets"] or same_sets)
-    return compared(
-        "accuracy", a, b, void=void, n=min((count for each in sets for count in each["n"]), default=None)
-    )
+    least = min((count for each in sets for count in each["n"]), default=None)
+    missing = a["value"] is None or b["value"] is None  # of too few right answers
+    return compared("accuracy", a, b, void=void, n=0 if missing else least)
 
 
 def text_reasons(sides: Sides, part: str, measured: Sequence[Record]) -> list[str]:

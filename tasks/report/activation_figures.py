@@ -35,6 +35,8 @@ class PageRecords(ComparedRecords):
 
     statistics: dict[str, TextStatistics]
     activations: ActivationFigures
+    repaired: Certificate | None
+    """None if repair is switched off."""
     healed: Certificate | None
     """None if healing is switched off."""
     mitigated: Certificate

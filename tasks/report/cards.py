@@ -1,11 +1,12 @@
 """The model card of a pruned checkpoint from the records of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from avss_core.metrics.right_answers import few_right
 from avss_core.models.locations import base_model, gguf_file
 from avss_core.surgery.cards import Kept, model_card
-from tasks.records import Certificate, Cost, Evaluation, RunRecords, Scores, TextFigures
+from tasks.records import Certificate, Cost, ModelFigures, RunRecords, Scores, TextFigures
 
 
 def card_of(
@@ -14,27 +15,30 @@ def card_of(
     *,
     scores: Sequence[float] = (),
     kept: Sequence[Kept] = (),
+    later: Mapping[str, Sequence[Kept]] | None = None,
     timed: bool = True,
 ) -> str:
     """Return the card of a checkpoint pruned from a model, given by name, Hub id or folder."""
     base = base_model(model)
     name = model if base else Path(model).name  # a card names no place on this machine
     quantised = gguf_file(model)
-    return model_card(name, certificate, base, quantised, scores=scores, kept=kept, timed=timed)
+    return model_card(name, certificate, base, quantised, scores=scores, kept=kept, later=later, timed=timed)
 
 
-def run_card(records: RunRecords, *, timed: bool) -> str:
+def run_card(records: RunRecords, models: Mapping[str, ModelFigures], *, timed: bool) -> str:
     """Return the card of the pruned checkpoint with all that the run measured of it.
 
     Args:
         records: the records of the run.
+        models: figures of the dense model, the pruned one, and those that were made from it, in this order.
         timed: whether the run measured speed.
     """
     scores, known = records["scores"], records["pruned"]["provenance"]
     chosen = scores["chosen"]
     values = scores["readings"][chosen]["scores"] if known["score"] == chosen else ()
-    kept = evaluated(records["evaluation"])
-    return card_of(known["model"], records["pruned"], scores=values, kept=kept, timed=timed)
+    kept = {name: evaluated(models["dense"], each) for name, each in models.items() if name != "dense"}
+    first = kept.pop("pruned")
+    return card_of(known["model"], records["pruned"], scores=values, kept=first, later=kept, timed=timed)
 
 
 def calibration_loss(scores: Scores) -> Kept:
@@ -43,27 +47,31 @@ def calibration_loss(scores: Scores) -> Kept:
     return _loss("held-out calibration text", before, after)
 
 
-def evaluated(evaluation: Evaluation) -> list[Kept]:
-    """Return what the evaluation measured of the dense and the pruned model."""
-    before, after = evaluation["dense"], evaluation["pruned"]
-    changes = evaluation["pruned_against_dense"]
+def evaluated(before: ModelFigures, after: ModelFigures) -> list[Kept]:
+    """Return what the evaluation measured of the dense model and of a smaller one."""
+    sets = before["sets"]
     questions = [
-        Kept(
+        _accuracy(
             f"{name}, accuracy (n = {figures['n']}, judge {figures['judge']})",
-            before["sets"][name]["accuracy"]["value"],
+            sets[name]["accuracy"]["value"],
             figures["accuracy"]["value"],
-            changes[name]["retention"],
+            told=not few_right(sets[name]["n"], sets[name]["accuracy"]["value"]),
         )
         for name, figures in after["sets"].items()
     ]
-    was, now = before["sentiment"]["accuracy"]["value"], after["sentiment"]["accuracy"]["value"]
-    share = now / was if was and now is not None else None
-    sentiment = Kept(f"sentiment, accuracy (n = {after['sentiment']['n']})", was, now, share)
+    was, now = (side["sentiment"] for side in (before, after))
+    sentiment = f"sentiment, accuracy (n = {now['n']})"
     return [
         *questions,
-        sentiment,
+        _accuracy(sentiment, was["accuracy"]["value"], now["accuracy"]["value"]),
         _loss("test text", before["language_modelling"], after["language_modelling"]),
     ]
+
+
+def _accuracy(task: str, before: float | None, after: float | None, *, told: bool = True) -> Kept:
+    """Return two accuracies, and the share kept if it says something."""
+    share = after / before if told and before and after is not None else None
+    return Kept(task, before, after, share)
 
 
 def _loss(text: str, before: Cost | TextFigures, after: Cost | TextFigures) -> Kept:

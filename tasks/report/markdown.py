@@ -9,7 +9,7 @@ from avss_core.metrics.records import Entry, Retention
 from avss_core.surgery.markdown import plain
 from tasks.records import Mitigation, ModelFigures, RunRecords, Scores, SetFigures, SpeedRatio, SpeedRecord
 from tasks.report.run_record import FILE
-from tasks.report.variants import control_sides, kept_tables, retentions, trained_base, trainings, variants
+from tasks.report.variants import control_sides, kept_rows, kept_tables, trained_base, trainings, variants
 from tasks.report.words.evidence import MARKS, called, few_kept
 from tasks.report.words.headline import headline
 from tasks.report.words.speed_wording import NOT_MEASURED, measured, ratio_text
@@ -21,6 +21,7 @@ _BESIDE = {
     "card": "dense/model_card.json",
     "manifest": "prepared/manifest.json",
     "pruned": "pruned/certificate.json",
+    "repair": "repair.json",
     "localization": "localization.json",
 }
 """Records that lie beside the scores and that only the verdict needs."""
@@ -131,25 +132,27 @@ def _language(models: Mapping[str, ModelFigures]) -> list[str]:
         text, sentiment = figures["language_modelling"], figures["sentiment"]
         perplexities = [f"{text['token_perplexity']:.1f}", f"{text['word_perplexity']:.1f}"]
         positive = _number(sentiment["predicted_positive"])
-        rows.append([variant, *perplexities, _banded(sentiment["accuracy"]), positive])
-    heads = ["model", "token perplexity", "word perplexity", "sentiment accuracy", "predicted positive"]
+        feeling = [_banded(sentiment[figure]) for figure in ("accuracy", "auroc")]
+        rows.append([variant, *perplexities, *feeling, positive])
+    heads = ["model", "token perplexity", "word perplexity", "sentiment accuracy", "sentiment AUROC"]
+    heads.append("predicted positive")
     return _table(heads, rows)
 
 
 def _retention(tables: Mapping[str, Retention]) -> list[str]:
     """Return the table of what each model keeps of the dense one."""
-    unsaid = [few_kept(table) for table in tables.values()]
-    rows = []
-    for row in zip(*(retentions(table) for table in tables.values()), strict=True):
-        shares = [_share(entry, why.get(name, "")) for (name, entry), why in zip(row, unsaid, strict=True)]
-        rows.append([plain(row[0][0]), *shares])
+    unsaid = {model: few_kept(table) for model, table in tables.items()}
+    rows = [
+        [plain(name), *(_share(entry, unsaid[model].get(name, "")) for model, entry in row.items())]
+        for name, row in kept_rows(tables).items()
+    ]
     return _table(["figure", *(f"kept by the {name} model [95 %, paired]" for name in tables)], rows)
 
 
 def _share(entry: Entry, unsaid: str) -> str:
-    """Return a share with its interval in percent, or with the reason why the interval says nothing."""
+    """Return a share with its interval in percent, or the reason why there is no interval or no share."""
     if entry["value"] is None or entry["low"] is None or entry["high"] is None:
-        return "nothing to keep"
+        return plain(unsaid) or "nothing to keep"
     value, low, high = (f"{100 * each:z.0f}" for each in (entry["value"], entry["low"], entry["high"]))
     return f"{value} %, {plain(unsaid)}" if unsaid else f"{value} % [{low}, {high}]"
 

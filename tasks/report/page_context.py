@@ -15,9 +15,12 @@ from tasks.report.pages import environment
 from tasks.report.result_tables import result_tables
 from tasks.report.run_record import versions
 from tasks.report.variants import (
+    MEAN,
     control_sides,
+    in_brief,
+    kept_rows,
     kept_tables,
-    retentions,
+    ladder,
     set_of,
     trained_base,
     trainings,
@@ -41,7 +44,7 @@ SECTIONS = {
     "paper": "The paper\u2019s figures",
     "readings": "Scores side by side",
     "stability": "Stability",
-    "pruning": "Retention, healing",
+    "pruning": "Retention, repair, healing",
     "calibration": "Calibration",
     "eavss": "EAVSS",
     "mitigation": "Mitigation",
@@ -53,7 +56,9 @@ SECTIONS = {
 """The sections of the page in order, with their names in the contents; templates are section_NAME.html.j2."""
 
 _SHORT = {
-    "mean of the sets": "answers, mean",
+    MEAN: "answers, mean",
+    f"{MEAN}, preference": "preference, mean",
+    f"{MEAN}, gold loss": "gold loss, mean",
     "sentiment, accuracy": "sentiment",
     "sentiment, over chance": "\u2026 over chance",
     "language modelling, NLL": "text, nats per token",
@@ -80,7 +85,9 @@ def _context(records: PageRecords) -> dict[str, Any]:
     dense, mitigation, healing = records["evaluation"]["dense"], records["mitigation"], records["healing"]
     origin = records["manifest"]["origin"]
     enough = sum(figures["n"] >= TOO_FEW for figures in dense["sets"].values())
-    comparisons = 2 + int(healing["enabled"]) + len(mitigation["against_controls"])
+    smaller = kept_tables(records)
+    # Each of them against the one before it, and the trained model against its base and its controls.
+    comparisons = len(smaller) + 1 + len(mitigation["against_controls"])
     return {
         "contents": {
             name: title
@@ -100,8 +107,13 @@ def _context(records: PageRecords) -> dict[str, Any]:
         "small_sets": [name for name, figures in dense["sets"].items() if figures["small_n"]],
         "compared": comparisons * len(NAMES) * enough,
         "tables": [name for name, rows in result_tables(records).items() if rows],
-        "kept": {name: dict(retentions(table)) for name, table in kept_tables(records).items()},
-        "unsaid": few_kept(records["evaluation"]["retention"]),
+        "ladder": ladder(records),
+        "kept": kept_rows(smaller),
+        "unsaid": {name: few_kept(table) for name, table in smaller.items()},
+        "healed_base": ladder(records)[healing["base"]] if healing["enabled"] else None,
+        "refitted": sum(each["ridge"] is not None for each in records["repair"]["fit"]["projections"])
+        if records["repair"]["enabled"]
+        else 0,
         "healed_best": best_epoch(healing["training"]["history"]) if healing["enabled"] else None,
         "above_zero": above_zero(records["localization"]),
         "probe_text": probe_text(records["localization"]),
@@ -154,31 +166,36 @@ def glance(records: RunRecords) -> dict[str, Any]:
     """Return the table of the first screen.
 
     Returns:
-        columns: their names; rows: name, question set ("" for none) and cells, each with a text and an
-        interval.
+        columns: their names; rows: name, question set ("" for none) and cells, each with a text, an interval
+        and the number of columns that it spans.
     """
     dense, tables = records["evaluation"]["dense"], kept_tables(records)
-    nll: Entry = {"value": dense["language_modelling"]["nll"], "low": None, "high": None}
-    own: dict[str, Entry] = {
-        f"{name}, accuracy": figures["accuracy"] for name, figures in dense["sets"].items()
-    }
-    own |= {"sentiment, accuracy": dense["sentiment"]["accuracy"], "language modelling, NLL": nll}
-    shares = {name: dict(retentions(table)) for name, table in tables.items()}
+    own = {f"{name}, accuracy": figures["accuracy"] for name, figures in dense["sets"].items()}
+    own["sentiment, accuracy"] = dense["sentiment"]["accuracy"]
+    texts = {name: figure_text("accuracy", entry["value"]) for name, entry in own.items()}
+    texts["language modelling, NLL"] = figure_text("nll", dense["language_modelling"]["nll"])
     unsaid = {name: few_kept(table) for name, table in tables.items()}
     rows = []
-    for row in shares["pruned"]:
-        value = own[row]["value"] if row in own else None
-        cells = [
-            {
-                "text": figure_text("nll" if own.get(row) is nll else "accuracy", value)
-                if row in own
-                else "",
-                "interval": "",
-            }
-        ]
-        for name, entries in shares.items():
-            interval = unsaid[name].get(row) or interval_text("accuracy", entries[row])
-            cells.append({"text": figure_text("accuracy", entries[row]["value"]), "interval": interval})
-        set_name = set_of(row) if set_of(row) in dense["sets"] else ""
-        rows.append({"name": _SHORT.get(row, set_of(row)), "set": set_name, "cells": cells})
+    for name, shares in kept_rows(tables).items():
+        if in_brief(name):
+            why = {model: unsaid[model].get(name, "") for model in shares}
+            set_name = set_of(name) if set_of(name) in dense["sets"] else ""
+            cells = [_cell(texts.get(name, "")), *_share_cells(shares, why)]
+            rows.append({"name": _SHORT.get(name, set_of(name)), "set": set_name, "cells": cells})
     return {"columns": ["dense", *(f"{name} keeps" for name in tables)], "rows": rows}
+
+
+def _share_cells(shares: Mapping[str, Entry], why: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return a cell for what each model keeps, or one for all if there is one reason why none has a share."""
+    reasons = set(why.values())
+    if len(reasons) == 1 and all(entry["value"] is None for entry in shares.values()) and "" not in reasons:
+        return [_cell("", reasons.pop(), len(shares))]
+    return [
+        _cell(figure_text("accuracy", entry["value"]), why[model] or interval_text("accuracy", entry))
+        for model, entry in shares.items()
+    ]
+
+
+def _cell(text: str, interval: str = "", span: int = 1) -> dict[str, Any]:
+    """Return a cell of the table of the first screen."""
+    return {"text": text, "interval": interval, "span": span}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from avss_core.metrics.right_answers import few_right
 from tasks.report.words.evidence import MARKS, called
 from tasks.report.words.wording import (
     NAMES,
@@ -28,7 +29,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     filters = (number, significant, listed, setting_text)
-    words = (figure_text, interval_text, change_text, share_kept, called)
+    words = (figure_text, interval_text, change_text, share_kept, called, few_right)
     pages.filters.update({each.__name__: each for each in filters})
     pages.globals.update({each.__name__: each for each in words})
     pages.globals |= {"figure_names": NAMES, "marks": MARKS}

@@ -4,19 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from avss_core.metrics.records import Changes, Retention
+from avss_core.metrics.right_answers import few_right
 from avss_core.training.history import best_epoch
 from tasks.records import Healing, ModelFigures
 from tasks.report.activation_figures import PageRecords
-from tasks.report.variants import variants
+from tasks.report.variants import MEAN, kept_tables, retentions, set_of, trained_base, variants
 from tasks.report.words.wording import NAMES
 
 
 def summarise(records: PageRecords) -> dict[str, Any]:
     """Return the run's figures as nested numbers; a figure without a value is left out."""
-    scores, mitigation = records["scores"], records["mitigation"]
+    scores, evaluation, mitigation = records["scores"], records["evaluation"], records["mitigation"]
     models = variants(records)
     sizes = {"dense": records["card"]["parameters"]}
-    for name in ("pruned", "healed", "mitigated"):
+    for name in ("pruned", "repaired", "healed", "mitigated"):
         certificate = records[name]
         if certificate is not None:
             sizes[name] = certificate["parameters"]
@@ -28,11 +29,18 @@ def summarise(records: PageRecords) -> dict[str, Any]:
         },
         "divergence": mitigation["divergence"]["value"],
         "healing": _healing(records["healing"]),
+        "kept": {
+            name: {**_kept(table), "sets": _kept_by_set(table)}
+            for name, table in kept_tables(records).items()
+        },
         "layers": {"dense": records["card"]["layers"], "pruned": len(records["pruned"]["layer_map"])},
         "parameters": sizes,
         "retention": {
-            "pruned": _retentions(records["evaluation"]["pruned_against_dense"]),
-            "mitigated": _retentions(mitigation["mitigated_against_base"]),
+            "pruned": _retentions(evaluation["pruned_against_dense"], evaluation["dense"]),
+            "repaired": _retentions(evaluation["repaired"]["against_dense"], evaluation["dense"])
+            if "repaired" in evaluation
+            else None,
+            "mitigated": _retentions(mitigation["mitigated_against_base"], trained_base(records)),
         },
         "score": {
             "dense_nll": scores["dense"]["nll"],
@@ -40,6 +48,7 @@ def summarise(records: PageRecords) -> dict[str, Any]:
             "same_choice": {name: stable["same"] for name, stable in scores["stability"].items()},
         },
         "sentiment": {name: each["sentiment"]["accuracy"]["value"] for name, each in models.items()},
+        "sentiment_auroc": {name: each["sentiment"]["auroc"]["value"] for name, each in models.items()},
         "text": {name: each["language_modelling"]["token_perplexity"] for name, each in models.items()},
     }
     return _known(summary)
@@ -54,9 +63,14 @@ def _sets(figures: ModelFigures) -> dict[str, dict[str, float | None]]:
     }
 
 
-def _retentions(changes: Mapping[str, Changes]) -> dict[str, float | None]:
-    """Return the share of accuracy kept on each set."""
-    return {name: entries["retention"] for name, entries in changes.items()}
+def _retentions(changes: Mapping[str, Changes], before: ModelFigures) -> dict[str, float | None]:
+    """Return the share of accuracy kept on each set, None where too few answers were right before."""
+    return {
+        name: None
+        if few_right(entries["n"], before["sets"][name]["accuracy"]["value"])
+        else entries["retention"]
+        for name, entries in changes.items()
+    }
 
 
 def _healing(healing: Healing) -> dict[str, Any] | None:
@@ -71,15 +85,29 @@ def _healing(healing: Healing) -> dict[str, Any] | None:
     }
 
 
+_MEANS = {
+    MEAN: "generation",
+    f"{MEAN}, preference": "preference",
+    f"{MEAN}, gold loss": "gold_loss",
+    "sentiment, accuracy": "sentiment",
+    "sentiment, over chance": "sentiment_over_chance",
+    "language modelling, NLL": "nll",
+}
+"""Names in the summary of the shares kept that are not of one question set."""
+
+
 def _kept(table: Retention) -> dict[str, float | None]:
-    """Return the values of a table of retention; generation is the mean over the sets."""
-    sentiment = table["classification"]["sentiment"]
-    return {
-        "generation": table["generation"]["mean"]["value"],
-        "sentiment": sentiment["retention"]["value"],
-        "sentiment_over_chance": sentiment["retention_over_chance"]["value"],
-        "nll": table["language_modelling"]["nll_retention"]["value"],
-    }
+    """Return the shares kept that are not of one set; those of answers are means over sets."""
+    return {_MEANS[name]: entry["value"] for name, entry in retentions(table) if name in _MEANS}
+
+
+def _kept_by_set(table: Retention) -> dict[str, dict[str, float | None]]:
+    """Return the share kept of each figure of each question set."""
+    sets: dict[str, dict[str, float | None]] = {name: {} for name in table["generation"]["sets"]}
+    for name, entry in retentions(table):
+        if name not in _MEANS:
+            sets[set_of(name)][name.rpartition(", ")[2].replace(" ", "_")] = entry["value"]
+    return sets
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:

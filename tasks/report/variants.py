@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import TypedDict, TypeVar
 
-from avss_core.metrics.records import Changes, Entry, Retention
+from avss_core.metrics.records import Changes, Entry, KeptOfAnswers, Retention
+from avss_core.metrics.right_answers import few_right
 from avss_core.training.controls import CONTROLS
 from tasks.records import (
     Divergence,
@@ -15,6 +16,11 @@ from tasks.records import (
 )
 
 Value = TypeVar("Value")
+
+NO_VALUE: Entry = {"value": None, "low": None, "high": None}
+
+MEAN = "mean of the sets"
+"""Name of the mean share of accuracy; those of the other figures of answers begin like it."""
 
 
 class Training(TypedDict):
@@ -31,12 +37,19 @@ class Training(TypedDict):
 
 
 def variants(records: RunRecords) -> dict[str, ModelFigures]:
-    """Return the figures of the dense, the pruned, the healed (if healing ran) and the mitigated model."""
+    """Return the figures of the dense, pruned, repaired, healed and mitigated model; some runs lack two."""
     evaluation, healing = records["evaluation"], records["healing"]
     models = {"dense": evaluation["dense"], "pruned": evaluation["pruned"]}
+    if "repaired" in evaluation:
+        models["repaired"] = evaluation["repaired"]["figures"]
     if healing["enabled"]:
         models["healed"] = healing["healed"]
     return {**models, "mitigated": records["mitigation"]["mitigated"]}
+
+
+def ladder(records: RunRecords) -> dict[str, ModelFigures]:
+    """Return the figures of the dense model and of what removal, repair and healing made of it in turn."""
+    return {name: figures for name, figures in variants(records).items() if name != "mitigated"}
 
 
 def trained_base(records: RunRecords) -> ModelFigures:
@@ -45,22 +58,53 @@ def trained_base(records: RunRecords) -> ModelFigures:
 
 
 def kept_tables(records: RunRecords) -> dict[str, Retention]:
-    """Return what the pruned and, if healing ran, the healed model keep of the dense one."""
-    tables = {"pruned": records["evaluation"]["retention"]}
+    """Return what the pruned model, and the repaired and the healed one if any, keep of the dense one."""
+    evaluation = records["evaluation"]
+    tables = {"pruned": evaluation["retention"]}
+    if "repaired" in evaluation:
+        tables["repaired"] = evaluation["repaired"]["retention"]
     if records["healing"]["enabled"]:
         tables["healed"] = records["healing"]["retention"]["after"]
     return tables
 
 
 def retentions(table: Retention) -> Iterator[tuple[str, Entry]]:
-    """Yield the name and the entry of every share kept."""
+    """Yield the name and the entry of every share kept; one of too few right answers has no value."""
     generation, sentiment = table["generation"], table["classification"]["sentiment"]
     for name, kept in generation["sets"].items():
-        yield f"{name}, accuracy", kept["retention"]
-    yield "mean of the sets", generation["mean"]
+        yield f"{name}, accuracy", _told(kept)
+    yield MEAN, generation["mean"]
+    for name, kept in generation["sets"].items():
+        if "preference" in kept:
+            yield f"{name}, preference", _told(kept["preference"])
+    if "preference" in generation:
+        yield f"{MEAN}, preference", generation["preference"]
+    for name, kept in generation["sets"].items():
+        if "gold_nll" in kept:
+            yield f"{name}, gold loss", kept["gold_nll"]["retention"]
+    if "gold_nll" in generation:
+        yield f"{MEAN}, gold loss", generation["gold_nll"]
     yield "sentiment, accuracy", sentiment["retention"]
     yield "sentiment, over chance", sentiment["retention_over_chance"]
     yield "language modelling, NLL", table["language_modelling"]["nll_retention"]
+
+
+def kept_rows(tables: Mapping[str, Retention]) -> dict[str, dict[str, Entry]]:
+    """Return every share kept, by its name in `retentions` and by model; what a model lacks has no value."""
+    shares = {model: dict(retentions(table)) for model, table in tables.items()}
+    names = dict.fromkeys(name for own in shares.values() for name in own)
+    return {name: {model: own.get(name, NO_VALUE) for model, own in shares.items()} for name in names}
+
+
+def in_brief(name: str) -> bool:
+    """Tell whether a share kept stands where there is little room: preference and gold loss only as means."""
+    return name.startswith(MEAN) or not name.endswith((", preference", ", gold loss"))
+
+
+def told_sets(table: Retention) -> list[str]:
+    """Return the question sets with enough right answers for a share: those that the mean is of."""
+    sets = table["generation"]["sets"]
+    return [name for name, kept in sets.items() if not few_right(kept["n"], kept["accuracy_before"])]
 
 
 def set_of(name: str) -> str:
@@ -100,6 +144,11 @@ def control_sides(mitigation: Mitigation, control: str, name: str) -> list[SetFi
     """Return the figures on a question set of the mitigated model and of each draw of a control."""
     others = [each["figures"] for key, each in mitigation["controls"].items() if _kind(key) == control]
     return [figures["sets"][name] for figures in (mitigation["mitigated"], *others)]
+
+
+def _told(kept: KeptOfAnswers) -> Entry:
+    """Return a share kept, without a value if there are too few right answers for one."""
+    return NO_VALUE if few_right(kept["n"], kept["accuracy_before"]) else kept["retention"]
 
 
 def _kind(name: str) -> str:

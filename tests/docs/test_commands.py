@@ -32,6 +32,9 @@ RUN_BY = {
     "avss localize": f"{COMMANDS}/test_localize_command.py::test_localize_ranks_the_layers",
     "avss mitigate": f"{COMMANDS}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
     "avss prune": f"{COMMANDS}/test_prune_command.py::test_prune_by_ratio_removes_what_score_names",
+    "avss repair": (
+        f"{COMMANDS}/test_repair_command.py::test_repair_says_what_it_refitted_and_writes_what_it_promises"
+    ),
     "avss report": f"{COMMANDS}/test_report_command.py::test_it_renders_a_workspace_again",
     "avss run": f"{COMMANDS}/test_run_command.py::test_settings_and_folder_reach_the_pipeline",
     "avss score": f"{COMMANDS}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",

@@ -37,6 +37,8 @@ QUICK = {
     "evaluate.max_new_tokens": 4,
     "evaluate.tokens": 128,
     "evaluate.window": 64,
+    "repair.tokens": 600,
+    "repair.window": 128,
     "heal.tokens": 600,
     "heal.validation_tokens": 200,
     "heal.window": 128,
@@ -79,8 +81,8 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
     from flows.running.workspace import Workspace
 
     paths = Workspace(workspace)
-    names = "prepared dense statistics activations scores pruned evaluation healed healing localization"
-    for name in [*names.split(), "mitigated", "mitigation", "reports"]:
+    names = "prepared dense statistics activations scores pruned repaired repair evaluation healed healing"
+    for name in [*names.split(), "localization", "mitigated", "mitigation", "reports"]:
         assert getattr(paths, name).exists(), name
     assert not [path for path in workspace.rglob("*") if path.name.endswith(".part")]
 
@@ -191,12 +193,13 @@ def test_times_are_told_apart_from_what_must_repeat(workspace, monkeypatch):
     assert measured_speed(Workspace(workspace)) == []
 
 
-def test_both_models_answer_the_same_questions(workspace):
+def test_all_models_answer_the_same_questions(workspace):
     answers = pd.read_parquet(workspace / "data/evaluation/answers.parquet")
-    dense, pruned = (answers[answers["variant"] == variant] for variant in ("dense", "pruned"))
-    assert dense[["set", "id"]].to_numpy().tolist() == pruned[["set", "id"]].to_numpy().tolist()
+    models = ("dense", "pruned", "repaired")
+    asked = [answers.loc[answers["variant"] == model, ["set", "id"]].to_numpy().tolist() for model in models]
+    assert asked[0] == asked[1] == asked[2]
     assert answers.groupby(["variant", "set"]).size().to_dict() == {
-        (variant, name): 4 for variant in ("dense", "pruned") for name in ("nq", "sciq", "sentiment")
+        (variant, name): 4 for variant in models for name in ("nq", "sciq", "sentiment")
     }
     # The same question has the same prompt for both models.
     assert (answers.groupby(["set", "id"])["prompt"].nunique() == 1).all()
@@ -218,7 +221,7 @@ def test_the_results_are_there_in_the_harness_layout(workspace):
 
 
 def test_no_gate_is_no_reason_to_fail(workspace):
-    assert _json(workspace / "data/gates.json")["fallen"] == {"pruned": [], "healed": []}
+    assert _json(workspace / "data/gates.json")["fallen"] == {"pruned": [], "repaired": [], "healed": []}
 
 
 def test_training_used_train_rows_alone_and_changed_the_chosen_layers_alone(workspace):
@@ -386,12 +389,18 @@ def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harn
     params = load_params(ROOT / "params.yaml", [*changes, "gates.min_retention=0.9"])
     figures = _json(workspace / "data/evaluation/figures.json")
     figures["retention"]["language_modelling"]["nll_retention"] = {"value": 0.5, "low": 0.4, "high": 0.6}
+    repaired = figures.pop("repaired")
     write_json(tmp_path / "data/evaluation/figures.json", figures)
     write_json(tmp_path / "data/healing/figures.json", {"enabled": False})
     fell = r"pruned: language modelling NLL: retention 0.50 \[0.40, 0.60\] is under gates.min_retention 0.9"
     with pytest.raises(ValueError, match=fell):
         gate(params, tmp_path)
     assert not (tmp_path / "data/gates.json").exists()
+    # What comes after the pruned model has the last word.
+    repaired["retention"] = figures["retention"]
+    write_json(tmp_path / "data/evaluation/figures.json", figures | {"repaired": repaired})
+    with pytest.raises(ValueError, match=fell.replace("pruned", "repaired")):
+        gate(params, tmp_path)
     # Where there is a healed model it has the last word; what the pruned one lost is written down.
     good = json.loads(json.dumps(figures["retention"]).replace("0.5", "0.95"))
     for entry in (*good["generation"]["sets"].values(), good["classification"]["sentiment"]):

@@ -43,6 +43,8 @@ QUICK = {
     "evaluate.tokens": 128,
     "evaluate.window": 64,
     "evaluate.sentiment_shots": 0,
+    "repair.tokens": 600,
+    "repair.window": 128,
     "heal.tokens": 600,
     "heal.validation_tokens": 200,
     "heal.window": 128,
@@ -218,7 +220,16 @@ def test_a_fresh_clone_pulls_everything_and_runs_nothing(project, remote, tmp_pa
     assert SECRET not in clone.git("grep", "--cached", "-e", "", "--", ".dvc")
     assert not (clone.root / "data" / "pruned").exists()
     clone.dvc("pull", **credentials)
-    for name in ("activations", "pruned", "healed", "mitigated", "dense", "prepared", "statistics.json"):
+    for name in (
+        "activations",
+        "pruned",
+        "repaired",
+        "healed",
+        "mitigated",
+        "dense",
+        "prepared",
+        "statistics.json",
+    ):
         assert digest_path(clone.root / "data" / name) == digest_path(project.root / "data" / name), name
     assert json.loads(clone.dvc("status", "--json")) == {}
     said = clone.dvc("repro")

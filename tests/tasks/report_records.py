@@ -54,7 +54,8 @@ def variant(accuracy: float, nll: float) -> Records:
                  "curve": [{"coverage": share, "accuracy": accuracy} for share in (0.5, 1.0)]}  # fmt: skip
     text = {"nll": nll, "tokens": 128, "window_mean": entry(nll)}
     text |= {f"{unit}_perplexity": math.exp(nll) for unit in ("token", "word", "byte")}
-    feeling = {"n": 40, "accuracy": entry(accuracy), "predicted_positive": 0.5}
+    feeling = {"n": 40, "accuracy": entry(accuracy), "auroc": entry(accuracy + 0.25),
+               "predicted_positive": 0.5}  # fmt: skip
     return {"sets": dict.fromkeys(SETS, questions), "language_modelling": text, "sentiment": feeling}
 
 
@@ -64,10 +65,13 @@ def changes(**known: Records) -> Records:
 
 
 def kept(share: float) -> Records:
-    records = {name: {"n": 60, "retention": entry(share)} for name in SETS}
+    records = {name: {"n": 60, "accuracy_before": 0.5, "retention": entry(share),
+                      "preference": {"n": 60, "accuracy_before": 0.75, "retention": entry(0.95)},
+                      "gold_nll": {"n": 60, "retention": entry(0.9)}} for name in SETS}  # fmt: skip
     sentiment = {"n": 40, "chance": 0.5, "retention": entry(0.75), "retention_over_chance": entry(0.5)}
     text = {"windows": 4, "nll_retention": entry(0.8), "perplexity_ratio": entry(2.0)}
-    return {"generation": {"sets": records, "mean": entry(share)},
+    return {"generation": {"sets": records, "mean": entry(share), "preference": entry(0.95),
+                           "gold_nll": entry(0.9)},
             "classification": {"sentiment": sentiment}, "language_modelling": text}  # fmt: skip
 
 
@@ -105,6 +109,11 @@ def certificate(layer_map: list[int], parameters: int, provenance: Records) -> R
             "way": "written", "dtype": "float32", "provenance": known}  # fmt: skip
 
 
+def refit(layer: int, dense_layer: int, projection: str, error: float) -> Records:
+    return {"layer": layer, "dense_layer": dense_layer, "projection": projection,
+            "ridge": 0.01 if error < 1 else None, "error": error}  # fmt: skip
+
+
 def run_records() -> Records:
     """Return the records of a run on a model of four layers without its third."""
     band = {"values": [0.1, -0.1, 0.3, 0.0], "low": [0.0, -0.2, 0.2, -0.1], "high": [0.2, 0.0, 0.4, 0.1]}
@@ -131,16 +140,26 @@ def run_records() -> Records:
                                                "sources": {"nq": [2]}}},
                         "dense": cost(3.0)},
         "pruned/certificate.json": certificate([0, 1, 3], 800, {"removed": REMOVED, "score": "avss"}),
+        "repaired/certificate.json": certificate([0, 1, 3], 800, {"base": "pruned"})
+        | {"refitted": ["mlp.1", "mlp.2"]},
+        "repair.json": {"enabled": True, "fit": {
+            "tokens": 2000, "text": "t" * 64,
+            "windows": {"text": {"tokens": 1200, "wanted": 1200}, "questions": {"tokens": 800}},
+            "projections": [refit(1, 1, "self_attn.o_proj", 1.0), refit(1, 1, "mlp.down_proj", 0.25),
+                            refit(2, 3, "self_attn.o_proj", 0.75), refit(2, 3, "mlp.down_proj", 0.5)]}},
         "sizes.json": {
             "dense": {"layers": 4, "parameters": 1000, "bytes": 4000, "cache_bytes_per_token": 64},
             "pruned": {"layers": 3, "parameters": 800, "bytes": 3200, "cache_bytes_per_token": 48}},
         "evaluation/figures.json": {"dense": variant(0.5, 3.0), "pruned": variant(0.25, 3.75),
                                     "pruned_against_dense": changes(accuracy=entry(-0.25)),
+                                    "repaired": {"figures": variant(0.3125, 3.5), "against_dense": changes(),
+                                                 "against_pruned": changes(), "retention": kept(0.5625)},
                                     "retention": kept(0.5), "layers": by_layer()},
-        "healed/certificate.json": certificate([0, 1, 3], 800, {"base": "pruned"}),
+        "healed/certificate.json": certificate([0, 1, 3], 800, {"base": "repaired"}),
         "healing/figures.json": {
-            "enabled": True, "healed": variant(0.375, 3.25), "healed_against_pruned": changes(),
-            "retention": {"before": kept(0.5), "after": kept(0.625)},
+            "enabled": True, "base": "repaired", "healed": variant(0.375, 3.25),
+            "healed_against_base": changes(),
+            "retention": {"before": kept(0.5625), "after": kept(0.625)},
             "training": {"layers": [0, 1, 2], "dense_layers": [0, 1, 3], "parameters": 64, "tokens": 1200,
                          "train": {"text": {"tokens": 700, "wanted": 700}, "questions": {"tokens": 500}},
                          "steps": [{"tokens": 600, "loss": 2.0}, {"tokens": 600, "loss": 1.5}],
@@ -166,11 +185,19 @@ def run_records() -> Records:
     }  # fmt: skip
 
 
+def without_repair(records: Records) -> None:
+    """Take repair out of the records of a run, as where it is switched off."""
+    records["repair.json"] = {"enabled": False}
+    records.pop("repaired/certificate.json")
+    records["evaluation/figures.json"].pop("repaired")
+    records["healing/figures.json"] |= {"base": "pruned"}
+
+
 def named(records: Records) -> Records:
     """Return the records that verdicts follow from, by the names that the page gives them."""
     files = {"evaluation": "evaluation/figures.json", "mitigation": "mitigation/figures.json",
              "healing": "healing/figures.json", "pruned": "pruned/certificate.json",
-             "card": "dense/model_card.json", "scores": "scores.json",
+             "repair": "repair.json", "card": "dense/model_card.json", "scores": "scores.json",
              "localization": "localization.json"}  # fmt: skip
     return {name: records[file] for name, file in files.items()}
 
@@ -201,9 +228,19 @@ def write_run(records: Records, root: Path, name: str = "reports") -> tuple[Reco
     """Write the records as files, and their report."""
     for file, record in records.items():
         write_json(root / file, record)
-    folders = ["prepared", "dense", "pruned", "evaluation", "healed", "healing", "mitigated", "mitigation"]
+    folders = [
+        "prepared",
+        "dense",
+        "pruned",
+        "repaired",
+        "evaluation",
+        "healed",
+        "healing",
+        "mitigated",
+        "mitigation",
+    ]
     paths = {folder: root / folder for folder in folders}
-    files = ("statistics", "scores", "sizes", "localization")
+    files = ("statistics", "scores", "repair", "sizes", "localization")
     paths |= {"times": root / "speed.json", "pictures": root / "data" / "times"}
     paths |= {file: root / f"{file}.json" for file in files}
     parameters = {"seed": 0, "model.name": "tiny", "collect.threshold": 1e-5, "collect.skip_first": True,

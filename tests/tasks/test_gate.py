@@ -8,7 +8,7 @@ def _side(right, losses):
             "sentiment": {"answers": rows}, "text": {"window_means": losses}}  # fmt: skip
 
 
-TABLE = retention_table(_side([True] * 4, [2.0, 2.0]), _side([True, True, True, False], [4.0, 4.0]))
+TABLE = retention_table(_side([True] * 12, [2.0, 2.0]), _side([True] * 9 + [False] * 3, [4.0, 4.0]))
 
 
 def test_without_a_minimum_nothing_falls():
@@ -20,5 +20,7 @@ def test_what_falls_is_named_with_its_figure_and_what_has_no_figure_does_not_fal
     assert [line.partition(" [")[0] for line in fallen_lines(found, "pruned")] == [
         "pruned: language modelling NLL: retention 0.50"
     ]
-    assert found["without"]["pruned"] == ["sciq accuracy: no retention, since there was nothing to keep"]
+    assert found["without"]["pruned"] == [
+        "sciq accuracy: no retention, since the dense model answers 0 of 1: too few for a share"
+    ]
     assert len(fallen_lines(check_retention.fn({"pruned": TABLE}, 0.8), "pruned")) == 3

@@ -15,7 +15,17 @@ from avss_core.statistics.statistics import TOKEN_FIGURES
 from tasks.report.figures.figures import DRAWINGS
 from tasks.report.words.evidence import MARKS
 from tasks.report.words.wording import significant
-from tests.tasks.report_records import GENERATED, LAYERS, SETS, Records, entry, run_records, times, write_run
+from tests.tasks.report_records import (
+    GENERATED,
+    LAYERS,
+    SETS,
+    Records,
+    entry,
+    run_records,
+    times,
+    without_repair,
+    write_run,
+)
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "col"}
 
@@ -133,10 +143,13 @@ def test_speed_that_was_not_measured_is_said_to_be(records: Records, render: Any
 def test_the_card_holds_what_the_evaluation_measured(render: Any, tmp_path: Path) -> None:
     render()
     card = (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8")
-    assert "| nq, accuracy (n = 60, judge f1) | 0.500 | 0.250 | - |\n" in card
+    assert "| nq, accuracy (n = 60, judge f1) | 0.500 | 0.250 | 50.0% |\n" in card
     assert "| sentiment, accuracy (n = 40) | 0.500 | 0.250 | 50.0% |\n" in card
     assert "| test text, nats a token (128 tokens) | 3.000 | 3.750 | 80.0% |\n" in card
     assert "| 2 | 0.1 | removed |\n" in card
+    assert "## What the healed model keeps: another checkpoint, made from this one\n" in card
+    assert "| nq, accuracy (n = 60, judge f1) | 0.500 | 0.312 | 62.5% |\n" in card
+    assert "| test text, nats a token (128 tokens) | 3.000 | 3.250 | 92.3% |\n" in card
     assert "How fast" not in card
 
 
@@ -182,7 +195,8 @@ def test_every_figure_is_there_as_svg_and_png_and_on_the_page(drawn: tuple[Path,
 def test_figures_stand_in_the_papers_order(drawn: tuple[Path, list[Path]]) -> None:
     page = Page(drawn[0] / "index.html")
     figures = [name.removeprefix("figure-") for name in page.ids if name.startswith("figure-")]
-    assert figures[:5] == ["scores", "traversal", "layers", "activations", "sparsity"]
+    assert figures[0] == "ladder"
+    assert figures[1:6] == ["scores", "traversal", "layers", "activations", "sparsity"]
     assert re.findall(r"Figure (\d)\.", page.text) == ["1", "2", "3", "4", "5"]
 
 
@@ -283,17 +297,27 @@ def test_summary_holds_numbers_alone_and_equals_its_file(render: Any, tmp_path: 
         "exact_match": 0.125,
     }  # fmt: skip
     assert summary["layers"] == {"dense": 4, "pruned": 3}
-    assert summary["parameters"] == {"dense": 1000, "pruned": 800, "healed": 800, "mitigated": 1000}
-    assert summary["sentiment"] == {"dense": 0.5, "pruned": 0.25, "healed": 0.375, "mitigated": 0.5}
+    assert summary["parameters"] == {
+        "dense": 1000, "pruned": 800, "repaired": 800, "healed": 800, "mitigated": 1000,
+    }  # fmt: skip
+    assert summary["sentiment"] == {
+        "dense": 0.5, "pruned": 0.25, "repaired": 0.3125, "healed": 0.375, "mitigated": 0.5,
+    }  # fmt: skip
+    assert summary["sentiment_auroc"]["repaired"] == 0.5625
+    assert summary["text"]["repaired"] == math.exp(3.5)
+    assert summary["repaired"]["nq"]["accuracy"] == 0.3125
     assert summary["healed"]["nq"]["accuracy"] == 0.375
+    same = {"sentiment": 0.75, "sentiment_over_chance": 0.5, "nll": 0.8, "preference": 0.95, "gold_loss": 0.9}
     assert summary["healing"] == {
         "tokens": 1200,
         "validation_loss": 1.625,
-        "kept": {
-            "before": {"generation": 0.5, "sentiment": 0.75, "sentiment_over_chance": 0.5, "nll": 0.8},
-            "after": {"generation": 0.625, "sentiment": 0.75, "sentiment_over_chance": 0.5, "nll": 0.8},
-        },
+        "kept": {"before": {"generation": 0.5625, **same}, "after": {"generation": 0.625, **same}},
     }
+    assert summary["kept"].keys() == {"pruned", "repaired", "healed"}
+    by_set = {"accuracy": 0.5625, "preference": 0.95, "gold_loss": 0.9}
+    assert summary["kept"]["repaired"] == {
+        "generation": 0.5625, **same, "sets": {"nq": by_set, "wikiqa": by_set},
+    }  # fmt: skip
     assert summary["text"]["mitigated"] == math.exp(3.01)
 
 
@@ -302,9 +326,9 @@ def test_a_figure_without_a_value_is_a_dash_and_not_in_the_summary(
 ) -> None:
     records["evaluation/figures.json"]["dense"]["sentiment"]["accuracy"] = entry(None)
     summary, _ = render()
-    assert summary["sentiment"].keys() == {"pruned", "healed", "mitigated"}
-    rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if row[:2] == ["dense", "3.000"]]
-    assert [row[6] for row in rows] == ["\u2014", "\u2014"]
+    assert summary["sentiment"].keys() == {"pruned", "repaired", "healed", "mitigated"}
+    row = Page(tmp_path / "reports" / "index.html").row("dense", "3.000")
+    assert row[6:8] == ["\u2014", "0.750 [0.700, 0.800]"]
 
 
 def test_markup_in_names_is_shown_not_run(records: Records, render: Any, tmp_path: Path) -> None:
@@ -390,12 +414,14 @@ def test_healing_stands_on_the_page_with_what_is_kept_before_and_after(render: A
     render()
     page = Page(tmp_path / "reports" / "index.html")
     kept = [" ".join(cell.split()) for cell in page.row("mean of the sets")]
-    assert kept == ["mean of the sets", "50.0 % [45.0, 55.0]", "62.5 % [57.5, 67.5]"]
+    shares = ["50.0 % [45.0, 55.0]", "56.2 % [51.2, 61.3]", "62.5 % [57.5, 67.5]"]
+    assert kept == ["mean of the sets", *shares]
     text = " ".join(page.text.split())
     assert "1,200 tokens: 500 of questions, 700 of text." in text
     assert "that of step 2 of 2." in text
-    assert "loss on test text fell from 3.750 to 3.250 nats per token by healing on 1,200 tokens" in text
-    assert "mean of the sets: 50.0 % [45.0, 55.0] before, 62.5 % [57.5, 67.5] after" in text
+    assert "loss on test text fell from 3.500 to 3.250 nats per token by healing on 1,200 tokens" in text
+    assert f"mean of the sets: {shares[1]} before, {shares[2]} after" in text
+    assert "of the repaired model, 64 parameters, trained towards" in text
     assert "healing after pruning" not in text
 
 
@@ -410,6 +436,88 @@ def test_a_run_without_healing_shows_none(records: Records, render: Any, tmp_pat
     assert "healing" not in summary
     assert not [path for path in files if path.name == "healing.png"]
     assert [path for path in files if path.name == "retention.png"]
+
+
+def test_repair_stands_on_the_page_with_what_it_changed(render: Any, tmp_path: Path) -> None:
+    render()
+    page = Page(tmp_path / "reports" / "index.html")
+    text = " ".join(page.text.split())
+    assert "3 of 4 projections on 2,000 tokens: 800 of questions, 1,200 of text." in text
+    assert "fell from 3.750 to 3.500 nats per token by refitting 3 projections to 2,000 tokens" in text
+    assert page.row("1", "self_attn.o_proj") == ["1", "self_attn.o_proj", "stays", "1.000"]
+    assert page.row("3", "mlp.down_proj") == ["3", "mlp.down_proj", "0.0100", "0.500"]
+    assert page.row("repaired", "3.500")[7] == "0.562 [0.512, 0.613]"
+    assert "2 tensors refitted, all others equal the pruned one's" in text
+    assert page.row("nq", "repaired")[0] == "nq", "a row of its own among the figures of answers"
+
+
+@pytest.mark.parametrize("healing", [True, False])
+def test_a_run_without_repair_shows_none(
+    records: Records, render: Any, tmp_path: Path, healing: bool
+) -> None:
+    without_repair(records)
+    if not healing:
+        records["healing/figures.json"] = {"enabled": False}
+        records.pop("healed/certificate.json")
+    summary, files = render("ladder", "retention", "repair", "pruning")
+    page = Page(tmp_path / "reports" / "index.html")
+    assert page.errors == []
+    assert "repair" not in page.ids
+    text = " ".join(page.text.split())
+    assert "repaired" not in text.lower()
+    assert "Not measured: repair after pruning, " in text
+    assert not {"repaired"} & {*summary, *summary["retention"], *summary["kept"], *summary["parameters"]}
+    drawing = ElementTree.parse(tmp_path / "reports" / "figures" / "ladder.svg").getroot()
+    assert ("healed" in "".join(drawing.itertext())) == healing
+    assert not [path for path in files if path.stem == "repair"]
+    if healing:
+        assert "of the pruned model, 64 parameters, trained towards" in text
+        assert "fell from 3.750 to 3.250 nats per token by healing" in text
+
+
+def test_the_ladder_has_a_row_a_model_and_a_panel_a_figure(drawn: tuple[Path, list[Path]]) -> None:
+    drawing = ElementTree.parse(drawn[0] / "figures" / "ladder.svg").getroot()
+    titles = [title.text or "" for title in drawing.iter("{http://www.w3.org/2000/svg}title")]
+    assert titles == [
+        f"{model}, kept\n{said}"
+        for panel in (
+            ["80.0\u00a0% [75.0, 85.0]"] * 3,
+            ["50.0\u00a0% [45.0, 55.0]", "56.2\u00a0% [51.2, 61.3]", "62.5\u00a0% [57.5, 67.5]"],
+            ["75.0\u00a0% [70.0, 80.0]"] * 3,
+        )
+        for model, said in zip(
+            ("dense", "pruned", "repaired", "healed"), ["100.0\u00a0% [100.0, 100.0]", *panel], strict=True
+        )
+    ]
+
+
+def test_a_share_of_a_handful_of_right_answers_is_not_shown(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    evaluation, healing = records["evaluation/figures.json"], records["healing/figures.json"]
+    tables = [evaluation["retention"], evaluation["repaired"]["retention"], *healing["retention"].values()]
+    for table in tables:
+        table["generation"]["sets"]["nq"] |= {"n": 50, "accuracy_before": 0.06}
+        table["generation"]["sets"]["wikiqa"]["accuracy_before"] = 0.1
+        table["generation"]["mean"] = entry(None)
+    dense = evaluation["dense"]["sets"]
+    evaluation["dense"]["sets"] = dense | {"nq": dense["nq"] | {"n": 50, "accuracy": entry(0.06)}}
+    for changes in (evaluation["pruned_against_dense"], evaluation["repaired"]["against_dense"]):
+        changes["nq"] |= {"n": 50, "retention": 0.33}
+        changes["wikiqa"]["retention"] = 0.5
+    summary, _ = render("ladder", "retention")
+    page = Page(tmp_path / "reports" / "index.html")
+    said = "the dense model answers 3 of 50: too few for a share"
+    assert page.row("nq, accuracy") == ["nq, accuracy", *[said] * 3]
+    assert page.row("nq, preference")[1] == "95.0\u00a0% [90.0, 100.0]"
+    assert [" ".join(cell.split()) for cell in page.row("nq", "6.0\u00a0%")] == ["nq", "6.0 %", said]
+    assert "accuracy kept: the model before answers 3 of 50: too few for a share" in page.text
+    assert summary["retention"]["pruned"] == {"wikiqa": 0.5}
+    assert "accuracy" not in summary["kept"]["pruned"]["sets"]["nq"]
+    drawing = ElementTree.parse(tmp_path / "reports" / "figures" / "ladder.svg").getroot()
+    assert "no set has enough right answers" in "".join(drawing.itertext())
+    card = (tmp_path / "reports" / "model_card.md").read_text(encoding="utf-8")
+    assert "| nq, accuracy (n = 60, judge f1) | 0.060 | 0.250 | - |\n" in card
 
 
 def test_a_training_of_the_healed_model_is_compared_with_it(
@@ -431,7 +539,7 @@ def test_a_failed_check_is_shown(records: Records, render: Any, tmp_path: Path) 
     records["pruned/certificate.json"]["checks"][0]["passed"] = False
     render()
     rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if row[0] == "logits"]
-    assert [row[1] for row in rows] == ["✗ failed", "✓ passed", "✓ passed"]
+    assert [row[1] for row in rows] == ["✗ failed", "✓ passed", "✓ passed", "✓ passed"]
 
 
 def test_an_explicit_list_is_not_taken_for_the_scores_choice(
@@ -472,6 +580,6 @@ def test_few_questions_and_no_right_answer_are_marked(records: Records, render: 
     page = Page(tmp_path / "reports" / "index.html")
     tones = [row[-1].strip() for row in page.rows if row[-1].strip().startswith("\u00b7")]
     assert tones.count(MARKS["hollow"]) == 1
-    assert "20 differences are tested on this page" in " ".join(page.text.split())
+    assert "25 differences are tested on this page" in " ".join(page.text.split())
     assert MARKS["unsure"] in tones
     assert not page.errors

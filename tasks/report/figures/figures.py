@@ -7,11 +7,19 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from tasks.report.activation_figures import PageRecords
-from tasks.report.figures import answer_figures, layer_figures, loss_figures, score_figures, set_figures
+from tasks.report.figures import (
+    answer_figures,
+    ladder_figure,
+    layer_figures,
+    loss_figures,
+    score_figures,
+    set_figures,
+)
 from tasks.report.figures.drawing import STYLE
 from tasks.report.figures.svg import as_svg, inline
 
 DRAWINGS: Mapping[str, Callable[[PageRecords], Figure]] = {
+    "ladder": ladder_figure.ladder,
     "scores": score_figures.scores,
     "traversal": score_figures.traversal,
     "layers": layer_figures.layers,
@@ -21,6 +29,7 @@ DRAWINGS: Mapping[str, Callable[[PageRecords], Figure]] = {
     "stability": score_figures.stability,
     "retention": set_figures.retention,
     "pruning": set_figures.pruning,
+    "repair": layer_figures.repair,
     "healing": loss_figures.healing,
     "reliability": answer_figures.reliability,
     "coverage": answer_figures.coverage,
@@ -34,6 +43,7 @@ _MEASURED: Mapping[str, Callable[[PageRecords], bool]] = {
     "traversal": lambda run: "traversal" in {*run["scores"]["readings"]} - {run["scores"]["chosen"]},
     "layers": lambda run: run["evaluation"]["layers"] is not None,
     "stability": lambda run: bool(run["scores"]["stability"]),
+    "repair": lambda run: run["repair"]["enabled"],
     "healing": lambda run: run["healing"]["enabled"],
     "controls": lambda run: bool(run["mitigation"]["against_controls"]),
 }

@@ -1,9 +1,12 @@
 """Figures by layer, with the removed layers shaded: answers read out, activations by text, EAVSS."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from tasks.records import RefitProjection
 from tasks.report.activation_figures import PageRecords
 from tasks.report.figures.drawing import (
     GREY,
@@ -148,4 +151,36 @@ def eavss(records: PageRecords) -> Figure:
     )
     by_layer(probe)
     legend_below(figure, [*score.get_legend_handles_labels()[0], *removed_key()], columns=6)
+    return figure
+
+
+def repair(records: PageRecords) -> Figure:
+    """Draw the error that each refit left on held-out windows, one line a projection; open: it stayed."""
+    refits: dict[str, list[RefitProjection]] = defaultdict(list)
+    for each in records["repair"]["fit"]["projections"]:
+        refits[each["projection"]].append(each)
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    axes = figure.subplots()
+    shade_removed(axes, records["pruned"]["provenance"]["removed"])
+    axes.axhline(1, color=INK, lw=0.8)
+    for (name, each), colour, marker in styled(refits):
+        layers, errors = [one["dense_layer"] for one in each], [one["error"] for one in each]
+        axes.plot(layers, errors, color=colour, lw=1.0, alpha=0.6)
+        faces = ["white" if one["ridge"] is None else colour for one in each]
+        points = axes.scatter(layers, errors, c=faces, edgecolors=colour, marker=marker, s=24, zorder=3)
+        tips = [
+            f"layer {one['dense_layer']}, {name}\n"
+            + ("stays as it is" if one["ridge"] is None else f"{significant(100 * one['error'], 3)} % left")
+            for one in each
+        ]
+        tell(points, tips)
+    axes.set(xlim=(-0.6, records["card"]["layers"] - 0.4), ylabel="error left (before the refit: 1)")
+    axes.set_ylim(bottom=0)
+    by_layer(axes)
+    axes.set_xlabel("layer of the dense model")
+    keys = [
+        Line2D([], [], color=colour, marker=marker, ms=4.5, lw=1, label=name)
+        for (name, _), colour, marker in styled(refits)
+    ]
+    legend_below(figure, [*keys, *removed_key()])
     return figure

@@ -16,17 +16,23 @@ from tasks.report.figures.drawing import (
     GREY,
     INK,
     ORANGE,
+    PURPLE,
     WIDTH,
     intervals,
     legend_below,
     name_rows,
     styled,
 )
-from tasks.report.variants import in_order, kept_tables, retentions, set_of, variants
+from tasks.report.variants import in_order, kept_rows, kept_tables, ladder, set_of
 from tasks.report.words.evidence import better_text, direction
 from tasks.report.words.wording import NAMES
 
-VARIANTS = {"dense": (BLUE, "o"), "pruned": (ORANGE, "s"), "healed": (GREEN, "^")}
+VARIANTS = {
+    "dense": (BLUE, "o"),
+    "pruned": (ORANGE, "s"),
+    "repaired": (PURPLE, "D"),
+    "healed": (GREEN, "^"),
+}
 """The models that are compared, with colour and marker."""
 
 
@@ -56,7 +62,7 @@ def spread(count: int) -> list[float]:
 
 def compared(records: RunRecords) -> dict[str, dict[str, SetFigures]]:
     """Return the figures of each question set, by model of `VARIANTS`."""
-    return {name: model["sets"] for name, model in variants(records).items() if name in VARIANTS}
+    return {name: model["sets"] for name, model in ladder(records).items()}
 
 
 def pruning(records: RunRecords) -> Figure:
@@ -123,24 +129,24 @@ def _differences(series: Mapping[str, Mapping[str, Contrast]], what: str) -> Fig
 
 
 def retention(records: RunRecords) -> Figure:
-    """Draw what the pruned and, if healing ran, the healed model keep of each figure."""
-    tables = kept_tables(records)
-    rows = [name for name, _ in retentions(tables["pruned"])]
+    """Draw what each smaller model keeps of each figure."""
+    shares = kept_rows(kept_tables(records))
+    rows, models = list(shares), list(next(iter(shares.values())))
     questions = records["evaluation"]["dense"]["sets"]
     sets = [set_of(name) if set_of(name) in questions else "" for name in rows]
-    figure = Figure(figsize=(8, 0.95 + 0.29 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(8, 0.95 + 0.3 * len(rows)), layout="constrained")
     axes = figure.subplots()
     axes.axvline(1, color=INK, lw=0.8)
     axes.axvline(0.9, color=GREY, lw=0.8, ls="--")
-    for offset, (label, table) in zip(spread(len(tables)), tables.items(), strict=True):
+    for offset, label in zip(spread(len(models)), models, strict=True):
         colour, marker = VARIANTS[label]
-        entries, down = dict(retentions(table)), 1.4 * offset
+        entries, down = {name: row[label] for name, row in shares.items()}, 1.2 * offset
         intervals(
             axes, entries, "accuracy", offset=down, colour=colour, marker=marker, label=label, sets=sets
         )
     name_rows(axes, rows)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel("share kept of the dense model's figure (solid: all, dashed: 0.9)")
-    if len(tables) > 1:
+    if len(models) > 1:
         legend_below(figure, axes.get_legend_handles_labels()[0])
     return figure

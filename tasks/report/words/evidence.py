@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from avss_core.metrics.records import Contrast, Entry, Retention
+from avss_core.metrics.records import Contrast, Entry, KeptOfAnswers, Retention
+from avss_core.metrics.right_answers import few_right
 from tasks.records import ModelFigures, SetFigures
+from tasks.report.variants import MEAN
 from tasks.report.words.wording import NAMES, Figure
 
 LOWER_IS_BETTER = frozenset({"ece", "brier"})
@@ -28,6 +30,12 @@ TOO_FEW = 20
 A bootstrap only redraws what it was given: if 4 of 4 answers are wrong, each resample is 4 wrong ones and the
 interval is [0, 0], though a model that is right in 60 % of cases fails 4 times in a row once in 40. With 20
 wrong answers that holds up to 17 %, an error of the size of the intervals that such a number has anyway."""
+
+PREFERS = "the dense model prefers an accepted answer in"
+"""How the sentence of too few preferences begins; see `avss_core.metrics.right_answers.few_right`."""
+
+NO_SET = "no set has enough right answers of the dense model for a share"
+"""Why there is no mean share."""
 
 NOT_SURE = "no answer is right, so a low Brier score says only that the model is not sure"
 """Why ECE and Brier score are not judged beside an accuracy of 0."""
@@ -113,11 +121,29 @@ def few_reviews(counts: Iterable[Mapping[str, Any]]) -> str:
 def few_kept(table: Retention) -> dict[str, str]:
     """Return the shares kept that say nothing, by their names in `variants.retentions`, each with the reason.
 
-    A mean over sets of which one has too few questions says nothing either: each set counts the same.
+    A mean over sets of which one has too few questions says nothing either: each set counts the same. Sets of
+    too few right answers have no share and no part in the mean.
     """
     sets, sentiment = table["generation"]["sets"], table["classification"]["sentiment"]
-    reasons = {f"{name}, accuracy": few({name: kept}) for name, kept in sets.items()}
-    reasons["mean of the sets"] = few(sets)
+    preferences = {name: kept["preference"] for name, kept in sets.items() if "preference" in kept}
+    losses = {name: kept["gold_nll"] for name, kept in sets.items() if "gold_nll" in kept}
+    reasons = {f"{name}, accuracy": _few_share(name, kept) for name, kept in sets.items()}
+    reasons |= {f"{name}, preference": _few_share(name, kept, PREFERS) for name, kept in preferences.items()}
+    reasons |= {f"{name}, gold loss": few({name: kept}) for name, kept in losses.items()}
+    reasons[MEAN] = _few_mean(sets)
+    reasons[f"{MEAN}, preference"] = _few_mean(preferences)
+    reasons[f"{MEAN}, gold loss"] = few(losses)
     for name in ("sentiment, accuracy", "sentiment, over chance"):
         reasons[name] = few_reviews([sentiment])
     return {name: why for name, why in reasons.items() if why}
+
+
+def _few_share(name: str, kept: KeptOfAnswers, did: str = "the dense model answers") -> str:
+    """Return why a share of right answers says nothing, "" if it does."""
+    return few({name: kept}) or few_right(kept["n"], kept["accuracy_before"], did)
+
+
+def _few_mean(sets: Mapping[str, KeptOfAnswers]) -> str:
+    """Return why the mean share of the sets with enough right answers says nothing, "" if it does."""
+    told = {name: kept for name, kept in sets.items() if not few_right(kept["n"], kept["accuracy_before"])}
+    return few(told) if told else NO_SET

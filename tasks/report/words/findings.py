@@ -4,9 +4,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from avss_core.metrics.agreement import apart
-from avss_core.metrics.records import Contrast, Entry
-from tasks.records import Healing, Mitigation, ModelFigures, RunRecords, SentimentFigures, SetFigures
-from tasks.report.variants import control_sides, in_order, retentions, trained_base
+from avss_core.metrics.records import Changes, Contrast, Entry
+from tasks.records import (
+    BothRetentions,
+    Mitigation,
+    ModelFigures,
+    Repair,
+    RunRecords,
+    SentimentFigures,
+    SetFigures,
+)
+from tasks.report.variants import control_sides, in_brief, in_order, kept_rows, trained_base, variants
 from tasks.report.words.evidence import (
     NOT_SURE,
     called,
@@ -36,15 +44,16 @@ _ONE: Entry = {"value": 1.0, "low": 1.0, "high": 1.0}
 
 
 def findings(records: RunRecords) -> list[Verdict]:
-    """Return all that a run found: pruning, healing, training, and the training's controls."""
-    evaluation, healing, mitigation = records["evaluation"], records["healing"], records["mitigation"]
+    """Return all that a run found: pruning, repair, healing, training, and the training's controls."""
+    evaluation, mitigation = records["evaluation"], records["mitigation"]
     dense, pruned, base = evaluation["dense"], evaluation["pruned"], trained_base(records)
     after = mitigation["mitigated"]
     return [
         _removal(records),
         *_changes("after pruning", dense, pruned, evaluation["pruned_against_dense"]),
         _sentiment(dense["sentiment"], pruned["sentiment"], "dense", "pruned"),
-        *_healing(healing, dense, pruned),
+        *_repair(records),
+        *_healing(records),
         _training(mitigation, base),
         *_changes("after training", base, after, mitigation["mitigated_against_base"]),
         _sentiment(base["sentiment"], after["sentiment"], mitigation["base"], "trained"),
@@ -68,27 +77,68 @@ def _removal(records: RunRecords) -> Verdict:
     )
 
 
-def _healing(healing: Healing, dense: ModelFigures, pruned: ModelFigures) -> Iterator[Verdict]:
+def _repair(records: RunRecords) -> Iterator[Verdict]:
+    """Yield what repair brought back, nothing if it is switched off."""
+    evaluation = records["evaluation"]
+    if "repaired" in evaluation:
+        repaired = evaluation["repaired"]
+        yield from _brought_back(
+            repair_text(records["repair"]),
+            "after repair",
+            (evaluation["dense"], evaluation["pruned"], repaired["figures"]),
+            {"before": evaluation["retention"], "after": repaired["retention"]},
+            repaired["against_pruned"],
+        )
+
+
+def _healing(records: RunRecords) -> Iterator[Verdict]:
     """Yield what healing brought back, nothing if it is switched off."""
-    if not healing["enabled"]:
-        return
-    healed, kept = healing["healed"], healing["retention"]
-    before, after, goal = (side["language_modelling"]["nll"] for side in (pruned, healed, dense))
-    sure = apart(*(kept[when]["language_modelling"]["nll_retention"] for when in ("before", "after")))
+    healing = records["healing"]
+    if healing["enabled"]:
+        models = variants(records)
+        yield from _brought_back(
+            f"healing on {healing['training']['tokens']:,} tokens",
+            "after healing",
+            (models["dense"], models[healing["base"]], healing["healed"]),
+            healing["retention"],
+            healing["healed_against_base"],
+        )
+
+
+def repair_text(repair: Repair) -> str:
+    """Return what repair did: refitting 14 projections to 16,384 tokens."""
+    fit = repair["fit"]
+    changed = sum(each["ridge"] is not None for each in fit["projections"])
+    return f"refitting {counted(changed, 'projection')} to {fit['tokens']:,} tokens"
+
+
+def _brought_back(
+    how: str,
+    when: str,
+    models: tuple[ModelFigures, ModelFigures, ModelFigures],
+    kept: BothRetentions,
+    changes: Mapping[str, Changes],
+) -> Iterator[Verdict]:
+    """Yield what a step brought back; `models` are the dense one, that before and that after the step."""
+    goal, before, after = (side["language_modelling"]["nll"] for side in models)
+    sure = apart(*(kept[side]["language_modelling"]["nll_retention"] for side in ("before", "after")))
     unsaid = few_kept(kept["after"])
     yield Verdict(
         "same" if not sure else "better" if after < before else "worse",
-        f"The loss on test text {moved('nll', before, after)} nats per token by healing on "
-        f"{healing['training']['tokens']:,} tokens; the dense model's is {number(goal)}. Kept of the dense "
-        "model's figures:",
+        f"The loss on test text {moved('nll', before, after)} nats per token by {how}; the dense model's is "
+        f"{number(goal)}. Kept of the dense model's figures:",
         tuple(
-            f"{name}: {unsaid.get(name) or f'{share_kept(was)} before, {share_kept(now)} after'}"
-            for (name, was), (_, now) in zip(
-                retentions(kept["before"]), retentions(kept["after"]), strict=True
-            )
+            f"{name}: {unsaid.get(name) or _both_shares(row['before'], row['after'])}"
+            for name, row in kept_rows({"before": kept["before"], "after": kept["after"]}).items()
+            if in_brief(name)
         ),
     )
-    yield from _changes("after healing", pruned, healed, healing["healed_against_base"])
+    yield from _changes(when, models[1], models[2], changes)
+
+
+def _both_shares(before: Entry, after: Entry) -> str:
+    """Return what is kept before and after a step."""
+    return f"{share_kept(before)} before, {share_kept(after)} after"
 
 
 def _training(mitigation: Mitigation, before: ModelFigures) -> Verdict:

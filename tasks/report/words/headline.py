@@ -4,9 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from avss_core.metrics.records import Contrast, Entry, Retention
 from tasks.records import Localization, Mitigation, ModelFigures, RunRecords, Scores, SetFigures
-from tasks.report.variants import control_sides, in_order, kept_tables, retentions, trained_base
+from tasks.report.variants import (
+    MEAN,
+    control_sides,
+    in_order,
+    kept_tables,
+    retentions,
+    told_sets,
+    trained_base,
+)
 from tasks.report.words.evidence import TOO_FEW, direction, few, few_kept, overall, set_sides, tones
-from tasks.report.words.findings import unmoved
+from tasks.report.words.findings import repair_text, unmoved
 from tasks.report.words.wording import (
     SPACE,
     Verdict,
@@ -24,12 +32,12 @@ CLAIM = 0.9
 """The share of performance that the paper says is left without a quarter of the layers."""
 
 _TEXT = "language modelling, NLL"
-_PARTS = {"mean of the sets": "questions", "sentiment, accuracy": "sentiment", _TEXT: "text"}
+_PARTS = {MEAN: "questions", "sentiment, accuracy": "sentiment", _TEXT: "text"}
 """The shares kept that the first screen speaks of, by the names in `variants.retentions`."""
 
 
 def headline(records: RunRecords) -> list[Verdict]:
-    """Return what a run found in at most six sentences, each following from numbers and their intervals."""
+    """Return what a run found in at most seven sentences, each following from numbers and their intervals."""
     return [
         *_kept(records),
         _choice(records["scores"]),
@@ -39,11 +47,13 @@ def headline(records: RunRecords) -> list[Verdict]:
 
 
 def _kept(records: RunRecords) -> Iterator[Verdict]:
-    """Yield what the pruned and, if healing ran, the healed model keep of the dense one."""
+    """Yield what the pruned model, and the repaired and the healed one if any, keep of the dense one."""
     provenance, tables = records["pruned"]["provenance"], kept_tables(records)
     removed, depth = provenance["removed"], records["card"]["layers"]
     choice = f"{listed(removed)}; chosen by {provenance['score']}"
     start = {"pruned": f"Without {len(removed)} of {depth} layers ({choice})"}
+    if "repaired" in tables:
+        start["repaired"] = f"After {repair_text(records['repair'])}"
     if "healed" in tables:
         start["healed"] = f"After healing on {records['healing']['training']['tokens']:,} tokens"
     for name, table in tables.items():
@@ -52,6 +62,8 @@ def _kept(records: RunRecords) -> Iterator[Verdict]:
         shares = {each: entry for each, entry in retentions(table) if each in _PARTS and each not in unsaid}
         lost = any(entry["high"] is not None and entry["high"] < 1 for entry in shares.values())
         rest = [f"{sentence(_PARTS[each])}: {unsaid[each]}." for each in _PARTS if each in unsaid]
+        if name == "pruned":
+            rest += _left_out(table)
         yield Verdict(
             "worse" if lost else "same",
             " ".join(
@@ -64,8 +76,19 @@ def _shares(shares: Mapping[str, Entry], table: Retention) -> str:
     """Return the shares kept as a list in a sentence."""
     ratio = number(table["language_modelling"]["perplexity_ratio"]["value"], 2)
     about = {name: f"of its accuracy on {part}" for name, part in _PARTS.items()}
+    told = told_sets(table)
+    if len(told) < len(table["generation"]["sets"]):
+        about[MEAN] += f" ({'mean of ' if len(told) > 1 else ''}{joined(told)})"
     about[_TEXT] = f"on text (dense loss over its own; perplexity is {ratio} times as high)"
     return joined(f"{share_kept(entry)} {about[name]}" for name, entry in shares.items())
+
+
+def _left_out(table: Retention) -> list[str]:
+    """Return which question sets have too few right answers for a share, if some have enough."""
+    told, sets = told_sets(table), table["generation"]["sets"]
+    few = [f"{kept['n'] * kept['accuracy_before']:.0f} of {kept['n']} on {name}"
+           for name, kept in sets.items() if name not in told]  # fmt: skip
+    return [f"The dense model answers {joined(few)}: too few for a share."] if few and told else []
 
 
 def _against_claim(shares: Mapping[str, Entry]) -> str:

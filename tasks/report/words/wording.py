@@ -83,9 +83,9 @@ def with_interval(name: str, entry: Entry) -> str:
 
 
 def share_kept(entry: Entry, unsaid: str = "") -> str:
-    """Return a share kept with its interval, or with the reason why the interval says nothing."""
+    """Return a share kept with its interval, or the reason why there is no interval or no share."""
     if entry["value"] is None:
-        return "nothing to keep"
+        return unsaid or "nothing to keep"
     return (
         f"{figure_text('accuracy', entry['value'])}, {unsaid}" if unsaid else with_interval("accuracy", entry)
     )

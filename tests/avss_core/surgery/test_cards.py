@@ -58,7 +58,8 @@ quality: measure it on your own task before use.
 - No training has followed the removal.
 - The source's licence, intended use and biases hold for what is left of it.
 
-`mergekit.yaml` and `llama-quantize.txt` hold the same choice of layers for those tools.
+`mergekit.yaml` and `llama-quantize.txt` hold the same choice of layers for those tools. They repeat the \
+removal alone, not what `avss repair` and `avss heal` change.
 """
 
 
@@ -110,6 +111,20 @@ def test_the_card_shows_scores_and_what_was_kept() -> None:
     assert "| 0 | 0.5 |  |\n| 1 | 0.0001234 | removed |\n" in card
     assert "| 5 | 1e+06 |  |\n" in card
     assert "was not measured" not in card
+
+
+def test_checkpoints_that_were_made_from_it_have_a_table_each() -> None:
+    kept = [Kept("text", 3.0, 4.0, 0.75)]
+    later = {"repaired": [Kept("text", 3.0, 3.25, 0.923)], "healed": [Kept("text", 3.0, 3.125, 0.96)]}
+    card = model_card("mine", CERTIFICATE, kept=kept, later=later)
+    assert "| measured on | unpruned | pruned | kept |\n| --- | --- | --- | --- |\n| text | 3.000" in card
+    assert "| measured on | unpruned | repaired | kept |\n" in card
+    assert "| text | 3.000 | 3.125 | 96.0% |\n" in card
+    assert [line for line in card.splitlines() if line.startswith("## What")] == [
+        "## What was kept",
+        "## What the repaired model keeps: another checkpoint, made from this one",
+        "## What the healed model keeps: another checkpoint, made from this one",
+    ]
 
 
 def test_names_and_details_stay_in_their_line_and_are_no_markup() -> None:

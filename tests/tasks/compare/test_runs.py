@@ -39,7 +39,11 @@ def cost(nll):
 
 def kept(share):
     sentiment = {"retention": entry(share), "retention_over_chance": entry(share)}
-    return {"generation": {"sets": {"nq": {"retention": entry(share)}}, "mean": entry(share)},
+    scored = {"preference": {"n": 40, "accuracy_before": 0.75, "retention": entry(share)},
+              "gold_nll": {"n": 40, "retention": entry(share)}}  # fmt: skip
+    answers = {"nq": {"n": 40, "accuracy_before": 0.5, "retention": entry(share), **scored}}
+    means = dict.fromkeys(("mean", "preference", "gold_nll"), entry(share))
+    return {"generation": {"sets": answers, **means},
             "classification": {"sentiment": sentiment},
             "language_modelling": {"nll_retention": entry(share)}}  # fmt: skip
 
@@ -62,6 +66,7 @@ def records():
         "pruned/certificate.json": {"provenance": {"score": "avss", "removed": [0, 2]}},
         "sizes.json": {"dense": {"layers": 4, "bytes": 40}, "pruned": {"layers": 2, "bytes": 20}},
         "evaluation/figures.json": {"dense": model(0.5, 3.0), "pruned": model(0.25, 3.75),
+                                    "repaired": {"figures": model(0.375, 3.5), "retention": kept(0.625)},
                                     "retention": kept(0.5)},
         "healing/figures.json": {"enabled": False},
         "localization.json": {"reading": "eavss", "most_prone": [3, 2, 1, 0], "pairs": 40, "questions": 40,
@@ -75,7 +80,13 @@ def records():
 
 QUESTIONS = [{"id": f"nq-{i}", "question": f"question {i}", "answers": ["yes"]} for i in range(40)]
 REVIEWS = [{"id": f"sst2-{i}", "text": f"review {i}", "label": 1} for i in range(20)]
-RIGHT = {"dense": [1, 1, 0, 0], "pruned": [1, 0, 0, 0], "mitigated": [1, 1, 0, 0]}
+RIGHT = {
+    "dense": [1, 1, 0, 0],
+    "pruned": [1, 0, 0, 0],
+    "repaired": [1, 0, 1, 0],
+    "mitigated": [1, 1, 0, 0],
+}
+FOLDERS = {"evaluation": ("dense", "pruned", "repaired"), "mitigation": ("mitigated",)}
 SURE = [0.9, 0.8, 0.3, 0.2]
 """Of the first four questions; it goes on in the same way."""
 
@@ -91,7 +102,7 @@ def write(tmp_path):
         write_rows(data / "prepared/nq/test.jsonl", questions)
         write_rows(data / "prepared/sst2/validation.jsonl", REVIEWS)
         right = RIGHT | (right or {})
-        for folder, variants in {"evaluation": ("dense", "pruned"), "mitigation": ("mitigated",)}.items():
+        for folder, variants in FOLDERS.items():
             rows = [
                 {"variant": variant, "set": name, "id": row["id"], "confidence": sure, "correct": bool(each)}
                 for variant in variants
@@ -245,7 +256,7 @@ def test_the_page_is_whole_says_what_differs_first_and_stands_alone(records, wri
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert not re.findall(r'(?:src|href)="(?!#)', re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL))
     assert "url(http" not in page
-    assert page.count("<svg ") == 7  # scores, costs, changes, three models, EAVSS
+    assert page.count("<svg ") == 8  # scores, costs, changes, four models, EAVSS
     assert page.index('id="differs"') < page.index('id="layers"') < page.index('id="models"')
     assert "&lt;script&gt;" in page
     assert "<b>exact" not in page
@@ -308,6 +319,33 @@ def test_of_few_questions_no_run_is_better(records, write, compare, monkeypatch)
     )
     said = {verdict.text: verdict.tone for verdict in verdicts(found)}
     assert said["The pruned model, sentiment accuracy: too few reviews to say (12)."] == "unsure"
+
+
+def test_the_repaired_model_is_compared_in_pairs_like_the_others(records, write, compare):
+    found = compare(write("one", records), write("two", records, right={"repaired": [1, 1, 1, 0]}))
+    accuracy = found["models"]["repaired"]["sets"]["nq"]["figures"]["accuracy"]
+    assert (accuracy["change"]["value"], accuracy["paired"]) == (0.25, 40)
+    assert found["retention"]["repaired"]["nq, gold loss"]["a"]["value"] == 0.625
+    assert list(found["models"]) == ["dense", "pruned", "repaired", "mitigated"]
+    before = deepcopy(records)  # of a run without repair
+    del before["evaluation/figures.json"]["repaired"]
+    found = compare(write("three", before), write("four", records))
+    assert found["only"]["models"] == {"a": [], "b": ["repaired"]}
+
+
+def test_a_share_of_too_few_right_answers_is_not_compared(records, write, compare):
+    changed = deepcopy(records)
+    sets = changed["evaluation/figures.json"]["retention"]["generation"]["sets"]
+    sets["nq"]["accuracy_before"] = 0.2  # 8 of 40
+    one, two = write("one", records), write("two", changed)
+    for first, second in ((one, two), (two, one)):
+        kept_of = compare(first, second)["retention"]["pruned"]
+        assert kept_of["nq, accuracy"]["tone"] == "unsure"
+        assert kept_of["nq, accuracy"]["change"]["value"] is None
+        assert kept_of["mean of the sets"]["tone"] == "void", "they are means of other sets"
+        assert kept_of["mean of the sets, preference"]["tone"] == "same"
+    again = compare(two, two)["retention"]["pruned"]
+    assert (again["nq, accuracy"]["tone"], again["mean of the sets"]["tone"]) == ("unsure", "same")
 
 
 def test_confidence_in_no_right_answer_is_not_compared(records, write, compare):

@@ -19,7 +19,7 @@ def _model(accuracy):
             "nq": {name: _entry(accuracy) for name in figures} | {"n": 70, "judge": "f1", "answered": 0.75}
         },
         "language_modelling": {"token_perplexity": 12.34, "word_perplexity": 56.78},
-        "sentiment": {"accuracy": _entry(0.5), "predicted_positive": None},
+        "sentiment": {"accuracy": _entry(0.5), "auroc": _entry(0.6), "predicted_positive": None},
     }
 
 
@@ -27,7 +27,20 @@ def _kept(share=0.5):
     nothing = {"value": None, "low": None, "high": None}
     sentiment = {"n": 50, "retention": _entry(0.75), "retention_over_chance": nothing}
     return {
-        "generation": {"sets": {"nq": {"n": 70, "retention": _entry(share)}}, "mean": _entry(share)},
+        "generation": {
+            "sets": {
+                "nq": {
+                    "n": 70,
+                    "accuracy_before": 0.25,
+                    "retention": _entry(share),
+                    "preference": {"n": 70, "accuracy_before": 0.5, "retention": _entry(0.9)},
+                    "gold_nll": {"n": 70, "retention": _entry(0.95)},
+                }
+            },
+            "mean": _entry(share),
+            "preference": _entry(0.9),
+            "gold_nll": _entry(0.95),
+        },
         "classification": {"sentiment": sentiment},
         "language_modelling": {"nll_retention": _entry(0.8)},
     }
@@ -48,7 +61,8 @@ def run(tmp_path):
     stability = {"avss": {"same": 0.75}}
     scores = {"dense": cost(3.5), "readings": readings, "chosen": "avss", "stability": stability}
     (tmp_path / "scores.json").write_text(json.dumps(scores))
-    both = {"dense": _model(0.25), "pruned": _model(0.125), "retention": _kept()}
+    repaired = {"figures": _model(0.25), "retention": _kept(0.56)}
+    both = {"dense": _model(0.25), "pruned": _model(0.125), "retention": _kept(), "repaired": repaired}
     (tmp_path / "evaluation/figures.json").write_text(json.dumps(both))
     change = {"nq": dict.fromkeys(NAMES, _entry(0.05)) | {"accuracy": _entry(0.25)}}
     training = {"dense_layers": [1, 2], "rank": 8, "parameters": 1234, "steps": [{}] * 5}
@@ -86,9 +100,10 @@ def test_every_number_of_the_tables_comes_from_the_files(run):
     assert "| avss | 1, 4 | 4.250 [4.150, 4.350] |  | 75 % |" in lines
     assert "| last_n | 8, 9 | 6.500 [6.400, 6.600] | +2.250 [+2.150, +2.350] |  |" in lines
     assert "| nq (70, f1) | dense | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
+    assert "|  | repaired | 0.250 [0.150, 0.350] | 0.250 | 0.250 | 0.250 | 0.250 | 0.250 |" in lines
     assert "|  | healed | 0.375 [0.275, 0.475] | 0.375 | 0.375 | 0.375 | 0.375 | 0.375 |" in lines
     assert "|  | mitigated | 0.500 [0.400, 0.600] | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 |" in lines
-    assert "| pruned | 12.3 | 56.8 | 0.500 [0.400, 0.600] | - |" in lines
+    assert "| pruned | 12.3 | 56.8 | 0.500 [0.400, 0.600] | 0.600 [0.500, 0.700] | - |" in lines
 
 
 def test_every_line_of_a_table_has_the_cells_of_its_head(run):
@@ -129,18 +144,31 @@ def test_a_missing_file_is_named(run):
 def test_what_is_kept_has_its_interval(run):
     table = _tables(run).split("\n\n")[3]
     assert table.splitlines()[2:] == [
-        "| nq, accuracy | 50 % [40, 60] | 62 % [52, 72] |",
-        "| mean of the sets | 50 % [40, 60] | 62 % [52, 72] |",
-        "| sentiment, accuracy | 75 % [65, 85] | 75 % [65, 85] |",
-        "| sentiment, over chance | nothing to keep | nothing to keep |",
-        "| language modelling, NLL | 80 % [70, 90] | 80 % [70, 90] |",
+        "| nq, accuracy | 50 % [40, 60] | 56 % [46, 66] | 62 % [52, 72] |",
+        "| mean of the sets | 50 % [40, 60] | 56 % [46, 66] | 62 % [52, 72] |",
+        "| nq, preference | 90 % [80, 100] | 90 % [80, 100] | 90 % [80, 100] |",
+        "| mean of the sets, preference | 90 % [80, 100] | 90 % [80, 100] | 90 % [80, 100] |",
+        "| nq, gold loss | 95 % [85, 105] | 95 % [85, 105] | 95 % [85, 105] |",
+        "| mean of the sets, gold loss | 95 % [85, 105] | 95 % [85, 105] | 95 % [85, 105] |",
+        "| sentiment, accuracy | 75 % [65, 85] | 75 % [65, 85] | 75 % [65, 85] |",
+        "| sentiment, over chance | nothing to keep | nothing to keep | nothing to keep |",
+        "| language modelling, NLL | 80 % [70, 90] | 80 % [70, 90] | 80 % [70, 90] |",
     ]
 
 
 def test_a_run_without_healing_has_no_row_and_no_column_of_it(run):
     (run / "healing/figures.json").write_text(json.dumps({"enabled": False}))
     assert "healed" not in _tables(run)
-    assert "| nq, accuracy | 50 % [40, 60] |" in _tables(run).splitlines()
+    assert "| nq, accuracy | 50 % [40, 60] | 56 % [46, 66] |" in _tables(run).splitlines()
+
+
+def test_a_run_without_repair_has_no_row_and_no_column_of_it(run):
+    path = run / "evaluation/figures.json"
+    record = json.loads(path.read_text())
+    del record["repaired"]
+    path.write_text(json.dumps(record))
+    assert "repaired" not in _tables(run)
+    assert "| nq, accuracy | 50 % [40, 60] | 62 % [52, 72] |" in _tables(run).splitlines()
 
 
 def test_speed_has_a_ratio_for_all_but_the_first():
@@ -175,7 +203,13 @@ def test_a_set_named_like_markup_stays_in_its_cell(run):
 
 def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_path):
     records = run_records()
-    files = ("scores.json", "localization.json", "prepared/manifest.json", "dense/model_card.json")
+    files = (
+        "scores.json",
+        "repair.json",
+        "localization.json",
+        "prepared/manifest.json",
+        "dense/model_card.json",
+    )
     files += tuple(f"{name}/figures.json" for name in ("evaluation", "healing", "mitigation"))
     for file in (*files, "pruned/certificate.json"):
         write_json(tmp_path / "data" / file, records[file])
@@ -185,19 +219,21 @@ def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_pa
         "### tiny: data dddddddddd (questions hub, sentiment hub, text hub), seed 7; "
         "small n: nq 60, wikiqa 60"
     )
-    assert len(sentences.splitlines()) == 5
+    assert len(sentences.splitlines()) == 6
     assert sentences.startswith("- ▼ worse: Without 1 of 4 layers (2; chosen by avss) the model keeps 50.0")
 
 
 def test_a_share_of_few_questions_has_no_interval_and_none_is_less_than_nothing(run):
     path = run / "evaluation/figures.json"
     found = json.loads(path.read_text())
-    found["retention"]["generation"]["sets"]["nq"]["n"] = 4
+    found["retention"]["generation"]["sets"]["nq"] |= {"n": 19, "accuracy_before": 0.6}
+    found["repaired"]["retention"]["generation"]["sets"]["nq"]["accuracy_before"] = 0.1
     over_chance = {"value": -1e-16, "low": -0.36, "high": 0.35}
     found["retention"]["classification"]["sentiment"]["retention_over_chance"] = over_chance
     path.write_text(json.dumps(found))
     table = _tables(run).split("\n\n")[3]
-    assert "| nq, accuracy | 50 %, too few questions to say (nq: 4) | 62 % [52, 72] |" in table
+    few = "the dense model answers 7 of 70: too few for a share"
+    assert f"| nq, accuracy | 50 %, too few questions to say (nq: 19) | {few} | 62 % [52, 72] |" in table
     assert "| sentiment, over chance | 0 % [-36, 35] |" in table
 
 

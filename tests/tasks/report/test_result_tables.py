@@ -49,7 +49,20 @@ FIGURES = {
     "sentiment": {"n": 8, "accuracy": _band(0.75), "predicted_positive": 0.5},
 }
 RETENTION = {
-    "generation": {"sets": {"nq": {"retention": _band(0.5)}}, "mean": _band(0.5)},
+    "generation": {
+        "sets": {
+            "nq": {
+                "n": 40,
+                "accuracy_before": 0.5,
+                "retention": _band(0.5),
+                "preference": {"n": 40, "accuracy_before": 0.2, "retention": _band(0.25)},
+                "gold_nll": {"n": 40, "retention": _band(0.9)},
+            }
+        },
+        "mean": _band(0.5),
+        "preference": _band(0.625),
+        "gold_nll": _band(0.9),
+    },
     "classification": {"sentiment": {"retention": _band(1.0), "retention_over_chance": _band(0.75)}},
     "language_modelling": {"nll_retention": _band(0.875)},
 }
@@ -63,7 +76,12 @@ TRAINING = {
 def _found(healing=True):
     return {
         "scores": SCORES,
-        "evaluation": {"dense": FIGURES, "pruned": FIGURES, "retention": RETENTION},
+        "evaluation": {
+            "dense": FIGURES,
+            "pruned": FIGURES,
+            "retention": RETENTION,
+            "repaired": {"figures": FIGURES, "retention": RETENTION},
+        },
         "healing": {
             "enabled": healing,
             "training": TRAINING,
@@ -114,6 +132,10 @@ def test_retention_has_the_names_of_the_report():
     assert {row["name"]: row["value"] for row in rows} == {
         "nq, accuracy": 0.5,
         "mean of the sets": 0.5,
+        "nq, preference": None,  # of 8 preferred answers there is no share
+        "mean of the sets, preference": 0.625,
+        "nq, gold loss": 0.9,
+        "mean of the sets, gold loss": 0.9,
         "sentiment, accuracy": 1.0,
         "sentiment, over chance": 0.75,
         "language modelling, NLL": 0.875,
@@ -152,6 +174,8 @@ def test_the_files_have_their_columns_and_the_same_bytes_each_time(tmp_path, hea
         rows = list(csv.DictReader(text.decode().splitlines()))
         assert tuple(rows[0]) == TABLES[name]
     series = {row["series"] for row in csv.DictReader(first["training"].decode().splitlines())}
+    kept = {row["series"] for row in csv.DictReader(first["retention"].decode().splitlines())}
+    assert kept == {"pruned", "repaired", *(["healed"] if healing else [])}
     assert series == {"mitigated, train", "mitigated, validation", "all, train", "all, validation"}
 
 

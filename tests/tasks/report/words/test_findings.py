@@ -89,6 +89,28 @@ def test_healing_counts_only_where_what_is_kept_differs_beyond_the_intervals(
 
 
 @pytest.mark.parametrize(
+    ("kept", "nll", "tone"),
+    [(0.825, 3.6, "same"), (0.95, 3.25, "better"), (0.65, 4.5, "worse"), (None, 3.25, "same")],
+)
+def test_repair_counts_only_where_what_is_kept_differs_beyond_the_intervals(
+    records: Records, kept: float | None, nll: float, tone: str
+) -> None:
+    repaired = records["evaluation/figures.json"]["repaired"]
+    repaired["figures"]["language_modelling"]["nll"] = nll
+    repaired["retention"]["language_modelling"]["nll_retention"] = entry(kept)
+    repaired["against_pruned"]["nq"]["accuracy"] = entry(0.2)
+    said = findings(named(records))
+    (verdict,) = (v for v in said if "by refitting 3 projections to 2,000 tokens" in v.text)
+    assert verdict.tone == tone
+    assert verdict.text.startswith(
+        "The loss on test text rose" if nll > 3.75 else "The loss on test text fell"
+    )
+    assert "mean of the sets, gold loss: 90.0\u00a0% [85.0, 95.0] before" in " ".join(verdict.details)
+    assert not [line for line in verdict.details if line.startswith("nq, gold loss")], "means alone"
+    assert "1 of 10 figures is better after repair." in [v.text for v in said]
+
+
+@pytest.mark.parametrize(
     ("after", "tone"), [(0.25, "worse"), (0.75, "better"), (0.45, "same"), (None, "same")]
 )
 def test_sentiment_differs_only_where_intervals_are_apart(
