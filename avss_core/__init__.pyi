@@ -16,6 +16,7 @@ from .metrics.litcab import acc_at_litcab as acc_at_litcab
 from .metrics.litcab import cov_at_litcab as cov_at_litcab
 from .metrics.litcab import ece_litcab as ece_litcab
 from .metrics.summary import summarise as summarise
+from .models.batches import text_batches as text_batches
 from .models.batches import token_stream as token_stream
 from .models.loading import load_model as load_model
 from .models.loading import load_tokenizer as load_tokenizer

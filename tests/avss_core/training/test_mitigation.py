@@ -418,7 +418,7 @@ def test_how_pairs_are_batched_and_padded_does_not_change_their_terms(tiny_model
 
 def test_the_record_is_json():
     history = (Epoch(1, 2.0, 3.0, 0.5),)
-    steps = (Step(1, 1, 2, 2, 9, 0.1, 0.5, 2.0, {"kl": 2.0}),)
+    steps = (Step(1, 1, 2, 2.0, 9, 0.1, 0.5, 2.0, {"kl": 2.0}),)
     record = Training(history, steps, 7, 9, 1.5, None, {"empty window": 1}).record
     assert json.loads(json.dumps(record)) == record
     assert tuple(Epoch(**each) for each in record["history"]) == history

@@ -330,7 +330,7 @@ def test_the_learning_rate_rises_and_falls(schedule: Any, expected: list[float])
 
 
 def test_means_of_terms_are_weighted() -> None:
-    assert mean_terms([(1, {"a": 3.0, "b": 1.0}), (3, {"a": 1.0, "b": 1.0})]) == {"a": 1.5, "b": 1.0}
+    assert mean_terms([(1.0, {"a": 3.0, "b": 1.0}), (3.0, {"a": 1.0, "b": 1.0})]) == {"a": 1.5, "b": 1.0}
     assert mean_terms([]) == {}
 
 
