@@ -13,6 +13,7 @@ STAGE_NAMES = (
     "collect",
     "score",
     "prune",
+    "repair",
     "speed",
     "evaluate",
     "heal",

@@ -36,6 +36,12 @@ def imports():
     return graph
 
 
+def test_every_list_of_stages_is_the_same(dvc_stages, stages):
+    from flows.__main__ import STAGE_NAMES
+
+    assert list(STAGE_NAMES) == list(stages) == list(dvc_stages)
+
+
 def test_dvc_has_the_stages_of_the_pipeline_in_order(dvc_stages, stages):
     assert list(dvc_stages) == list(stages)
     for name, stage in dvc_stages.items():
