@@ -1,12 +1,13 @@
-"""Measure what healing brings back by the number of tokens: `python benchmarks/healing.py --data DIR`.
+"""Measure what repair and healing bring back: `python benchmarks/healing.py --data DIR --work DIR`.
 
-DIR has the layout of `data.source=path`. The pruned model heals anew for each number of tokens, and is
-evaluated as by `avss evaluate`. Prints one Markdown table: the shares kept of the dense model's figures, with
-paired 95 % bootstrap intervals, the accuracy on each set, and the seconds of training on this machine. A line
-says so if the text is shorter than was asked for.
+DIR has the layout of `data.source=path`. The pruned model is repaired (unless repair.enabled is false), heals
+from there anew for each number of tokens, and is evaluated as by `avss evaluate`. Prints one Markdown table:
+the shares kept of the dense model's figures, with paired 95 % bootstrap intervals, the accuracy on each set,
+and the seconds of repair or training on this machine. A line says so if the text fell short.
 """
 
 import argparse
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from flows.commands.score_command import choose
 from flows.evaluate import evaluate_checkpoint
 from flows.heal import healing_settings
 from flows.prepare import wanted
+from flows.repair import repair_settings
 from flows.running.errors import quiet
 from flows.running.session import as_flow
 from flows.running.workspace import Workspace
@@ -25,6 +27,7 @@ from flows.settings.reading import load_params
 from tasks.evaluate import retained
 from tasks.heal import heal_model
 from tasks.prepare import prepare_data, prepare_model
+from tasks.repair import repair_model
 from tasks.report.variants import retentions
 from tasks.training.watched_training import forget
 
@@ -51,8 +54,28 @@ def prepare(params: Params, place: Workspace, pruned: Path | None) -> Path:
     return pruned or place.pruned
 
 
+def repair(params: Params, place: Workspace, pruned: Path) -> tuple[Path, str]:
+    """Repair the pruned model if it was not yet, and return the folder and the label of its row."""
+    started = time.perf_counter()
+    if not place.repaired.exists():
+        resume = place.training / "repair"
+        repair_model.fn(
+            pruned,
+            place.dense,
+            place.prepared,
+            params.data.sets,
+            folder=place.repaired,
+            resume=resume,
+            provenance={"base": "pruned"},
+            replace=False,
+            **repair_settings(params),
+        )
+        forget(resume)
+    return place.repaired, f"{time.perf_counter() - started:.0f}"
+
+
 def heal(params: Params, place: Workspace, pruned: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """Heal the pruned model, and return the folder, the record and the times."""
+    """Heal a model, and return the folder, the record and the times."""
     folder, resume = place.healed / str(params.heal.tokens), place.training / "heal"
     record, machine = heal_model.fn(
         pruned,
@@ -61,7 +84,7 @@ def heal(params: Params, place: Workspace, pruned: Path) -> tuple[Path, dict[str
         params.data.sets,
         folder=folder,
         resume=resume,
-        provenance={"base": "pruned"},
+        provenance={"base": "repaired" if params.repair.enabled else "pruned"},
         replace=True,
         say=lambda line: print(f"<!-- {line} -->", flush=True),
         **healing_settings(params),
@@ -72,7 +95,7 @@ def heal(params: Params, place: Workspace, pruned: Path) -> tuple[Path, dict[str
 
 def row(label: str, figures: Mapping[str, Any], kept: Mapping[str, Any] | None, seconds: str) -> str:
     """Return a line of the table; that of the dense model has no retention."""
-    shares = ["", "", "", ""] if kept is None else [_share(dict(retentions(kept))[name]) for name in SHARES]
+    shares = [""] * len(SHARES) if kept is None else [_share(dict(retentions(kept))[name]) for name in SHARES]
     accuracies = [f"{each['accuracy']['value']:.3f}" for each in figures["sets"].values()]
     return f"| {' | '.join([label, *shares, *accuracies, seconds])} |"
 
@@ -80,6 +103,8 @@ def row(label: str, figures: Mapping[str, Any], kept: Mapping[str, Any] | None, 
 SHARES = (
     "language modelling, NLL",
     "mean of the sets",
+    "mean of the sets, preference",
+    "mean of the sets, gold loss",
     "sentiment, accuracy",
     "sentiment, over chance",
 )
@@ -118,16 +143,24 @@ def main() -> None:
         "train tokens",
         "NLL kept",
         "QA kept, mean",
+        "preference kept, mean",
+        "loss of accepted answers kept, mean",
         "sentiment kept",
         "over chance",
         *(f"{name} accuracy (n = {each['n']})" for name, each in dense["sets"].items()),
-        "training, s",
+        "repair or training, s",
     ]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", row("dense", dense, None, "")]
-    lines.append(row("0", before, kept, ""))
+    lines.append(row("pruned", before, kept, ""))
+    base = pruned
+    if params.repair.enabled:
+        base, seconds = repair(params, place, pruned)
+        figures, record = evaluate_checkpoint(params, place.prepared, base)
+        lines.append(row("repaired", figures, retained.fn(dense_record, record, seed=params.seed), seconds))
+        print("\n".join(lines), flush=True)
     for tokens in options.tokens:
         chosen = params.model_copy(update={"heal": params.heal.model_copy(update={"tokens": tokens})})
-        folder, training, machine = heal(chosen, place, pruned)
+        folder, training, machine = heal(chosen, place, base)
         figures, record = evaluate_checkpoint(params, place.prepared, folder)
         kept = retained.fn(dense_record, record, seed=params.seed)
         text = training["train"]["text"]
