@@ -70,7 +70,9 @@ class Windows:
     ids: tuple[Ids, ...]
     counts: dict[str, WindowCounts]
     answers: Mapping[Ids, tuple[int, ...]]
-    """Positions of the tokens of answers and labels, by window; not of windows without any."""
+    """Positions of the tokens of answers, by window; not of windows without any."""
+    labels: Mapping[Ids, tuple[int, ...]]
+    """Positions of the tokens of label words."""
 
 
 def healing_windows(
@@ -112,7 +114,7 @@ def healing_windows(
         "reviews": (_reviews, {"reviews": sources.reviews}),
     }
     windows = {"text": text_windows(sources.text[: wanted["text"]], window)}
-    answers: dict[Ids, tuple[int, ...]] = {}
+    places: dict[str, dict[Ids, tuple[int, ...]]] = {"questions": {}, "reviews": {}}
     too_long = {"text": 0, "questions": 0, "reviews": 0}
     for kind, (write, sets) in kinds.items():
         streams = []
@@ -122,7 +124,7 @@ def healing_windows(
             streams.append(_stream(tokenizer, fitting, write, window, f"{seed} {name}", repeat))
         written = _in_turn(streams, wanted[kind])
         windows[kind] = [ids for ids, _ in written]
-        answers |= {ids: places for ids, places in written if places}
+        places[kind] = {ids: found for ids, found in written if found}
     counts: dict[str, WindowCounts] = {
         kind: {
             "windows": len(ids),
@@ -132,7 +134,9 @@ def healing_windows(
         }
         for kind, ids in windows.items()
     }
-    return Windows(tuple(ids for own in windows.values() for ids in own), counts, answers)
+    return Windows(
+        tuple(ids for own in windows.values() for ids in own), counts, places["questions"], places["reviews"]
+    )
 
 
 def text_windows(ids: Sequence[int], window: int) -> list[Ids]:

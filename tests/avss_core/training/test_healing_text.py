@@ -56,9 +56,7 @@ def test_the_places_of_answers_and_labels_hold_just_them(tokenizer: Any) -> None
     sources = Sources(questions={"nq": PAIRS}, reviews=REVIEWS)
     found = made(tokenizer, sources, Shares(0.0, 1.0, 1.0), tokens=400, repeat=False)
     assert found.answers.keys() == set(found.ids)
-    said = {
-        ids: tokenizer.decode([ids[place] for place in places]) for ids, places in found.answers.items()
-    }
+    said = {ids: tokenizer.decode([ids[place] for place in places]) for ids, places in found.answers.items()}
     for ids in found.ids:
         lines = tokenizer.decode(ids).split("\n")
         after = [line.partition(":")[2] for line in lines if line.startswith(("Answer:", "Sentiment:"))]
