@@ -75,6 +75,7 @@ def heal_model(
         HealingSettings(**settings),
         layer_map=numbers,
         answers={**train.answers, **validation.answers},
+        labels={**train.labels, **validation.labels},
     )
     for line in shortages(train, "heal"):
         (say or get_logger("training").warning)(line)

@@ -31,7 +31,9 @@ class HealingSettings(Settings):
     """
 
     answers: float = 1.0
-    """Weight of each token of an answer or a label; any other token has 1."""
+    """Weight of each token of an answer; any other token has 1."""
+    labels: float = 1.0
+    """Weight of each token of a label word."""
 
     temperature: float = 1.0
     hidden: float = 0.0
@@ -73,6 +75,7 @@ class Distillation:
         settings: HealingSettings,
         layer_map: Sequence[int],
         answers: Mapping[Ids, Sequence[int]] | None = None,
+        labels: Mapping[Ids, Sequence[int]] | None = None,
     ) -> None:
         """Take windows of token ids; empty ones are skipped and counted.
 
@@ -84,6 +87,7 @@ class Distillation:
             settings: the weights of the terms.
             layer_map: for each layer of the student its number in the teacher.
             answers: positions of the tokens of answers, by window; they weigh `settings.answers`.
+            labels: the same of label words, which weigh `settings.labels`.
 
         Raises:
             ValueError: the models do not share a vocabulary, or the map does not fit them.
@@ -100,7 +104,11 @@ class Distillation:
         self.teacher, self.layer_map, self.settings = Teacher(teacher), list(layer_map), settings
         self.train, self.validation = (
             [
-                _window(tuple(ids), (answers or {}).get(tuple(ids), ()), settings.answers)
+                _window(
+                    tuple(ids),
+                    ((answers or {}).get(tuple(ids), ()), settings.answers),
+                    ((labels or {}).get(tuple(ids), ()), settings.labels),
+                )
                 for ids in part
                 if ids
             ]
@@ -185,6 +193,7 @@ def distil(
     *,
     layer_map: Sequence[int],
     answers: Mapping[Ids, Sequence[int]] | None = None,
+    labels: Mapping[Ids, Sequence[int]] | None = None,
     layers: Sequence[int] | None = None,
     folder: Path | None = None,
     on_step: Callable[[Step], None] = lambda _step: None,
@@ -201,6 +210,7 @@ def distil(
         settings: sizes, rates and weights.
         layer_map: for each layer of the student its number in the teacher.
         answers: as `Distillation`.
+        labels: as `Distillation`.
         layers: layers of the student to train; None for all.
         folder: as `train`.
         on_step: as `train`.
@@ -211,7 +221,7 @@ def distil(
         ValueError: as `train` and `Distillation`.
     """
     objective = Distillation(
-        student, teacher, train_windows, validation_windows, settings, layer_map, answers
+        student, teacher, train_windows, validation_windows, settings, layer_map, answers, labels
     )
     return train(
         student,
@@ -225,12 +235,13 @@ def distil(
     )
 
 
-def _window(ids: Ids, answers: Sequence[int], weight: float) -> Window:
-    """Return a window in which the predictions of some tokens weigh more, or less, than the others."""
+def _window(ids: Ids, *weighed: tuple[Sequence[int], float]) -> Window:
+    """Return a window in which tokens at some places have another weight than 1."""
     weights = [1.0] * len(ids)
-    for place in answers:
-        if place:  # the token at a place is predicted at the one before
-            weights[place - 1] = weight
+    for places, weight in weighed:
+        for place in places:
+            if place:  # the token at a place is predicted at the one before
+                weights[place - 1] = weight
     return Window(ids, tuple(weights))
 
 

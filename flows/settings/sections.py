@@ -238,6 +238,7 @@ class Heal(Shares):
     layers: Layers | None
     temperature: Positive
     answers: Positive
+    labels: Positive
     hidden: Weight
     top_k: Count | None
     validate_every: Count
