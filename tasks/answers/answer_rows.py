@@ -63,7 +63,7 @@ def read_answers(path: Path, variant: str) -> dict[str, Any]:
     if mine.empty:
         raise LookupError(f"{path} holds no answers of {variant!r}; it has {sorted(set(frame['variant']))}")
     sets = {
-        str(name): {"answers": part[["id", "answer", "confidence", "correct"]].to_dict("records")}
+        str(name): {"answers": [_answer(row) for row in part.to_dict("records")]}
         for name, part in mine.groupby("set", sort=False)
     }
     reviews = sets.pop(SENTIMENT)["answers"]
@@ -101,8 +101,20 @@ def _rows(variant: str, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
+def _answer(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what two models are compared by; a likelihood that was not measured is None."""
+    known = {key: None if pd.isna(row[key]) else row[key] for key in ("gold_nll", "preference_margin")}
+    margin = known["preference_margin"]
+    return {
+        **{key: row[key] for key in ("id", "answer", "confidence", "correct")},
+        "gold_nll": known["gold_nll"],
+        "preference": None if margin is None else bool(margin > 0),
+    }
+
+
 def _review(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a review's row with its predicted and its true label."""
     predicted = int(row["answer"])
     label = predicted if row["correct"] else 1 - predicted
-    return {**row, "predicted": predicted, "label": label}
+    known = {key: row[key] for key in ("id", "answer", "confidence", "correct")}
+    return {**known, "predicted": predicted, "label": label}

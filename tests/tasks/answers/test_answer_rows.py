@@ -22,12 +22,22 @@ def test_answers_come_back_by_variant(tmp_path):
     write_answers(path, {"dense": record(), "pruned": record(answer="Rome", correct=False)})
     dense, pruned = (read_answers(path, name) for name in ("dense", "pruned"))
     assert dense["sets"]["nq"]["answers"][0] == {
-        "id": "a", "answer": "Paris", "confidence": 0.5, "correct": True
+        "id": "a", "answer": "Paris", "confidence": 0.5, "correct": True, "gold_nll": 1.5, "preference": None
     }  # fmt: skip
     assert [row["answer"] for row in pruned["sets"]["nq"]["answers"]] == ["Rome", ""]
     assert dense["sentiment"]["answers"][0] | {"answer": None} == {
         "id": "r", "answer": None, "confidence": 0.75, "correct": False, "predicted": 1, "label": 0
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("margin", "preference"), [(0.5, True), (-0.5, False), (0.0, False), (None, None)])
+def test_a_preference_comes_back_by_its_margin(tmp_path, margin, preference):
+    path = tmp_path / "answers.parquet"
+    write_answers(path, {"dense": record(preference_margin=margin, gold_nll=margin and 2.0)})
+    first, second = read_answers(path, "dense")["sets"]["nq"]["answers"]
+    assert first["preference"] is preference
+    assert first["gold_nll"] == (margin and 2.0)
+    assert second["gold_nll"] == 1.5
 
 
 def test_equal_answers_give_equal_bytes(tmp_path):
