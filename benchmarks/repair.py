@@ -25,7 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.evaluation.perplexity import language_modelling
 from avss_core.metrics.bootstrap import bootstrap_interval
-from avss_core.models.activations import observed, run_blocks
+from avss_core.models.activations import run_blocks
 from avss_core.models.architectures import depth
 from avss_core.models.batches import Batch, by_length, pad, token_stream
 from avss_core.models.configuration import kept_layers
@@ -35,6 +35,7 @@ from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.gram import Gram, solve
 from avss_core.surgery.repair.outlets import outlets
 from avss_core.surgery.repair.repair import goals, repair, sharing_copy
+from avss_core.surgery.repair.resume import Span
 from avss_core.training.healing_text import Shares, Sources, healing_windows, text_windows
 from flows import SAMPLE
 from tasks.data.texts import language_topics
@@ -44,37 +45,26 @@ WINDOW = 512
 Windows = Sequence[tuple[int, ...]]
 
 
+@torch.no_grad()
 def linear_map(
     pruned: PreTrainedModel, dense: PreTrainedModel, kept: Sequence[int], batches: Sequence[Batch]
 ) -> PreTrainedModel:
     """Return a pruned model with a linear map of the MLP's output fused into the projection at each gap."""
-    model = sharing_copy(pruned)
-    for number, (layer, goal) in enumerate(zip(kept, goals(kept, depth(dense.config)), strict=True)):
-        if layer == goal:
-            continue
-        outlet = outlets(model, number)[-1]
+    model, aims = sharing_copy(pruned), goals(kept, depth(dense.config))
+    gaps = [number for number, layer in enumerate(kept) if aims[number] != layer]
+    span = Span(dense, range(aims[gaps[-1]] + 1))
+    taught = [{gap: found[aims[gap]] for gap in gaps} for found in (span.run(each, None) for each in batches)]
+    for gap in gaps:
+        outlet = outlets(model, gap)[-1]
+        span = Span(model, range(gap + 1), watch=outlet.projection)
         gram = Gram(outlet.weight.shape[1], outlet.weight.shape[1])
-        for batch in batches:
-            own, taught = (_seen(*each, batch) for each in ((model, number, ("mlp",)), (dense, goal, ())))
-            written = own["mlp"][batch.counted]
-            gram.add(written, taught["output"][batch.counted] - own["output"][batch.counted] + written)
+        for batch, goal in zip(batches, taught, strict=True):
+            output = span.run(batch, None)[gap]
+            written = (span.seen(output) @ outlet.weight)[batch.counted]
+            gram.add(written, (goal[gap] - output)[batch.counted] + written)
         mapped = outlet.weight.double() @ solve(gram, 1e-6).weight
         outlet.store(mapped.T if outlet.transposed else mapped)
     return model
-
-
-@torch.no_grad()
-def _seen(model: PreTrainedModel, layer: int, sites: Sequence[str], batch: Batch) -> dict[str, Any]:
-    """Return what one block shows of a batch."""
-    found: dict[str, Any] = {}
-
-    def visit(index: int, seen: Any) -> None:
-        if index == layer:
-            found.update(seen)
-
-    with observed(model, visit, sites):
-        run_blocks(model, batch)
-    return found
 
 
 WAYS: dict[str, Callable[..., PreTrainedModel]] = {
