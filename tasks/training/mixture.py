@@ -50,7 +50,7 @@ def mixed(
         sets: question sets.
         mixture: amounts and kinds.
         context: positions of the model; None for no limit.
-        scored_too: learn from the text that layers are scored on first.
+        scored_too: learn from the text that layers are scored on first; then no question validates.
     """
     window = min(mixture.window, context or mixture.window)
     amounts = (mixture.validation_tokens, mixture.tokens)
@@ -64,7 +64,9 @@ def mixed(
     last = round(len(reviews) * (1 - mixture.held_out))
     parts = {
         "validation": Sources(
-            text[first : first + held], _questions(prepared, sets, "validation"), reviews[last:]
+            text[first : first + held],
+            {} if scored_too else _questions(prepared, sets, "validation"),
+            reviews[last:],
         ),
         "train": Sources(
             [*again, *text[first + held :]], _questions(prepared, sets, "train"), reviews[:last]

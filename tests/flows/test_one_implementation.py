@@ -46,6 +46,7 @@ def data(tmp_path_factory):
 def stage(model, data, prefect_harness, tmp_path_factory):
     """Return what the stage wrote, and the text that it scored on."""
     from avss_core.files.writing import write_json
+    from flows import SAMPLE
     from flows.collect import collect_texts
     from flows.prepare import wanted
     from flows.running.workspace import Workspace
@@ -55,7 +56,7 @@ def stage(model, data, prefect_harness, tmp_path_factory):
 
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
     params = load_params(ROOT / "params.yaml", [f"{key}={value}" for key, value in SETTINGS.items()])
-    origin = prepare_text("path", data, (), wanted(params), folder=workspace.prepared)
+    origin = prepare_text("path", data, (), SAMPLE, wanted(params), folder=workspace.prepared)
     write_json(workspace.prepared / "manifest.json", {"origin": {"text": origin}})
     text = workspace.prepared / "text" / "calibration.json"
     write_json(workspace.statistics, collect_texts(params, model, {"text": (text, TOKENS)}))

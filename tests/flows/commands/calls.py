@@ -34,6 +34,7 @@ QUICK = {
     "repair.tokens": 600,
     "repair.window": 50,
     "heal.tokens": 300,
+    "heal.batch_size": 2,
     "heal.validation_tokens": 100,
     "heal.window": 100,
     "heal.rank": 2,

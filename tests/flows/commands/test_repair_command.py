@@ -13,8 +13,8 @@ pytestmark = pytest.mark.usefixtures("prefect_harness")
 def test_repair_says_what_it_refitted_and_writes_what_it_promises(avss, pruned, model, data):
     printed = avss("repair", pruned, "--teacher", model, "--data", data, "--out", "r", *SETTINGS)
     assert "r: " in printed.err
-    assert " of 6 projections refitted to " in printed.err
-    assert [row["dense_layer"] for row in printed.rows] == ["2", "2", "3", "3", "5", "5"]
+    assert " of 8 projections refitted to " in printed.err
+    assert [row["dense_layer"] for row in printed.rows] == ["0", "0", "2", "2", "3", "3", "5", "5"]
     certificate = json.loads(Path("r/certificate.json").read_text())
     assert certificate["layer_map"] == [0, 2, 3, 5]
     assert avss("verify", "r", "--json").json["passed"] is True

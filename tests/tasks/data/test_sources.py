@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def sample(tmp_path):
     for name in ("nq", "sciq"):
         write_set(folder, name)
     write_sentiment(folder, "of the sample")
+    shutil.copy(SAMPLE / "topics.jsonl", folder)
     return folder
 
 
