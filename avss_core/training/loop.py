@@ -137,7 +137,7 @@ class Trainer:
             with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=False)
                 loss = self._loss(terms)
-            (loss * (weight / total)).backward()
+            torch.autograd.backward(loss * (weight / total))
             losses.append((weight, _numbers(terms | {"loss": loss})))
         means = mean_terms(losses)
         norm = float(torch.nn.utils.clip_grad_norm_(self.adapters.values(), self.settings.clip))

@@ -155,7 +155,8 @@ class Work:
         old = last.weight, last.bias
         for outlet in [*(first if attention else ()), last]:
             inputs = Spool(features, self.batches) if outlet is last and not last.norm else None
-            grams = self.measure(model, layer, outlet, source, theirs, inputs and (target, inputs))
+            keep = None if inputs is None else (target, inputs)
+            grams = self.measure(model, layer, outlet, source, theirs, keep)
             ridge, error = self.choose(grams, outlet)
             chosen[outlet.projection], errors[outlet.projection] = ridge, error
             if ridge is None:
