@@ -123,6 +123,7 @@ def _refitted(
     count = blocks * sum(len(batch.ids) for batch in batches)
     with _room(rooms), progress("repair", count, "windows through a block") as advance:
         finished = read_refits(rooms)
+        known = {each.layer for each in finished}
         for refit in refits(
             repaired,
             dense,
@@ -134,7 +135,7 @@ def _refitted(
             folder=rooms,
             progress=advance,
         ):
-            if refit.layer not in {each.layer for each in finished}:
+            if refit.layer not in known:
                 write_refit(rooms, refit)
             yield refit
 
