@@ -6,9 +6,9 @@ from typing import Any
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.training.healing import HealingSettings
-from avss_core.training.healing_text import Shares
 from avss_core.training.history import best_epoch
 from flows.evaluate import evaluate_checkpoint, figures_by_name
+from flows.running.mixture import mixture
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
@@ -18,7 +18,6 @@ from tasks.evaluate import compare_variants, retained
 from tasks.heal import heal_model
 from tasks.history.stage_log import StageLog
 from tasks.records import ModelFigures
-from tasks.training.mixture import Mixture
 from tasks.training.watched_training import forget, machine_metrics
 
 
@@ -84,20 +83,14 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
 def healing_settings(params: Params) -> dict[str, Any]:
     """Return the data and settings of the training, as arguments of `tasks.heal.heal_model`."""
     options = params.heal
-    mixture = Mixture(
-        tokens=options.tokens,
-        validation_tokens=options.validation_tokens,
-        window=options.window,
-        shares=Shares(options.text, options.questions, options.reviews),
-        scored=params.collect.tokens,
-        costs=params.score.cost_tokens,
-        held_out=params.data.validation,
-        chat=params.evaluate.chat,
-        seed=params.seed,
-    )
     names = {field.name for field in fields(HealingSettings)}
     training = options.model_dump(include=names) | {"seed": params.seed}
-    return {**params.machine, "mixture": mixture, "layers": options.layers, "settings": training}
+    return {
+        **params.machine,
+        "mixture": mixture(params, options),
+        "layers": options.layers,
+        "settings": training,
+    }
 
 
 def _record(evaluation: Path, figures: ModelFigures, variant: str) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from typing import Any
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
-from avss_core.training.healing_text import Shares
+from flows.running.mixture import mixture
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
 from tasks.records import Repair
 from tasks.repair import RepairOptions, repair_model
-from tasks.training.mixture import Mixture
 from tasks.training.watched_training import forget
 
 
@@ -57,18 +56,7 @@ def repair_settings(params: Params) -> dict[str, Any]:
     options = params.repair
     return {
         **params.machine,
-        "mixture": Mixture(
-            tokens=options.tokens,
-            # Text that healing validates on stays apart.
-            validation_tokens=params.heal.validation_tokens,
-            window=options.window,
-            shares=Shares(options.text, options.questions, options.reviews),
-            scored=params.collect.tokens,
-            costs=params.score.cost_tokens,
-            held_out=params.data.validation,
-            chat=params.evaluate.chat,
-            seed=params.seed,
-        ),
+        "mixture": mixture(params, options),
         "options": RepairOptions(
             attention=options.attention,
             anticipation=options.anticipation,
