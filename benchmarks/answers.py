@@ -18,7 +18,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from avss_core.evaluation.generation import answer_questions
-from avss_core.evaluation.prompts import encode, few_shot_prompt
+from avss_core.evaluation.prompts import few_shot_prompt
+from avss_core.models.encoding import encode
 from avss_core.models.loading import load_model, load_tokenizer
 
 SHOTS = 5

@@ -9,6 +9,7 @@ from avss_core.evaluation.splits import check_disjoint, split_sets
 from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.models.architectures import depth
+from avss_core.models.encoding import opening_tokens
 from avss_core.models.loading import load_model, load_tokenizer, save_checkpoint
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.scores.choice import count_to_remove
@@ -103,7 +104,7 @@ def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) 
             "parameters": parameter_count(model),
             "bytes": parameter_bytes(model),
             "weights": digest_json({p.name: digest_path(p) for p in sorted(part.glob("*.safetensors"))}),
-            "beginning_token": tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id],
+            "beginning_token": opening_tokens(tokenizer)[:1] == [tokenizer.bos_token_id],
         }
         write_json(part / "model_card.json", card)
     return card

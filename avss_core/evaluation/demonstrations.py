@@ -6,8 +6,9 @@ from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
-from avss_core.evaluation.prompts import Demonstration, chat_prompt, encode, few_shot_prompt
+from avss_core.evaluation.prompts import Demonstration, chat_prompt, few_shot_prompt
 from avss_core.judges.normalisation import normalise
+from avss_core.models.encoding import encode
 
 
 @dataclass(frozen=True)

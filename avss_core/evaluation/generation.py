@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.evaluation.likelihood import added_tokens, given_scores, normalisers, score_the_rest
-from avss_core.evaluation.prompts import encode
 from avss_core.evaluation.sampling import Sampling, TokenNoise
 from avss_core.evaluation.shared_prompt import Rows, SharedPrompt, check_room
 from avss_core.models.batches import by_length, pad
+from avss_core.models.encoding import encode
 from avss_core.progress import Progress, no_progress
 
 

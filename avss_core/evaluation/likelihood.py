@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.evaluation.prompts import encode
 from avss_core.evaluation.shared_prompt import Rows, SharedPrompt, check_room, shared_prefix
 from avss_core.models.architectures import context_length
 from avss_core.models.batches import Batch, by_length, pad
+from avss_core.models.encoding import encode
 from avss_core.progress import Progress, no_progress
 
 _PIECE = 16

@@ -1,4 +1,4 @@
-"""Prompts as plain few-shot text or as a chat, and their token ids."""
+"""Prompts as plain few-shot text or as a chat."""
 
 from collections.abc import Sequence
 
@@ -46,12 +46,3 @@ def chat_prompt(
         turns += [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     turns.append({"role": "user", "content": question})
     return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Return a text's token ids, with one beginning-of-text token if the tokenizer adds one.
-
-    A chat template writes that token into the text itself; then no other is added.
-    """
-    written = bool(tokenizer.bos_token) and text.startswith(str(tokenizer.bos_token))
-    return list(tokenizer(text, add_special_tokens=not written, verbose=False).input_ids)

@@ -17,6 +17,7 @@ from avss_core.evaluation.shared_prompt import shared_prefix
 from avss_core.models.activations import Seen, at_site, observed, run_blocks
 from avss_core.models.architectures import blocks
 from avss_core.models.batches import Batch, pad
+from avss_core.models.encoding import encode
 from avss_core.progress import Progress, no_progress
 
 
@@ -81,8 +82,8 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase, question: str, answer: str
         ValueError: the answer adds no token.
     """
     prompt = question_prompt(question)
-    whole = tokenizer(f"{prompt} {answer}", verbose=False).input_ids
-    start = shared_prefix([tokenizer(prompt, verbose=False).input_ids, whole], keep=0)
+    whole = encode(tokenizer, f"{prompt} {answer}")
+    start = shared_prefix([encode(tokenizer, prompt), whole], keep=0)
     if not answer.strip() or start >= len(whole):
         raise ValueError(f"the answer {answer!r} to {question!r} adds no token")
     return whole, start

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from avss_core.models.encoding import encode, text_tokens
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -39,16 +41,15 @@ class Batch:
 def token_stream(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], limit: int) -> list[int]:
     """Return at most `limit` token ids of the documents, joined by a blank line.
 
-    Documents without text are left out. A beginning-of-text token stands once in front if the tokenizer adds
-    one.
+    Documents without text are left out. The tokens that the tokenizer puts in front of every text stand once
+    in front of the first; nothing stands behind a document.
 
     Raises:
         ValueError: the documents hold no text.
     """
     ids: list[int] = []
     for document in filter(str.strip, documents):
-        special = not ids
-        ids += tokenizer(document + "\n\n", add_special_tokens=special, verbose=False).input_ids
+        ids += (text_tokens if ids else encode)(tokenizer, document + "\n\n")
         if len(ids) >= limit:
             break
     if not ids:

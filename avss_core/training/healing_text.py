@@ -9,8 +9,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from avss_core.evaluation.prompts import Demonstration, chat_prompt, encode, question_prompt
+from avss_core.evaluation.prompts import Demonstration, chat_prompt, question_prompt
 from avss_core.evaluation.sentiment import LABEL_WORDS, sentiment_prompt
+from avss_core.models.encoding import encode
 from avss_core.training.frozen_prefix import Ids
 from avss_core.training.history import WindowCounts
 

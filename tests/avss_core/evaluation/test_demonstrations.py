@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avss_core.evaluation.demonstrations import demonstrations_for, fitted_prompt
-from avss_core.evaluation.prompts import encode, few_shot_prompt
+from avss_core.evaluation.prompts import few_shot_prompt
+from avss_core.models.encoding import encode
 
 SHOTS = [("Is it on?", "yes"), ("How many?", "7"), ("Where?", "here")]
 

@@ -1,7 +1,8 @@
 import pytest
 from tokenizers import processors
 
-from avss_core.evaluation.prompts import chat_prompt, encode, few_shot_prompt, question_prompt
+from avss_core.evaluation.prompts import chat_prompt, few_shot_prompt, question_prompt
+from avss_core.models.encoding import encode
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}<|endoftext|>{% endfor %}"
