@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prefect import task
+from prefect.logging import get_logger
 
 from avss_core.evaluation.splits import check_disjoint, split_sets
 from avss_core.files.digests import digest_json, digest_path
@@ -14,6 +15,7 @@ from avss_core.models.loading import load_model, load_tokenizer, save_checkpoint
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.scores.choice import count_to_remove
 from tasks.data.downloads import fetch_weights
+from tasks.data.left_out import rows_left_out
 from tasks.data.rows import write_rows
 from tasks.data.sources import Wanted, load, load_text
 from tasks.progress.steps import working
@@ -69,6 +71,8 @@ def prepare_data(
             "digest": digest_json([raw.questions, raw.sentiment, raw.text]),
         }
         write_json(part_folder / "manifest.json", manifest)
+    for sentence in rows_left_out(manifest["sets"]):
+        get_logger("data").warning(sentence)
     return manifest
 
 

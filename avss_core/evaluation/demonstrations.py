@@ -7,7 +7,7 @@ from itertools import islice
 from transformers import PreTrainedTokenizerBase
 
 from avss_core.evaluation.prompts import Demonstration, chat_prompt, few_shot_prompt
-from avss_core.judges.normalisation import normalise
+from avss_core.judges.normalisation import question_form
 from avss_core.models.encoding import encode
 
 
@@ -20,9 +20,9 @@ class FewShot:
 
 
 def demonstrations_for(question: str, candidates: Iterable[Demonstration], shots: int) -> list[Demonstration]:
-    """Return the first `shots` candidates that do not ask the question itself, in normalised form."""
-    asked = normalise(question)
-    return list(islice((shown for shown in candidates if normalise(shown[0]) != asked), shots))
+    """Return the first `shots` candidates that do not ask the question itself (`question_form`)."""
+    asked = question_form(question)
+    return list(islice((shown for shown in candidates if question_form(shown[0]) != asked), shots))
 
 
 def fitted_prompt(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from avss_core.judges.normalisation import normalise
+from avss_core.judges.normalisation import question_form
 
 Row = dict[str, Any]
 """One question with at least the fields `id` and `question`."""
@@ -35,8 +35,8 @@ class Splits:
 
 
 def question_key(text: str) -> str:
-    """Return the SHA-256 (hex) of a question's normalised text, blind to case and punctuation."""
-    return hashlib.sha256(normalise(text).encode()).hexdigest()
+    """Return the SHA-256 (hex) of a question's words, numbers and signs, blind to case and punctuation."""
+    return hashlib.sha256(question_form(text).encode()).hexdigest()
 
 
 def stable_fraction(text: str) -> float:

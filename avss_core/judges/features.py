@@ -2,14 +2,15 @@
 
 No feature is the model's confidence (the verdicts measure its calibration), its name or the set's. A gold
 answer with a part in brackets is also tried without it and as that part alone, and text after the answer,
-such as a next question, is cut off.
+such as a next question, is cut off. Signs are left out: the judge decides by a rule on answers that differ by
+a sign.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ import numpy as np
 from avss_core.judges.normalisation import normalise, rouge_l
 from avss_core.judges.numerals import number_features
 from avss_core.judges.words import Text, word_features
+
+_bare = partial(normalise, signs=False)
 
 _WORD = re.compile(r"\w+")
 _STOP = frozenset(
@@ -51,9 +54,9 @@ def features(question: str, answer: str, golds: Sequence[str]) -> dict[str, floa
     short = clip(answer)
     pairs = [_pair(question, short, each) for gold in golds for each in variants(gold)]
     best = max(pairs, key=lambda pair: pair["content_f1"] + pair["trigrams"] + pair["f1"])
-    words = set(" ".join(map(normalise, golds)).split())
-    own = [word for word in normalise(short).split() if word not in _STOP]
-    asked = normalise(question).split()
+    words = set(" ".join(map(_bare, golds)).split())
+    own = [word for word in _bare(short).split() if word not in _STOP]
+    asked = _bare(question).split()
     return (
         best
         | {f"most_{name}": max(pair[name] for pair in pairs) for name in _AGGREGATED}
@@ -87,8 +90,8 @@ def variants(gold: str) -> list[str]:
 
 def _pair(question: str, answer: str, gold: str) -> dict[str, float]:
     """Return the features of an answer and one gold answer."""
-    a, g = normalise(answer), normalise(gold)
-    stems_a, stems_g, asked = _stems(a), _stems(g), set(_stems(normalise(question)))
+    a, g = _bare(answer), _bare(gold)
+    stems_a, stems_g, asked = _stems(a), _stems(g), set(_stems(_bare(question)))
     content_a, content_g = _content(a), _content(g)
     new_a, new_g = [w for w in content_a if w not in asked], [w for w in content_g if w not in asked]
     precision, recall, f1 = _overlap(stems_a, stems_g)
@@ -108,7 +111,7 @@ def _pair(question: str, answer: str, gold: str) -> dict[str, float]:
         "new_precision": new_precision,
         "new_recall": new_recall,
         "new_f1": new_f1,
-        "rouge_l": rouge_l(answer, [gold]),
+        "rouge_l": rouge_l(answer, [gold], signs=False),
         "same_letters": float(compact_a == compact_g),
         "gold_in_answer": float(g != "" and f" {g} " in f" {a} "),
         "answer_in_gold": float(a != "" and f" {a} " in f" {g} "),
@@ -142,7 +145,7 @@ def _pair(question: str, answer: str, gold: str) -> dict[str, float]:
 
 def _words(text: str, asked: Sequence[str]) -> Text:
     """Return a text, its content words (all if there are none), and whether the question has each."""
-    words = normalise(text).split()
+    words = _bare(text).split()
     words = [word for word in words if word not in _STOP] or words
     stems = set(map(_stem, asked))
     return text, words, [_stem(word) in stems for word in words]
@@ -172,7 +175,7 @@ def _initials(short: str, long: str) -> bool:
 
 def _negated(text: str) -> bool:
     """Return whether a text has a negation."""
-    return not _NEGATIONS.isdisjoint(normalise(text).split())
+    return not _NEGATIONS.isdisjoint(_bare(text).split())
 
 
 def _share(flags: Sequence[bool]) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avss_core.judges.features import features
-from avss_core.judges.normalisation import exact_match, normalise
+from avss_core.judges.normalisation import contradicts, exact_match, normalise
 from avss_core.judges.similarity import similarities
 
 FILE = Path(__file__).with_suffix(".json")
@@ -82,7 +82,8 @@ class Fit:
 def fitted_verdicts(name: str, rows: Sequence[Row]) -> list[bool]:
     """Return whether each answer is correct by the fit of that name.
 
-    An answer without a word is wrong and one that equals a gold answer is correct, whatever the fit says.
+    An answer without a word, or with another sign than every gold answer, is wrong and one that equals a gold
+    answer is correct, whatever the fit says.
 
     Raises:
         ModuleNotFoundError: the fit needs the encoders, and a package of theirs is not installed.
@@ -99,9 +100,10 @@ def fitted_verdicts(name: str, rows: Sequence[Row]) -> list[bool]:
 
 
 def is_open(row: Row) -> bool:
-    """Return whether the fit decides on an answer: both sides have words, and they differ."""
+    """Return whether the fit decides on an answer: both sides have words, and they differ by words."""
     _, answer, golds = row
-    return not exact_match(answer, golds) and normalise(answer) != "" and any(map(normalise, golds))
+    decided = exact_match(answer, golds) or contradicts(answer, golds)
+    return not decided and normalise(answer) != "" and any(map(normalise, golds))
 
 
 def long_golds(columns: NDArray[np.float64], names: Sequence[str]) -> NDArray[np.bool_]:

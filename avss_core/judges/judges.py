@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from avss_core.judges.fitted_judge import FILE, fitted_verdicts, read_fits
-from avss_core.judges.normalisation import contains, exact_match, f1, rouge_l
+from avss_core.judges.normalisation import contains, contradicts, exact_match, f1, rouge_l
 from avss_core.registry import lookup
 
 F1_CORRECT = 0.5
@@ -88,14 +88,14 @@ def kappa(name: str, set_name: str) -> float | None:
 
 
 def _f1_verdict(answer: str, golds: Sequence[str]) -> bool:
-    """Return whether the token F1 reaches its threshold."""
-    return f1(answer, golds) >= F1_CORRECT
+    """Return whether the token F1 reaches its threshold, and no sign differs."""
+    return f1(answer, golds) >= F1_CORRECT and not contradicts(answer, golds)
 
 
 def _rouge_l_verdict(answer: str, golds: Sequence[str]) -> bool:
-    """Return whether ROUGE-L reaches its threshold."""
+    """Return whether ROUGE-L reaches its threshold, and no sign differs."""
     # The harmonic mean of rounded precision and recall can put a true half just below 0.5.
-    return round(rouge_l(answer, golds), 9) >= ROUGE_L_CORRECT
+    return round(rouge_l(answer, golds), 9) >= ROUGE_L_CORRECT and not contradicts(answer, golds)
 
 
 def _each(verdict: Callable[[str, Sequence[str]], bool]) -> Callable[[Sequence[Judged]], list[bool]]:

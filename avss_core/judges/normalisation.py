@@ -11,24 +11,54 @@ from itertools import dropwhile
 
 from rapidfuzz.distance import LCSseq
 
+from avss_core.judges.signs import (
+    OPERATOR_CHARACTERS,
+    OPERATORS,
+    mark_operators,
+    mark_signs,
+    other_signs,
+    written,
+)
+
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
-def normalise(text: str) -> str:
+def normalise(text: str, *, signs: bool = True) -> str:
     """Return a text in the form in which answers are compared.
 
     NFKC, case folded, punctuation and symbols turned into spaces, English articles and extra spaces removed.
-    Letters, digits and marks of every script stay; so do articles if there is nothing else ("A", "The The").
+    Letters, digits and marks of every script stay; so do articles if there is nothing else ("A", "The The"),
+    and the signs without which an answer says something else (`avss_core/judges/signs.py`).
 
     Source: Rajpurkar et al. 2016, arXiv 1606.05250 (SQuAD's script). Our reading: Unicode's punctuation, not
-    ASCII's, and spaces in its place, so that "well-known" matches "well known".
+    ASCII's, and spaces in its place, so that "well-known" matches "well known"; signs stay and 1,000 is 1000.
+
+    Args:
+        text: any text.
+        signs: False removes all signs, as the source does.
 
     Example:
-        >>> normalise("The Eiffel-Tower!")
-        'eiffel tower'
+        >>> normalise("The Eiffel-Tower!"), normalise("at -1,000.5 °C"), normalise("C++")
+        ('eiffel tower', 'at -1000.5 c', 'c++')
     """
-    words = _words(text)
-    return " ".join([word for word in words if word not in _ARTICLES] or words)
+    words = _words(text, signs)
+    kept = [word for place, word in enumerate(words) if word not in _ARTICLES or _is_operand(words, place)]
+    return " ".join(kept or words)
+
+
+def question_form(text: str) -> str:
+    """Return the form in which questions are compared: as answers are, and all symbols in their order.
+
+    Example:
+        >>> question_form("What does & do?"), question_form("What is 5€?")
+        ('what does do &', 'what is 5 €')
+    """
+    symbols = [
+        character
+        for character in unicodedata.normalize("NFKC", text)
+        if unicodedata.category(character) in ("Sm", "Sc", "So") or character in "#%&@"
+    ]
+    return " ".join([normalise(text), *symbols])
 
 
 def exact_match(answer: str, golds: Sequence[str]) -> bool:
@@ -70,15 +100,26 @@ def f1(answer: str, golds: Sequence[str]) -> float:
     return max((_overlap(tokens, Counter(normalise(gold).split())) for gold in _aliases(golds)), default=0.0)
 
 
-def rouge_l(answer: str, golds: Sequence[str]) -> float:
+def rouge_l(answer: str, golds: Sequence[str], *, signs: bool = True) -> float:
     """Return the ROUGE-L F-measure of the answer against the best gold answer (0 to 1), articles included.
 
-    On ASCII text equal to that of the package rouge-score, which drops all other letters.
+    Without signs, on ASCII text equal to that of the package rouge-score, which drops all other letters.
 
     Source: Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", section 3.
     """
-    words = _words(answer)
-    return max((_subsequence_f(words, _words(gold)) for gold in _aliases(golds)), default=0.0)
+    words = _words(answer, signs)
+    return max((_subsequence_f(words, _words(gold, signs)) for gold in _aliases(golds)), default=0.0)
+
+
+def contradicts(answer: str, golds: Sequence[str]) -> bool:
+    """Return whether an answer differs from every gold answer by a sign, as "30" from "-30".
+
+    Example:
+        >>> contradicts("It is C#.", ["C++"]), contradicts("x < 3", ["x > 3"]), contradicts("C, C++", ["C"])
+        (True, True, False)
+    """
+    words = normalise(answer).split()
+    return bool(golds) and all(other_signs(words, normalise(gold).split()) for gold in _aliases(golds))
 
 
 def _aliases(golds: Sequence[str]) -> Sequence[str]:
@@ -102,21 +143,29 @@ def _overlap(answer: Counter[str], gold: Counter[str]) -> float:
     return 2 * (answer & gold).total() / max(1, answer.total() + gold.total())
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str, signs: bool) -> list[str]:
     """Return the case-folded words of a text, articles included, with composed marks."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     # Folding and dropped format characters can leave a letter and its mark apart: compose once more.
-    composed = unicodedata.normalize("NFKC", "".join(map(_kept, folded)))
+    visible = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
+    composed = unicodedata.normalize("NFKC", visible)
+    if signs:
+        near = (each if each in OPERATOR_CHARACTERS else _kept(each) for each in mark_signs(composed))
+        composed = mark_operators(" ".join("".join(near).split()))
+    kept = "".join(map(_kept, composed))
     # NFKC turns an accent in place of an apostrophe into a space and a mark, which belongs to no word.
-    words = ("".join(dropwhile(_is_mark, word)) for word in composed.split())
-    return [word for word in words if word]
+    words = ("".join(dropwhile(_is_mark, word)) for word in kept.split())
+    return [written(word) if signs else word for word in words if word]
+
+
+def _is_operand(words: Sequence[str], place: int) -> bool:
+    """Return whether a word stands beside an operator."""
+    return not OPERATORS.isdisjoint((*words[max(0, place - 1) : place], *words[place + 1 : place + 2]))
 
 
 def _kept(character: str) -> str:
-    """Return letters, marks and numbers as they are, punctuation as a space, format characters as ""."""
+    """Return letters, marks and numbers as they are, punctuation as a space."""
     category = unicodedata.category(character)
-    if category == "Cf":
-        return ""
     return " " if category[0] in "PSZ" or category == "Cc" else character
 
 

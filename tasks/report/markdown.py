@@ -7,6 +7,7 @@ from typing import cast
 from avss_core.files.writing import read_json
 from avss_core.metrics.records import Entry, Retention
 from avss_core.surgery.markdown import plain
+from tasks.data.left_out import rows_left_out
 from tasks.records import Mitigation, ModelFigures, RunRecords, Scores, SetFigures, SpeedRatio, SpeedRecord
 from tasks.report.run_record import FILE
 from tasks.report.variants import control_sides, kept_rows, kept_tables, trained_base, trainings, variants
@@ -86,7 +87,13 @@ def _first_screen(records: RunRecords, data: Path, missing: Sequence[str]) -> li
         f"### {plain(records['card']['name'])}: data {manifest['digest'][:10]} ({origin}), "
         f"seed {'not recorded' if seed is None else seed}" + (f"; small n: {listed(small)}" if small else "")
     )
-    return [[heading], [f"- {MARKS[each.tone]}: {plain(each.text)}" for each in headline(records)]]
+    left_out = rows_left_out(manifest["sets"])
+    data_part = [[plain(f"Data. {'. '.join(left_out)}.")]] if left_out else []
+    return [
+        [heading],
+        *data_part,
+        [f"- {MARKS[each.tone]}: {plain(each.text)}" for each in headline(records)],
+    ]
 
 
 def _removals(scores: Scores) -> list[str]:

@@ -54,6 +54,16 @@ def test_other_questions_have_other_keys():
     assert question_key("誰が書いた") != question_key("何を書いた")
 
 
+def test_questions_told_apart_by_signs_alone_all_stay():
+    asked = ["What is C?", "What is C++?", "What is C#?", "What is 2+2?", "What is 2-2?", "What is 2*2?"]
+    kept, dropped = drop_duplicates(rows(asked))
+    assert (sorted(texts(kept)), dropped) == (sorted(asked), 0)
+    splits = split_sets(
+        {"faq": {"train": rows(["What is i+i?"]), "test": rows(["What is i-i?"])}}, 0.0, 0.0, 0
+    )
+    assert sizes(splits["faq"]) == [1, 0, 0, 1]
+
+
 def test_the_fraction_is_fixed_for_a_text():
     # sha256("") begins e3b0c44298fc1: 0xe3b0c44298fc1 / 2**52.
     assert stable_fraction("") == 0xE3B0C44298FC1 / 2**52

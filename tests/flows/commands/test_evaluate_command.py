@@ -54,6 +54,23 @@ def test_evaluate_gives_every_predicted_token_the_context_that_a_stride_leaves(
     assert text["word_perplexity"] == pytest.approx(math.exp(min(total / words, 700)), rel=1e-4)
 
 
+def test_evaluate_says_how_many_rows_it_leaves_out(avss, model, data, tmp_path, caplog):
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    tested = own / "nq" / "test.jsonl"
+    first = tested.read_text(encoding="utf-8").splitlines()[0]
+    with tested.open("a", encoding="utf-8") as file:
+        file.write(first.replace("nq-test-0", "again") + "\n")
+    with (own / "nq" / "train.jsonl").open("a", encoding="utf-8") as file:
+        file.write(first + "\n")
+    printed = avss("evaluate", model, "--sets", "nq", "--data", own, "--json", *SETTINGS)
+    assert printed.json["sets"]["nq"]["n"] == 6
+    assert (
+        "nq: 2 rows were left out: 1 asked again a question of another row and 1 of train asked a question "
+        "that is tested"
+    ) in caplog.text
+
+
 def test_evaluate_takes_all_sets_of_the_folder_and_prints_lines(avss, model, data):
     rows = avss("evaluate", model, "--data", data, *SETTINGS).rows
     assert {row["set"] for row in rows} == {"nq", "sciq", "text", "sentiment"}

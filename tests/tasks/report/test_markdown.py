@@ -214,13 +214,21 @@ def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_pa
     for file in (*files, "pruned/certificate.json"):
         write_json(tmp_path / "data" / file, records[file])
     write_json(tmp_path / "reports/run.json", {"parameters": {"seed": "7"}})
-    head, sentences, *_ = _whole(tmp_path / "data").split("\n\n")
+    head, left_out, sentences, *_ = _whole(tmp_path / "data").split("\n\n")
+    again = "1 row was left out: 1 asked again a question of another row"
+    assert left_out == "Data. " + " ".join(
+        f"{name}: {again}." for name in records["prepared/manifest.json"]["sets"]
+    )
     assert head == (
         "### tiny: data dddddddddd (questions hub, sentiment hub, text hub), seed 7; "
         "small n: nq 60, wikiqa 60"
     )
     assert len(sentences.splitlines()) == 6
     assert sentences.startswith("- ▼ worse: Without 1 of 4 layers (2; chosen by avss) the model keeps 50.0")
+    for counts in records["prepared/manifest.json"]["sets"].values():
+        counts["duplicates"] = 0
+    write_json(tmp_path / "data/prepared/manifest.json", records["prepared/manifest.json"])
+    assert "left out" not in _whole(tmp_path / "data")
 
 
 def test_a_share_of_few_questions_has_no_interval_and_none_is_less_than_nothing(run):
