@@ -6,6 +6,7 @@ from pathlib import Path
 from prefect import task
 from prefect.logging import get_logger
 
+from avss_core.evaluation.answerable import answerable
 from avss_core.evaluation.splits import check_disjoint, split_sets
 from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import folder_written_whole, write_json
@@ -38,7 +39,16 @@ def prepare_data(
     """Write validated, disjoint rows and the text into a folder, and return its manifest."""
     with working("reading and checking rows"):
         raw = load(source, path, sets, sample_path, wanted)
-    splits = split_sets(raw.questions, validation, calibration, seed)
+    usable = {
+        name: {side: answerable(rows) for side, rows in sides.items()}
+        for name, sides in raw.questions.items()
+    }
+    splits = split_sets(
+        {name: {side: each.rows for side, each in sides.items()} for name, sides in usable.items()},
+        validation,
+        calibration,
+        seed,
+    )
     check_disjoint(splits)
     for name, parts in splits.items():
         empty = [part for part in ("train", "test") if not parts.parts()[part]]
@@ -64,6 +74,8 @@ def prepare_data(
                     test=len(parts.test),
                     duplicates=parts.duplicates,
                     shared_with_test=parts.shared_with_test,
+                    wordless=sum(each.wordless for each in usable[name].values()),
+                    accepted_as_wrong=sum(each.accepted_as_wrong for each in usable[name].values()),
                 )
                 for name, parts in splits.items()
             },

@@ -39,6 +39,10 @@ class SplitCounts(TypedDict):
     test: int
     duplicates: int
     shared_with_test: int
+    wordless: int
+    """Rows without an accepted answer that has a word or a number."""
+    accepted_as_wrong: int
+    """Wrong answers that were accepted ones too; their rows stay."""
 
 
 class Manifest(TypedDict):

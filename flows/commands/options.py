@@ -10,8 +10,9 @@ import typer
 from avss_core.models.locations import model_name
 from avss_core.registry import SCORE_SITES
 from flows import ROOT, SAMPLE, SOURCE
+from flows.commands.printing import say
 from flows.running.session import loading
-from tasks.data.data_folders import question_files, require, sets_in
+from tasks.data.data_folders import contents, half_sets, question_files, require, sets_in
 
 if TYPE_CHECKING:
     from flows.settings.params import Params
@@ -85,6 +86,8 @@ def params_of(
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
     names = [name.strip() for name in sets.split(",")] if sets else (sets_in(data) if data else [])
+    if names and not sets and data and (half := half_sets(data)):
+        say(f"--data {data}: left out, since a set is train.jsonl and test.jsonl: {contents(data, half)}")
     if sets:
         _refuse_misspelt(names, data, changes or [])
     with loading():

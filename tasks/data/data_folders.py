@@ -1,6 +1,6 @@
 """The files that a data folder must hold, checked without reading a row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avss_core.files.containment import inside
@@ -21,6 +21,30 @@ def sets_in(folder: Path) -> list[str]:
     """Return the question sets that a folder holds; sst2 is the sentiment set."""
     held = {file.parent.name for file in folder.glob("*/test.jsonl")}
     return sorted(name for name in held - {"sst2"} if (folder / name / "train.jsonl").is_file())
+
+
+def half_sets(folder: Path) -> list[str]:
+    """Return the folders that look like a question set but lack a file of that exact name."""
+    known = {"sst2", *sets_in(folder)}
+    return [
+        each.name
+        for each in sorted(folder.iterdir() if folder.is_dir() else [])
+        if each.is_dir()
+        and not each.is_symlink()
+        and each.name not in known
+        and any(file.name.casefold().startswith(("train.", "test.")) for file in each.iterdir())
+        # Folders of sentiment and of text.
+        and not any((each / name).is_file() for name in ("validation.jsonl", "valid.txt"))
+    ]
+
+
+def contents(folder: Path, names: Iterable[str]) -> str:
+    """Return in words what folders of a data folder hold."""
+    parts = []
+    for name in names:
+        files = sorted(entry.name for entry in (folder / name).iterdir())
+        parts.append(f"{name} holds {', '.join(files)}" if files else f"{name} is empty")
+    return "; ".join(parts)
 
 
 def require(folder: Path, files: Sequence[str], sets: Sequence[str]) -> None:
@@ -44,8 +68,13 @@ def require(folder: Path, files: Sequence[str], sets: Sequence[str]) -> None:
     missing = [file for file in files if not inside(folder, file).is_file()]
     if not missing:
         return
+    named = (file.partition("/")[0] for file in missing)
+    opened = [name for name in named if (folder / name).is_dir()]
+    inside_them = contents(folder, dict.fromkeys([*opened, *half_sets(folder)]))
+    read = f"; {inside_them}; files with exactly the names of the layout are read" if inside_them else ""
     held = ", ".join(sets_in(folder)) if set(missing) & set(question_files(sets)) else ""
     cure = f". As question sets it holds {held}: --set 'data.sets=[{held}]'" if held else ""
     raise FileNotFoundError(
-        f"the data folder {folder} lacks {', '.join(missing)}; it holds {', '.join(present)}{cure}. {LAYOUT}"
+        f"the data folder {folder} lacks {', '.join(missing)}; it holds {', '.join(present)}{read}{cure}. "
+        f"{LAYOUT}"
     )

@@ -68,7 +68,8 @@ def take(
     for row in rows:
         if subset is not None and row["meta"]["pile_set_name"] != subset:
             continue
-        text = row["text"][:LONGEST]
+        # JSON can hold half a character, and no file or tokenizer can.
+        text = row["text"][:LONGEST].encode("utf-8", "replace").decode()
         if not text.strip() or text in left_out or text in taken:
             continue
         taken[text] = None
@@ -106,5 +107,5 @@ def unpacked(packed: Any, where: str) -> Iterator[Mapping[str, Any]]:
             if not isinstance(row, dict):
                 raise ValueError("a row is not a JSON object")
             yield row
-    except (ZstdError, ValueError) as error:
+    except (ZstdError, ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not what was published: {error}") from error

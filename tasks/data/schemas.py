@@ -1,6 +1,7 @@
 """Schemas of question and sentiment rows, and messages that lead to the bad line."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,9 @@ from avss_core.judges.normalisation import normalise
 
 _SHOWN = 20
 """Most bad rows that a message lists; more are counted."""
+
+_DIGITS = 300
+"""Most digits of a whole number in a row."""
 
 _VALUE_WIDTH = 80
 """Characters of a bad value that a message shows."""
@@ -103,19 +107,52 @@ def read_rows(path: Path, schema: pa.DataFrameSchema) -> list[Row]:
     # Not splitlines(): it also cuts at U+2028 and U+0085, which JSON allows inside a string.
     for index, line in enumerate(text.rstrip().split("\n") if text.strip() else []):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems[index] = f"not JSON: {error.msg} at column {error.colno}: {_short(line)}"
-            continue
-        if isinstance(row, dict):
-            rows[index] = row
-        else:
-            problems[index] = f"not a JSON object: {_short(line)}"
+            rows[index] = _row(line)
+        except ValueError as error:
+            problems[index] = f"{error}: {_short(line)}"
     first = "Write one JSON object a line. " if problems else ""
     lines = list(rows)
     problems |= {lines[place]: text for place, text in _problems(list(rows.values()), schema).items()}
     _refuse(problems, str(path), f"{first}{schema.description}", empty=not text.strip())
     return list(rows.values())
+
+
+def _row(line: str) -> Row:
+    """Return the row of a line.
+
+    Raises:
+        ValueError: the line is no JSON object that a file can hold again, or a key of it stands twice.
+    """
+    try:
+        row = json.loads(line, object_pairs_hook=_keyed, parse_int=_whole)
+        # What is read here is written again, by other programs too.
+        json.dumps(row, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):x}"
+        raise ValueError(f"{half} is half a character: write both halves, or the character itself") from error
+    except RecursionError as error:
+        raise ValueError("brackets are nested too deep") from error
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    return row
+
+
+def _whole(digits: str) -> int:
+    """Return a whole number; Python refuses longer ones with advice for programmers."""
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
+
+
+def _keyed(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of two equal keys Python's reader would take the last one."""
+    keys = Counter(key for key, _ in pairs)
+    twice = [key for key, count in keys.items() if count > 1]
+    if twice:
+        raise ValueError(f"the key {_short(twice[0])} stands {keys[twice[0]]} times in one object")
+    return dict(pairs)
 
 
 def validate(rows: Sequence[Row], schema: pa.DataFrameSchema, where: str) -> None:

@@ -9,6 +9,7 @@ from avss_core.judges.judges import JUDGES, kappa
 from avss_core.metrics.records import Entry
 from avss_core.training.controls import CONTROLS
 from avss_core.training.history import best_epoch
+from tasks.data.left_out import rows_left_out
 from tasks.records import RunRecords, Sizes
 from tasks.report.activation_figures import PageRecords
 from tasks.report.pages import environment
@@ -123,6 +124,7 @@ def _context(records: PageRecords) -> dict[str, Any]:
         "missing_controls": {
             name: what for name, what in CONTROLS.items() if name not in mitigation["against_controls"]
         },
+        "left_out": rows_left_out(records["manifest"]["sets"]),
         "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
         "timed": timed(records["sizes"]),
     }

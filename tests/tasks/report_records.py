@@ -123,7 +123,7 @@ def run_records() -> Records:
         "prepared/manifest.json": {
             "origin": dict.fromkeys(("questions", "sentiment", "text"), "hub"),
             "sets": {name: {"train": 9, "validation": 3, "calibration": 2, "test": 60, "duplicates": 1,
-                            "shared_with_test": 0} for name in SETS},
+                            "shared_with_test": 0, "wordless": 0, "accepted_as_wrong": 0} for name in SETS},
             "sentiment": {"train": 4, "validation": 40},
             "digest": "d" * 64,
         },

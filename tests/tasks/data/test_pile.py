@@ -35,6 +35,10 @@ def test_blank_repeated_and_seen_documents_are_left_out():
     assert take(rows, None, 1000, ["two"]) == ["one", "three"]
 
 
+def test_half_a_character_becomes_a_question_mark():
+    assert take([row("a \ud83d b \U0001f600")], None, 1000) == ["a ? b \U0001f600"]
+
+
 def test_the_revision_is_a_commit():
     assert len(REVISION) == 40
     assert int(REVISION, 16) > 0

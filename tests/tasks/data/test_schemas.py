@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tasks.data.schemas import QUESTIONS, SENTIMENT, read_rows, read_text, validate
+from tasks.data.schemas import DOCUMENTS, QUESTIONS, SENTIMENT, read_rows, read_text, validate
 
 QUESTION = {
     "id": "q-0",
@@ -164,6 +164,23 @@ def test_a_blank_file_has_no_rows(tmp_path, content):
         ("", "not JSON: Expecting value at column 1: ''"),
         ("[1, 2]", "not a JSON object: '[1, 2]'"),
         ("null", "not a JSON object: 'null'"),
+        (
+            r'{"id": "s-2", "text": "a \ud83d joy", "label": 1}',
+            r"\ud83d is half a character: write both halves, or the character itself: "
+            r"""'{"id": "s-2", "text": "a \\ud83d joy", "label": 1}'""",
+        ),
+        (
+            r'{"id": "s-2", "text": "a joy", "label": 1, "\ude00": 1}',
+            r"\ude00 is half a character: write both halves, or the character itself: "
+            r"""'{"id": "s-2", "text": "a joy", "label": 1, "\\ude00": 1}'""",
+        ),
+        (
+            '{"id": "s-2", "text": "a joy", "label": 1, "label": 0}',
+            "the key 'label' stands 2 times in one object: "
+            """'{"id": "s-2", "text": "a joy", "label": 1, "label": 0}'""",
+        ),
+        ("[" * 100_000, f"brackets are nested too deep: '{'[' * 78}…"),
+        ("9" * 5000, f"a number has 5,000 digits: '{'9' * 78}…"),
     ],
 )
 def test_a_line_that_is_no_json_object_is_named(tmp_path, line, problem):
@@ -176,6 +193,29 @@ def test_a_line_that_is_no_json_object_is_named(tmp_path, line, problem):
     assert remedy.startswith(
         'Write one JSON object a line. A row is {"id": text, "text": text, "label": 0 or 1}'
     )
+
+
+@pytest.mark.parametrize("depth", [10, 500, 900, 2000, 5000, 100_000])
+def test_a_nested_row_is_one_message_at_any_depth(tmp_path, depth):
+    path = tmp_path / "rows.jsonl"
+    nested = "[" * depth + "]" * depth
+    path.write_text(json.dumps(QUESTION)[:-1] + f', "more": {nested}}}')
+    with pytest.raises(
+        ValueError, match=r"rows\.jsonl: bad lines: 1\n.*rows\.jsonl:1: (more is not|brackets)"
+    ):
+        read_rows(path, QUESTIONS)
+    path.write_text(f'{{"text": "one", "more": {nested}}}')
+    if depth < 400:
+        assert [row["text"] for row in read_rows(path, DOCUMENTS)] == ["one"]
+    elif depth > 1000:
+        with pytest.raises(ValueError, match=r"rows\.jsonl:1: brackets are nested too deep"):
+            read_rows(path, DOCUMENTS)
+
+
+def test_a_whole_emoji_in_halves_is_read(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(r'{"id": "s-0", "text": "a \ud83d\ude00 joy", "label": 1}')
+    assert read_rows(path, SENTIMENT)[0]["text"] == "a \U0001f600 joy"
 
 
 def test_lines_that_are_no_json_and_bad_rows_are_told_together(tmp_path):

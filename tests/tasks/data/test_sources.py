@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.data import sources
+from tasks.data.data_folders import half_sets
 from tasks.data.sources import RawData, Wanted, load
 from tasks.data.texts import language_topics
 
@@ -105,8 +106,29 @@ def test_all_missing_files_are_listed_with_what_is_there_and_the_layout(sample, 
     assert (
         f"{own} lacks quiz/test.jsonl, nq/train.jsonl, nq/test.jsonl, sst2/train.jsonl, "
         "sst2/validation.jsonl, wikitext2/valid.txt, wikitext2/test.txt; it holds quiz, sst2, "
-        "wikitext2. The layout is" in message
+        "wikitext2; quiz holds train.jsonl; sst2 is empty; wikitext2 is empty; files with exactly the names "
+        "of the layout are read. The layout is" in message
     )
+
+
+@pytest.mark.parametrize("name", ["test.csv", "test.jsonl.gz", "Test.JSONL", "test.json"])
+def test_a_file_of_almost_the_right_name_is_named(sample, own, name):
+    write_set(own, "faq")
+    (own / "faq" / "test.jsonl").rename(own / "faq" / name)
+    said = f"faq holds {', '.join(sorted([name, 'train.jsonl']))}; files with exactly the names of the layout"
+    with pytest.raises(FileNotFoundError, match=r"lacks faq/test\.jsonl") as caught:
+        load("path", own, ["faq"], sample)
+    assert said in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=r"lacks nq/train\.jsonl") as caught:
+        load("path", own, ["nq"], sample)
+    assert said in str(caught.value)
+
+
+def test_folders_of_sentiment_and_text_are_no_half_sets(own):
+    write_sentiment(own, "of the folder")
+    write_text(own)
+    (own / "notes").mkdir()
+    assert half_sets(own) == []
 
 
 def test_the_sets_that_a_folder_holds_are_offered_where_others_are_missing(sample, own):
@@ -119,7 +141,8 @@ def test_the_sets_that_a_folder_holds_are_offered_where_others_are_missing(sampl
         load("path", own, ["nq", "faq"], sample)
     (own / "sst2" / "train.jsonl").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"lacks sst2/train\.jsonl; it holds faq, .*, sst2\. The layout"
+        FileNotFoundError,
+        match=r"lacks sst2/train\.jsonl; it holds faq, .*, sst2; sst2 holds validation\.jsonl; files",
     ):
         load("path", own, ["faq"], sample)
 
