@@ -3,6 +3,16 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
+
+
+def database_url(path: Path, driver: str = "sqlite") -> str:
+    """Return the address of an SQLite file, by its full path, as SQLAlchemy reads it back."""
+    text = str(path)
+    if {*text} & {*"%?"}:  # signs of an address
+        # Slashes too: MLflow makes the folder that the text before the last one names.
+        text = f"/{quote(text[1:], safe='')}"
+    return f"{driver}:///{text}"
 
 
 def is_damaged(path: Path) -> bool:

@@ -10,7 +10,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
-from tasks.history.databases import is_damaged
+from tasks.history.databases import database_url, is_damaged
 from tasks.history.masking import tracking_uri
 
 EXPERIMENT = "avss"
@@ -39,7 +39,7 @@ def open_store(home: Path) -> tuple[MlflowClient, str]:
         OSError: the SQLite file is damaged.
     """
     home = home.resolve()
-    own = f"sqlite:///{home / 'mlflow.db'}"
+    own = database_url(home / "mlflow.db")
     uri = tracking_uri() or own
     if uri.startswith(("http://", "https://")):
         _check_server(uri)
