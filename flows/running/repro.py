@@ -116,9 +116,11 @@ def _run(arguments: list[str], record: RunRecord) -> None:
     from flows.running.server import prefect_server
     from flows.settings.reading import load_params
     from tasks.history.masking import masked
+    from tasks.history.run_store import check_store
     from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run
 
     load_params(ROOT / "params.yaml")
+    check_store(ROOT)
     for line in drop_damaged_objects(ROOT):
         print(line, flush=True)
     with pipeline_run(ROOT):
