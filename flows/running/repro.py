@@ -14,7 +14,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from flows import ROOT
-from flows.running.errors import readable_errors
+from flows.running.errors import readable_errors, whole_output
 from flows.running.mending import check_room, drop_damaged_objects, mend
 from flows.running.workspace import Workspace
 from tasks.progress.steps import working
@@ -188,5 +188,5 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminated)
-    with readable_errors():
+    with readable_errors(), whole_output():
         sys.exit(repro(sys.argv[1:]))

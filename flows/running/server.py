@@ -78,6 +78,7 @@ def prefect_server() -> Iterator[str]:
 @contextmanager
 def kept_server() -> Iterator[None]:
     """Run a Prefect server that ends with this process, however that ends, unless one is set."""
+    from prefect.logging.handlers import APILogHandler
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     if named_server():
@@ -85,7 +86,10 @@ def kept_server() -> Iterator[None]:
         return
     os.environ[_SERVER] = name = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
     with keeper(_SERVER, name), prefect_server() as address, temporary_settings({PREFECT_API_URL: address}):
-        yield
+        try:
+            yield
+        finally:
+            APILogHandler().flush()  # later no server takes what was logged last
 
 
 def named_server() -> str | None:
