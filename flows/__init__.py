@@ -46,3 +46,19 @@ for _name, _value in {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }.items():
     os.environ.setdefault(_name, _value)
+
+
+def _reach_loopback() -> None:
+    """Let no proxy stand between this process, or one that it starts, and servers of its own machine."""
+    proxies = [name for name, value in os.environ.items() if value and name.lower().endswith("_proxy")]
+    if all(name.lower() == "no_proxy" for name in proxies):
+        return  # where NO_PROXY is set, macOS's own settings are not read
+    given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    hosts = dict.fromkeys(host.strip() for host in given.split(",") if host.strip())
+    if "*" not in hosts:
+        hosts |= dict.fromkeys(("localhost", "127.0.0.1", "::1"))
+    # Some libraries read one spelling only.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(hosts)
+
+
+_reach_loopback()

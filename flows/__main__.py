@@ -5,7 +5,7 @@ import importlib
 import sys
 
 from flows import ROOT
-from flows.running.errors import quiet, readable_errors
+from flows.running.errors import quiet, readable_errors, whole_output
 from tasks.progress.steps import stage_shown
 
 STAGE_NAMES = (
@@ -56,5 +56,5 @@ def _run(name: str) -> str:
 
 
 if __name__ == "__main__":
-    with readable_errors():
+    with readable_errors(), whole_output():
         main(sys.argv[1:])

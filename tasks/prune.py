@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from transformers import PreTrainedModel
 
 from avss_core.files.writing import folder_written_whole, write_text
 from avss_core.models.architectures import depth
 from avss_core.models.configuration import kept_layers
-from avss_core.models.loading import has_tokenizer, load_config, load_model, load_tokenizer
+from avss_core.models.loading import fitted_tokenizer, has_tokenizer, load_config, load_model, load_tokenizer
 from avss_core.models.locations import base_model, gguf_file, local_folder
 from avss_core.models.sizes import parameter_count
 from avss_core.surgery.cards import Kept
@@ -35,6 +36,8 @@ class _Pruning:
     """The dense model's number of each layer of the source."""
     parameters: int
     """Of the source."""
+    embedded: int
+    """Tokens that the source embeds."""
     write: Callable[..., Certificate]
 
 
@@ -61,6 +64,8 @@ def prune_model(
     pruning = pruning or _loading(model, removed, dtype, revision)
     # A local folder without a tokenizer gives a checkpoint without one.
     tokenizer = None if source and not has_tokenizer(source) else load_tokenizer(model, revision)
+    if tokenizer is not None:
+        fitted_tokenizer(tokenizer, pruning.embedded, model)
     known = {**provenance, "removed": pruning.removed, "dense_parameters": pruning.parameters}
     if pruning.numbers != list(range(len(pruning.numbers))):
         known["removed_dense"] = [pruning.numbers[layer] for layer in pruning.removed]
@@ -86,7 +91,8 @@ def _copying(source: Path, removed: Sequence[int], dtype: str) -> _Pruning | Non
     plan = plan_copy(source, chosen, dtype)
     if plan is None:
         return None
-    return _Pruning(chosen, numbers, plan.dense_parameters, partial(write_certified_copy, plan))
+    write = partial(write_certified_copy, plan)
+    return _Pruning(chosen, numbers, plan.dense_parameters, _embedded(plan.model), write)
 
 
 def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | None) -> _Pruning:
@@ -96,7 +102,13 @@ def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | Non
         network = load_model(model, revision, dtype=dtype)
     numbers = layer_map(Path(model), depth(network.config))
     chosen = check_own_layers(removed, numbers)
-    return _Pruning(chosen, numbers, parameter_count(network), partial(write_pruned, network, chosen))
+    write = partial(write_pruned, network, chosen)
+    return _Pruning(chosen, numbers, parameter_count(network), _embedded(network), write)
+
+
+def _embedded(network: PreTrainedModel) -> int:
+    """Return how many tokens a model embeds."""
+    return int(network.get_input_embeddings().weight.shape[0])
 
 
 def _write_exports(folder: Path, certificate: Certificate, model: str, kept: Sequence[int]) -> None:

@@ -1,7 +1,11 @@
 """Names and links in downloads, which must not lead out of their folder."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+
+_OBJECT = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
+"""End of the path of a file in a cache of DVC, which may lie anywhere: shared, or on another disk."""
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -50,10 +54,14 @@ def _stays(path: Path, folder: Path) -> bool:
     """Tell whether a path lies in its folder once all links are followed.
 
     Two stores link to files by their content and are followed: the Hub's cache, whose snapshots are links
-    into the same model's `blobs`, and DVC's cache of the repository that the folder lies in.
+    into the same model's `blobs`, and DVC's cache, for a folder in a repository of DVC. A link to an object
+    there names the digest of its content, so whoever made it knows the content.
     """
     home, target = folder.resolve(), path.resolve()
-    stores = [above / ".dvc" / "cache" for above in home.parents]
+    repositories = [above for above in home.parents if (above / ".dvc").is_dir()]
+    stores = [(repository / ".dvc" / "cache").resolve() for repository in repositories]
     if home.parent.name == "snapshots":
         stores.append(home.parents[1] / "blobs")
+    if repositories and _OBJECT.search(target.as_posix()):
+        return True
     return any(target.is_relative_to(place) for place in (home, *stores))

@@ -140,6 +140,10 @@ def _weight_map(folder: Path) -> dict[str, str]:
     where = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(where, dict) or not where or not all(isinstance(file, str) for file in where.values()):
         raise ValueError(f"{folder} is damaged: {INDEX} has no map of tensors to files; fetch it again")
+    if not isinstance(index.get("metadata"), dict):
+        raise ValueError(
+            f'{folder}: {INDEX} has no metadata, which transformers wants: add "metadata": {{}} to it'
+        )
     for file in sorted(set(where.values())):
         if not file.endswith(".safetensors"):
             raise ValueError(

@@ -1,15 +1,18 @@
 """Load models and tokenizers: the embedded default, a folder, a GGUF file, or any Hub id; no pickles."""
 
 import copy
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -18,10 +21,19 @@ from transformers import (
 
 from avss_core.files.shards import stored_tensors
 from avss_core.files.writing import disk_errors
-from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth_field
+from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth, depth_field
+from avss_core.models.families import ENCODERS
 from avss_core.models.locations import gguf_file, local_folder, source
 from avss_core.models.placement import AUTO
-from avss_core.models.refusals import UNREACHABLE, damage, not_found, refuse_adapter, refuse_code
+from avss_core.models.refusals import (
+    UNREACHABLE,
+    damage,
+    not_found,
+    refuse_adapter,
+    refuse_code,
+    refuse_quantized,
+    wrong_tensors,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -74,7 +86,11 @@ def load_model(
     model, loading = loaded
     problems = {kind: sorted(map(str, names)) for kind, names in loading.items() if names}
     if problems:
-        raise ValueError(f"{name} does not hold exactly the tensors of its architecture: {problems}")
+        raise ValueError(wrong_tensors(name, problems, depth(config)))
+    head: Any = model.get_output_embeddings()
+    # Weights that accelerate has offloaded stand in one place only where they are read.
+    if device != AUTO and head is not None and head.weight is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False  # the file has a head of its own, and so has what is written
     blocks(model)  # of an unknown family they are looked for, which can fail
     try:
         ready: PreTrainedModel = (model if device == AUTO else model.to(device)).eval()
@@ -96,7 +112,9 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
     try:
         with damage(name):
             if gguf_file(name) is None:
-                refuse_code(name, PretrainedConfig.get_config_dict(where, **options)[0])
+                settings = PretrainedConfig.get_config_dict(where, **options)[0]
+                refuse_code(name, settings)
+                refuse_quantized(name, settings)
             refuse_adapter(name, where, revision)
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
@@ -138,6 +156,33 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     return tokenizer
 
 
+def fitted_tokenizer(tokenizer: PreTrainedTokenizerBase, embedded: int, name: str) -> PreTrainedTokenizerBase:
+    """Return a tokenizer that gives no token beyond those that a model embeds.
+
+    Many checkpoints add a token for padding, and no row for it. Here nothing is padded with it, so it is left
+    out, and a text with its name is read as any other text.
+
+    Raises:
+        ValueError: a text may need another token that the model does not embed.
+    """
+    extra = {token: number for token, number in tokenizer.get_vocab().items() if number >= embedded}
+    if not extra:
+        return tokenizer
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    needed = {getattr(tokenizer, f"{role}_token") for role in ("bos", "eos", "unk", "cls", "sep", "mask")}
+    padding, template = tokenizer.pad_token, str(tokenizer.chat_template or "")
+    if backend is None or extra.keys() != {padding} or padding in needed or str(padding) in template:
+        raise ValueError(
+            f"{name}: the tokenizer knows {len(tokenizer)} tokens, the model embeds only {embedded}; "
+            "they do not belong together"
+        )
+    state = json.loads(backend.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < embedded]
+    fitted: Any = copy.copy(tokenizer)
+    fitted._tokenizer = Tokenizer.from_str(json.dumps(state))
+    return fitted  # type: ignore[no-any-return]
+
+
 def has_tokenizer(folder: Path) -> bool:
     """Tell whether a checkpoint folder carries a tokenizer."""
     return any(
@@ -177,6 +222,7 @@ def _loader(config: PretrainedConfig) -> Any:
         if type(config) not in AutoModelForCausalLM._model_mapping:
             architecture(config)  # raises
         depth_field(config)
+        _refuse_encoder(config)
         return AutoModelForCausalLM
     if architecture(config).causal:
         return AutoModelForCausalLM
@@ -185,6 +231,19 @@ def _loader(config: PretrainedConfig) -> Any:
     classes = [getattr(transformers, name, None) for name in names]
     suitable = [each for each in classes if getattr(each, "config_class", None) is type(config)]
     return suitable[0] if suitable else transformers.AutoModel
+
+
+def _refuse_encoder(config: PretrainedConfig) -> None:
+    """Raise LookupError for an encoder, which transformers would load as if it predicted the next token."""
+    decodes = ("is_decoder", "is_encoder_decoder", "causal")
+    if type(config) in AutoModelForMaskedLM._model_mapping and not any(
+        getattr(config, name, False) for name in decodes
+    ):
+        raise LookupError(
+            f"model type {config.model_type!r} is not supported: it is an encoder, which reads a text "
+            f"in both directions (is_decoder is not set in config.json); encoders that can be pruned: "
+            f"{', '.join(sorted(ENCODERS))}"
+        )
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

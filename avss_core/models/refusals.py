@@ -1,5 +1,6 @@
 """Errors of models that cannot be loaded: they name the model and what to do."""
 
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from avss_core.models.locations import EMBEDDED, gguf_file
 
 BROKEN_OFF: type[Exception] = httpx.HTTPError
 """Raised by a download that breaks off."""
+
+_DEQUANTIZED = {"mxfp4", "fp8"}
+"""Kinds of quantization that transformers undoes when it loads them without their kernels."""
 
 UNREACHABLE = (OSError, BROKEN_OFF)
 """Raised if a model cannot be read or fetched."""
@@ -51,6 +55,44 @@ def refuse_code(name: str, settings: Mapping[str, Any]) -> None:
                 f"{name} names {settings[key]!r} in config.json ({key}), which is not fetched, run or read: "
                 f"remove {key} from a copy of the checkpoint and give that folder."
             )
+
+
+def refuse_quantized(name: str, settings: Mapping[str, Any]) -> None:
+    """Raise ValueError for weights in a form that transformers does not turn into floating point itself."""
+    quantization = settings.get("quantization_config")
+    if not quantization or quantization.get("quant_method") in _DEQUANTIZED:
+        return
+    raise ValueError(
+        f"{name} is quantized (quantization_config in config.json: {quantization.get('quant_method')}), and "
+        "layers are scored and removed in floating point: give the checkpoint that it was made from, or one "
+        "that model.dequantize() and save_pretrained have written. If its tensors are plain floats, remove "
+        "quantization_config from a copy and give that folder."
+    )
+
+
+def wrong_tensors(name: str, problems: Mapping[str, list[str]], layers: int) -> str:
+    """Return the message for a checkpoint with other tensors than its architecture, which has `layers`.
+
+    Args:
+        name: of the model.
+        problems: names of tensors by what is wrong with them, as transformers tells it.
+        layers: depth by the configuration.
+    """
+    said = f"{name} does not hold exactly the tensors of its architecture: {problems}"
+    if set(problems) != {"unexpected_keys"}:
+        return said
+    extra = problems["unexpected_keys"]
+    behind = [tensor for tensor in extra if re.search(rf"\.{layers}\.", tensor)]
+    what = ""
+    if behind:
+        what = (
+            f" Those of layer {layers} lie behind the last: either an extra layer of prediction (MTP), which "
+            "is not run, or num_hidden_layers in config.json is too small."
+        )
+    return (
+        f"{said}.{what} The model does without them: AutoModelForCausalLM.from_pretrained(DIR)"
+        ".save_pretrained(NEW), with the tokenizer saved beside it, writes a copy that leaves them out."
+    )
 
 
 def refuse_adapter(name: str, where: str, revision: str | None) -> None:

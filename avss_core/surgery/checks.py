@@ -1,5 +1,6 @@
 """The checks of a checkpoint folder against what its certificate promises."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from avss_core.files.shards import stored_tensors
-from avss_core.models.architectures import architecture_of, blocks, depth
+from avss_core.models.architectures import ARCHITECTURES, architecture_of, blocks, depth
 from avss_core.models.loading import empty_model, load_config, load_model, load_tokenizer
 from avss_core.models.sizes import parameter_bytes, parameter_count, stored_state
 from avss_core.surgery.certificate_records import Promise
@@ -48,7 +49,7 @@ def check_folder(folder: Path, promise: Promise, *, logits: bool = True) -> tupl
     checks += [Check(name, True, how), *_size_checks(model, promise)]
     measured = probe_logits(model) if logits else []
     if logits:
-        checks += [_logit_check(measured, promise["logits"], model.dtype), _cache_check(model)]
+        checks += [_logit_check(measured, promise["logits"], model.dtype), cache_check(model)]
     return [*checks, _tie_check(model), _tokenizer_check(folder, promise)], measured
 
 
@@ -82,21 +83,27 @@ def _size_checks(model: PreTrainedModel, promise: Promise) -> list[Check]:
 def _logit_check(measured: Sequence[float], promised: Sequence[float] | None, dtype: torch.dtype) -> Check:
     """Check logits against those promised; they must be finite if none were recorded."""
     logits = torch.tensor(measured)
+    wrong = int((~logits.isfinite()).sum())
+    if wrong:
+        detail = f"{wrong} of {len(measured)} are NaN or infinite: weights are, or {dtype} overflows"
+        return Check("logits", False, detail)
     if promised is None:
         detail = f"{len(measured)} finite ones; the model was not in memory when it was written"
-        return Check("logits", bool(logits.isfinite().all()), detail)
+        return Check("logits", True, detail)
     distance = _distance(logits, torch.tensor(promised))
     tolerance = max(LOGIT_TOLERANCE, 4 * torch.finfo(dtype).eps)
     return Check("logits", distance <= tolerance, f"largest relative difference {distance:.1e}")
 
 
-def _cache_check(model: PreTrainedModel) -> Check:
+def cache_check(model: PreTrainedModel) -> Check:
     """Check that the cache changes no token and no logit.
 
     A model that repeats itself says the same tokens through a broken cache; its logits do not.
     """
     if not architecture_of(model).causal:
         return Check("cache", True, "an encoder has none")
+    if "cache" not in inspect.signature(model.forward).parameters:
+        return Check("cache", True, f"{model.config.model_type} models take none")
     try:
         # In half precision a near tie of two tokens can fall either way, and would look like a broken cache.
         with in_float32(model):
@@ -104,10 +111,29 @@ def _cache_check(model: PreTrainedModel) -> Check:
     except (IndexError, RuntimeError) as error:
         # A layer has no place in the cache, or shares one with another and finds too many keys there.
         return Check("cache", False, f"a layer does not find its place: {error}")
+    if not uncached.logits.isfinite().all():
+        return Check("cache", False, "not compared: without it logits are NaN or infinite too")
     distance = _distance(cached.logits, uncached.logits)
     same = cached.tokens == uncached.tokens and distance <= LOGIT_TOLERANCE
     detail = f"{len(cached.tokens)} greedy tokens with and without the cache"
     return Check("cache", same, f"{detail}, logits differ by {distance:.1e} at most")
+
+
+def refuse_unfit(model: PreTrainedModel) -> None:
+    """Refuse a model of a family that is not known, before work, if its cache fails with all layers.
+
+    Raises:
+        ValueError: what a checkpoint of it must hold to be certified does not hold of the model itself.
+    """
+    model_type = model.config.model_type
+    if model_type in ARCHITECTURES:
+        return
+    check = cache_check(model)
+    if not check.passed:
+        raise ValueError(
+            f"{model_type} models cannot be certified in this version of transformers: the cache changes "
+            f"what the model says with all its layers ({check.detail})"
+        )
 
 
 def _distance(measured: torch.Tensor, expected: torch.Tensor) -> float:

@@ -13,6 +13,7 @@ from avss_core.models.locations import base_model
 from avss_core.models.sizes import parameter_count
 from avss_core.surgery.certificate import kept_source, write_certified
 from avss_core.surgery.certificate_records import Certificate
+from avss_core.surgery.checks import refuse_unfit
 from avss_core.surgery.numbering import check_own_layers, layer_map
 from avss_core.surgery.pruning import prune
 
@@ -68,8 +69,9 @@ def write_pruned(
     """Write a model without some layers, certified: every tensor equals its source to the bit.
 
     Raises:
-        ValueError: as `prune` and `write_certified`.
+        ValueError: as `prune` and `write_certified`, or the model itself fails a check.
     """
+    refuse_unfit(model)
     kept = kept_layers(depth(model.config), removed)
     return write_certified(
         prune(model, removed),

@@ -18,7 +18,7 @@ from flows.commands.run_command import run
 from flows.commands.score_command import score
 from flows.commands.speed_command import speed
 from flows.commands.verify_command import verify
-from flows.running.errors import error_object, readable_errors
+from flows.running.errors import error_object, readable_errors, whole_output
 
 PANELS = {
     "Whole runs": (run, report),
@@ -52,7 +52,8 @@ app.add_typer(cache, name="cache", rich_help_panel="Kept results")
 
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 1."""
-    with error_object() if "--json" in sys.argv else nullcontext(), readable_errors():
+    said = error_object() if "--json" in sys.argv else nullcontext()
+    with said, readable_errors(), whole_output():
         app(prog_name="avss")
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows import ROOT
 from flows.commands.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose, refuse_absent, refuse_file
 from flows.running.errors import quiet
 from flows.running.session import loading
@@ -37,7 +38,9 @@ def run(
         refuse_absent(checked)
         from flows.pipeline import pipeline
         from flows.running.server import kept_server
+        from tasks.history.run_store import check_store
 
+        check_store(ROOT)
     # No bar of its own: each stage shows how far it is.
     with kept_server():
         pipeline(checked, output)

@@ -4,7 +4,9 @@ import errno
 import json
 import logging
 import os
+import select
 import shutil
+import signal
 import sys
 import traceback
 import warnings
@@ -70,6 +72,52 @@ class _Masked(logging.Filter):
         if record.exc_info and record.exc_info[0]:
             record.exc_text = masked("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return True
+
+
+@contextmanager
+def whole_output() -> Iterator[None]:
+    """Bring what is printed to its reader before the context ends, and end quietly if the reader has gone.
+
+    Raises:
+        OSError: standard output is closed, or what it is sent to takes no more.
+        SystemExit: the reader has gone; the exit code is that of SIGPIPE.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes this number, which no other file may get
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - print would turn to standard output
+    if sys.stdout is None:
+        raise OSError("standard output is closed, and the result goes there; `> /dev/null` throws it away")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except (OSError, SystemExit) as end:
+        # Typer turns a broken pipe into an exit code.
+        error = end if isinstance(end, OSError) else end.__context__
+        if not isinstance(error, OSError) or not _is_of_output(error):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still held back
+        if error.errno == errno.EPIPE:
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        raise OSError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Tell whether an error is of standard output: nobody reads it, or it holds what it could not write."""
+    if error.errno == errno.EPIPE:
+        pipe = select.poll()
+        pipe.register(1, 0)
+        return bool(pipe.poll(0))
+    try:
+        sys.stdout.flush()
+    except OSError as again:
+        return again.errno == error.errno
+    return False
 
 
 @contextmanager

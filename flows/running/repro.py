@@ -14,7 +14,7 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from flows import ROOT
-from flows.running.errors import readable_errors
+from flows.running.errors import readable_errors, whole_output
 from flows.running.mending import check_room, drop_damaged_objects, mend
 from flows.running.workspace import Workspace
 from tasks.progress.steps import working
@@ -116,9 +116,11 @@ def _run(arguments: list[str], record: RunRecord) -> None:
     from flows.running.server import prefect_server
     from flows.settings.reading import load_params
     from tasks.history.masking import masked
+    from tasks.history.run_store import check_store
     from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run
 
     load_params(ROOT / "params.yaml")
+    check_store(ROOT)
     for line in drop_damaged_objects(ROOT):
         print(line, flush=True)
     with pipeline_run(ROOT):
@@ -186,5 +188,5 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _terminated)
-    with readable_errors():
+    with readable_errors(), whole_output():
         sys.exit(repro(sys.argv[1:]))

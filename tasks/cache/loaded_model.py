@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.models.loading import fitted_tokenizer, load_model, load_tokenizer
 from tasks.cache.units import content_digest
 from tasks.progress.steps import working
 
@@ -23,9 +23,4 @@ def _load(
         tokenizer = load_tokenizer(folder)
         model = load_model(folder, dtype=dtype, device=device)
     embedded = int(model.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
-    if len(tokenizer) > embedded:
-        raise ValueError(
-            f"{folder}: the tokenizer knows {len(tokenizer)} tokens, the model embeds only {embedded}; "
-            "they do not belong together"
-        )
-    return model, tokenizer
+    return model, fitted_tokenizer(tokenizer, embedded, folder)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +17,20 @@ CODE_DIGITS = 16
 """Last digits of a key: the first ones of the fingerprint of the unit's code."""
 
 _TYPE = "checked-json"
+
+
+class _NotOfErrors(logging.Filter):
+    """Drop Prefect's warning that the error which ended a unit could not be kept: it is no result."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is another one."""
+        return not record.getMessage().startswith(
+            "Failed to write result: Failed to serialize object of type"
+        )
+
+
+# In every process that runs units. A result that cannot be kept is an error, not this warning.
+logging.getLogger("prefect.task_runs").addFilter(_NotOfErrors())
 
 
 class CheckedJSON(Serializer):

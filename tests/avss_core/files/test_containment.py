@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,57 @@ def test_the_store_of_another_model_is_not_that_of_this_one(tmp_path: Path) -> N
     (folder / "model.safetensors").symlink_to(other)
     with pytest.raises(ValueError, match="is a link that leads out"):
         refuse_links(folder)
+
+
+OBJECT = "files/md5/ab/" + 30 * "c"
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["shared cache", "linked cache"])
+def test_objects_of_a_dvc_cache_elsewhere_are_followed_from_a_repository(
+    tmp_path: Path, linked: bool
+) -> None:
+    (item := tmp_path / "big disk" / "cache" / OBJECT).parent.mkdir(parents=True)
+    item.write_text("tensors")
+    repository = tmp_path / "repository"
+    (folder := repository / "data" / "dense").mkdir(parents=True)
+    if linked:
+        (repository / ".dvc").mkdir()
+        (repository / ".dvc" / "cache").symlink_to(tmp_path / "big disk" / "cache")
+        (folder / "model.safetensors").symlink_to(repository / ".dvc" / "cache" / OBJECT)
+    else:
+        (folder / "model.safetensors").symlink_to(item)
+        with pytest.raises(ValueError, match="leads out"):
+            refuse_links(folder)  # no repository of DVC
+        (repository / ".dvc").mkdir()
+    refuse_links(folder)
+    assert inside(folder, "model.safetensors").read_text() == "tensors"
+
+
+@pytest.mark.parametrize(
+    "target", ["secret/key", f"{OBJECT}/key", f"{OBJECT}.txt", "files/md5/ab", OBJECT.upper(), OBJECT + "c"]
+)
+def test_other_links_out_are_refused_in_a_repository_too(tmp_path: Path, target: str) -> None:
+    (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / target).touch()
+    (tmp_path / "repository" / ".dvc").mkdir(parents=True)
+    (folder := tmp_path / "repository" / "download").mkdir()
+    (folder / "config.json").symlink_to(tmp_path / target)
+    with pytest.raises(ValueError, match="leads out"):
+        refuse_links(folder)
+
+
+def test_what_dvc_itself_links_is_followed(tmp_path: Path) -> None:
+    dvc = [sys.executable, "-m", "dvc"]
+    repository = tmp_path / "repository"
+    (repository / "data").mkdir(parents=True)
+    (repository / "data" / "config.json").write_text("{}")
+    for arguments in (
+        ["init", "--no-scm", "-q"],
+        ["cache", "dir", str(tmp_path / "shared")],
+        ["config", "cache.type", "symlink"],
+        ["add", "-q", "data"],
+    ):
+        subprocess.run([*dvc, *arguments], cwd=repository, check=True, capture_output=True)
+    assert (repository / "data" / "config.json").is_symlink()
+    refuse_links(repository / "data")
+    assert inside(repository / "data", "config.json").read_text() == "{}"

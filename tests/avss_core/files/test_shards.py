@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from avss_core.files import shards as shards_module
 from avss_core.files.digests import digest_tensors
@@ -149,6 +149,16 @@ def test_an_index_without_a_map_is_named(sharded: Path, index: object) -> None:
     write_json(sharded / INDEX, index)
     with pytest.raises(ValueError, match=f"{sharded} is damaged: {INDEX} has no map"):
         stored_tensors(sharded)
+
+
+def test_an_index_without_metadata_comes_with_the_cure(sharded: Path) -> None:
+    index = read_json(sharded / INDEX)
+    write_json(sharded / INDEX, {"weight_map": index["weight_map"]})
+    with pytest.raises(ValueError, match=f'{INDEX} has no metadata.*: add "metadata": {{}} to it'):
+        stored_tensors(sharded)
+    write_json(sharded / INDEX, {"weight_map": index["weight_map"], "metadata": {}})
+    assert stored_tensors(sharded)
+    AutoModelForCausalLM.from_pretrained(sharded)
 
 
 def test_an_index_that_is_no_json_is_named(sharded: Path) -> None:

@@ -1,3 +1,4 @@
+import copy
 import importlib.util
 import json
 import shutil
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -23,6 +25,7 @@ from avss_core.models.families import DECODERS, ENCODERS
 from avss_core.models.loading import (
     DTYPES,
     empty_model,
+    fitted_tokenizer,
     has_tokenizer,
     load_config,
     load_model,
@@ -371,3 +374,72 @@ def test_an_empty_model_has_names_shapes_and_dtype_alone(tiny_gpt2: PreTrainedMo
     assert parameter_count(model) == parameter_count(tiny_gpt2)
     assert tiny_gpt2.config.to_dict() == before
     assert not model.training
+
+
+def test_tensors_that_are_too_many_come_with_the_cure(checkpoint: Path) -> None:
+    mask = {f"model.layers.{layer}.self_attn.masked_bias": torch.zeros(1) for layer in range(6)}
+    rewrite(checkpoint, mask)
+    with pytest.raises(ValueError, match=r"masked_bias.*save_pretrained\(NEW\).*leaves them out") as error:
+        load_model(str(checkpoint))
+    assert "MTP" not in str(error.value)
+    rewrite(checkpoint, dict.fromkeys(mask) | {"model.layers.6.eh_proj.weight": torch.zeros(2)})
+    with pytest.raises(
+        ValueError, match=r"of layer 6 lie behind the last: .*\(MTP\).*num_hidden_layers.*leaves them out"
+    ):
+        load_model(str(checkpoint))
+
+
+def test_the_cure_for_tensors_that_are_too_many_helps(checkpoint: Path, tmp_path: Path) -> None:
+    rewrite(checkpoint, {"model.layers.6.eh_proj.weight": torch.zeros(2)})
+    AutoModelForCausalLM.from_pretrained(checkpoint).save_pretrained(tmp_path / "new")
+    assert load_model(str(tmp_path / "new")).config.num_hidden_layers == 6
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "something-new"])
+def test_a_quantized_checkpoint_is_refused_with_the_cure(checkpoint: Path, method: str) -> None:
+    configure(checkpoint, quantization_config={"quant_method": method, "load_in_4bit": True})
+    for load in (load_model, load_config):
+        with pytest.raises(ValueError, match=rf"is quantized \(.*{method}\).*dequantize\(\).*remove"):
+            load(str(checkpoint))
+
+
+def test_a_head_of_its_own_is_kept_though_the_configuration_says_tied(checkpoint: Path) -> None:
+    head = torch.randn(260, 32)
+    rewrite(checkpoint, {"lm_head.weight": head})
+    model = load_model(str(checkpoint))
+    assert torch.equal(model.get_output_embeddings().weight, head)
+    assert model.config.tie_word_embeddings is False
+
+
+@pytest.mark.parametrize("family", ["electra", "roberta", "camembert"])
+def test_an_encoder_of_another_family_is_named_as_one(checkpoint: Path, family: str) -> None:
+    configure(checkpoint, model_type=family, architectures=[])
+    with pytest.raises(LookupError, match=f"'{family}' is not supported: it is an encoder.*bert, distilbert"):
+        load_config(str(checkpoint))
+    configure(checkpoint, is_decoder=True)
+    assert load_config(str(checkpoint)).model_type == family
+
+
+def test_a_token_for_padding_without_a_row_is_left_out(tokenizer: PreTrainedTokenizerFast) -> None:
+    padded = copy.deepcopy(tokenizer)
+    padded.add_special_tokens({"pad_token": "<pad>"})
+    assert padded("a<pad>").input_ids[1:] == [257]
+    assert fitted_tokenizer(padded, 258, "m") is padded
+    fitted = fitted_tokenizer(padded, 257, "m")
+    assert fitted("a<pad>").input_ids == tokenizer("a<pad>").input_ids
+    assert fitted("a<|endoftext|>").input_ids[1:] == [256]
+    assert padded("a<pad>").input_ids[1:] == [257], "the one that is saved stays"
+
+
+@pytest.mark.parametrize("case", ["another token", "in the template", "the end"])
+def test_a_token_that_a_text_may_need_is_refused(tokenizer: PreTrainedTokenizerFast, case: str) -> None:
+    odd, embedded = copy.deepcopy(tokenizer), 257
+    if case == "another token":
+        odd.add_tokens(["new"])
+    elif case == "the end":
+        embedded = 256
+    else:
+        odd.add_special_tokens({"pad_token": "<pad>"})
+        odd.chat_template = "{{ messages }}<pad>"
+    with pytest.raises(ValueError, match=f"m: the tokenizer knows .* embeds only {embedded}; they do not"):
+        fitted_tokenizer(odd, embedded, "m")

@@ -163,7 +163,7 @@ def test_a_tied_head_that_is_stored_twice_is_written_once(checkpoint: Path, tmp_
 def test_another_dtype_and_quantised_weights_are_left_to_the_loader(checkpoint: Path) -> None:
     assert plan_copy(checkpoint, REMOVED, "bfloat16") is None
     config = read_json(checkpoint / "config.json")
-    write_json(checkpoint / "config.json", config | {"quantization_config": {"quant_method": "gptq"}})
+    write_json(checkpoint / "config.json", config | {"quantization_config": {"quant_method": "fp8"}})
     assert plan_copy(checkpoint, REMOVED, "float32") is None
 
 

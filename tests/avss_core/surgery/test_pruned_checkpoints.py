@@ -1,13 +1,15 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from avss_core.files.writing import read_json
 from avss_core.models.loading import load_model
-from avss_core.surgery import certificate
+from avss_core.surgery import certificate, checks
 from avss_core.surgery.certificate import verify
+from avss_core.surgery.file_checks import Check
 from avss_core.surgery.pruned_checkpoints import save_pruned
 
 
@@ -66,3 +68,42 @@ def test_nothing_is_left_where_the_checks_fail(
     with pytest.raises(ValueError, match=r"does not hold what it promises: logits"):
         save_pruned(tiny_llama, None, [0], tmp_path / "pruned")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore:model type")
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("openai-gpt", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 128}),
+        ("rwkv", {"hidden_size": 32, "num_hidden_layers": 3, "context_length": 128, "intermediate_size": 64}),
+    ],
+)
+def test_a_family_without_a_cache_is_checked_without_one(family: str, settings: dict, tmp_path: Path) -> None:
+    config = AutoConfig.for_model(family, vocab_size=260, pad_token_id=1, bos_token_id=0, **settings)
+    found = save_pruned(AutoModelForCausalLM.from_config(config).eval(), None, [1], tmp_path / "pruned")
+    (check,) = [check for check in found["checks"] if check["name"] == "cache"]
+    assert check == {"name": "cache", "passed": True, "detail": f"{family} models take none"}
+
+
+@pytest.mark.filterwarnings("ignore:model type")
+def test_a_family_that_fails_by_itself_is_refused_before_work(
+    tiny_llama: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Check("cache", False, "logits differ by 1.2e-03 at most")
+    monkeypatch.setattr(checks, "cache_check", lambda model: failed)
+    monkeypatch.setattr(checks, "ARCHITECTURES", {})
+    with pytest.raises(ValueError, match=r"llama models cannot be certified .* all its layers \(logits diff"):
+        save_pruned(tiny_llama, None, [1], tmp_path / "pruned")
+    assert not (tmp_path / "pruned").exists()
+
+
+def test_logits_that_are_not_finite_are_called_so(tiny: Callable[..., PreTrainedModel]) -> None:
+    model = tiny("llama")
+    with torch.no_grad():
+        model.model.layers[2].mlp.up_proj.weight[0, 0] = float("nan")
+    for promised in (None, [0.0] * 260):
+        assert checks._logit_check(checks.probe_logits(model), promised, torch.float32) == Check(
+            "logits", False, "260 of 260 are NaN or infinite: weights are, or torch.float32 overflows"
+        )
+    assert checks.cache_check(model).detail == "not compared: without it logits are NaN or infinite too"

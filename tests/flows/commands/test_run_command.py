@@ -63,3 +63,12 @@ def test_data_that_are_there_are_taken(avss, calls, own):
     more = ("--set", "data.source=path", "--set", "data.sets=[faq]", "--set", f"data.path={own}")
     assert avss("run", "--output", "out", *more).code == 0
     assert calls[0][0].data.sets == ["faq"]
+
+
+def test_a_history_that_cannot_be_written_stops_it_before_a_server_starts(refused, calls, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    assert refused("run", "--output", "out").startswith(
+        "MLFLOW_TRACKING_URI=./mlruns: the history is kept by"
+    )
+    assert calls == []
+    assert not Path("out").exists()

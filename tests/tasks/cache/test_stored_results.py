@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 
 import pytest
@@ -123,3 +124,21 @@ def test_removing_what_is_gone_is_no_error(tmp_path):
 def test_the_folder_is_that_of_prefect(tmp_path):
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"}):
         assert storage_folder() == tmp_path / "results"
+
+
+def test_that_the_error_of_a_unit_is_no_result_is_not_said(caplog):
+    log = logging.getLogger("prefect.task_runs")
+    with pytest.raises(TypeError) as refused:
+        CheckedJSON().dumps(ValueError("row 7"))
+    kept = "Failed to write result: %s Execution will continue, but the result has not been written"
+    handler = logging.Handler()
+    said = []
+    handler.emit = lambda record: said.append(record.getMessage())
+    log.addHandler(handler)
+    try:
+        log.warning(kept, "Failed to serialize object of type 'ValueError' with serializer 'checked-json'.")
+        log.warning(kept, "No space left on device.")
+    finally:
+        log.removeHandler(handler)
+    assert "not JSON serializable" in str(refused.value)
+    assert [text[:60] for text in said] == ["Failed to write result: No space left on device. Execution w"]

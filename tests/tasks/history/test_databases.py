@@ -3,8 +3,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
-from tasks.history.databases import is_damaged
+from tasks.history.databases import database_url, is_damaged
 
 
 @pytest.fixture
@@ -52,3 +53,27 @@ def test_a_write_ahead_log_does_not_hide_that_pages_are_gone(tmp_path):
 def test_one_that_was_cut_off_or_is_something_else_is_damaged(database, how):
     database.write_bytes(how(database.read_bytes()))
     assert is_damaged(database)
+
+
+@pytest.mark.parametrize("driver", ["sqlite", "sqlite+aiosqlite"])
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "a%20b", "a%b", "a?b=c", "a#b", "a&b", "a+b", "a'b", 'a"b', "ä", "[a]", "a:b", "a@b", "a\\b"],
+)
+def test_an_address_names_the_file_of_any_path(tmp_path, name, driver):
+    path = tmp_path / name / "a.db"
+    url = make_url(database_url(path, driver))
+    assert (url.drivername, url.database, url.query) == (driver, str(path), {})
+
+
+@pytest.mark.parametrize("name", ["feature%2Fb", "what?"])
+def test_the_history_of_a_folder_with_signs_of_an_address_lies_in_it(tmp_path, monkeypatch, name):
+    from tasks.history.run_store import open_store
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client, experiment = open_store(tmp_path / name)
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "text", "a.txt")
+    assert (tmp_path / name / "mlartifacts" / run / "artifacts" / "a.txt").read_text() == "text"
+    assert (tmp_path / name / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -138,3 +138,61 @@ def test_a_server_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(ConnectionError, match="timed out"), stage_run(tmp_path, "score", {}, "digest"):
             pytest.fail("the stage began")
+
+
+@pytest.mark.parametrize("address", ["./mlruns", "file:///tmp/history", "databricks", "uc:x", "nonsense://x"])
+def test_what_is_neither_a_server_nor_a_database_is_refused_with_the_cure(tmp_path, monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    said = f"^MLFLOW_TRACKING_URI={address}: .*a server .* or in a database .*unset the variable"
+    with pytest.raises(ValueError, match=said):
+        run_store.check_store(tmp_path)
+
+
+def test_a_database_without_its_driver_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mysql+nonsense://user:word-of-user@host/history")
+    with pytest.raises(
+        ConnectionError, match=r"history at MLFLOW_TRACKING_URI=.* cannot be opened \(.*unset"
+    ):
+        run_store.check_store(tmp_path)
+
+
+def test_an_experiment_that_was_deleted_is_told_with_the_command_that_brings_it_back(tmp_path):
+    client, experiment = run_store.open_store(tmp_path)
+    client.delete_experiment(experiment)
+    with pytest.raises(ValueError, match="was deleted in MLflow; bring it back: ") as refused:
+        run_store.check_store(tmp_path)
+    variable, *command = str(refused.value).partition("back: ")[2].split()
+    name, _, value = variable.partition("=")
+    subprocess.run([sys.executable, "-m", *command], env=os.environ | {name: value}, check=True)
+    assert run_store.open_store(tmp_path)[1] == experiment
+
+
+def test_a_check_makes_no_history(tmp_path):
+    run_store.check_store(tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("address", ["", "sqlite:///home/mlflow.db"])
+def test_artifacts_move_along_with_the_folder(tmp_path, monkeypatch, address):
+    home, moved = tmp_path / "home", tmp_path / "working" / "home"
+    _log(home, {"nll": 1.5})
+    home.rename(moved)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    _log(moved, {"nll": 2.5})
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert not home.exists()
+    client, experiment = run_store.open_store(moved)
+    runs = client.search_runs([experiment], "tags.`avss.stage` = 'score'")
+    assert len(runs) == 2
+    for run in runs:
+        assert client.list_artifacts(run.info.run_id, "figures")
+        assert run.info.artifact_uri.startswith((moved / "mlartifacts").as_uri())
+    assert len(list((moved / "mlartifacts").rglob("figures/scores.png"))) == 2
+
+
+def test_a_place_that_the_user_chose_for_artifacts_stays(tmp_path):
+    chosen = (tmp_path / "disk").as_uri()
+    other = MlflowClient(f"sqlite:///{tmp_path / 'working' / 'mlflow.db'}")
+    other.create_experiment("avss", artifact_location=chosen)
+    client, experiment = run_store.open_store(tmp_path / "working")
+    assert client.get_experiment(experiment).artifact_location == chosen
