@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from avss_core.files.writing import read_json, write_json
 from avss_core.models.architectures import depth
@@ -20,8 +20,11 @@ from flows.running.workspace import Workspace
 from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
 from tasks.records import Cost, Scores, TextStatistics
-from tasks.removal import removal_cost, removal_loss
-from tasks.score import compare_costs, score_layers
+from tasks.records import Reading as ReadingRecord
+from tasks.removal.costs import removal_cost
+from tasks.removal.losses import removal_loss
+from tasks.removal.repaired_costs import repaired_cost
+from tasks.score import compare_costs, compare_repaired, score_layers
 
 
 @stage("score", ("seed", "model", "collect", "score", "prune", "evaluate"), reads=("text/calibration",))
@@ -32,22 +35,35 @@ def score(params: Params, workspace: Workspace) -> StageLog:
     scored = score_checkpoint(params, workspace.dense, text, names, read_json(workspace.statistics))
     readings, stability = scored["readings"], scored["stability"]
     removed = {label: reading["removed"] for label, reading in readings.items()}
-    costs = _costs(params, workspace.dense, text, removed)
     # The first score prunes; "random" stands for its first draw.
     chosen = next(iter(readings))
-    compared: dict[str, Any] = compare_costs(costs, chosen, seed=params.seed)
+    costs = removal_costs(params, workspace.dense, text, {"dense": [], **removed})
+    compared = compare_costs(costs, chosen, seed=params.seed)
     result: Scores = {
-        "readings": {label: {**reading, "cost": compared[label]} for label, reading in readings.items()},
+        "readings": {
+            label: cast(ReadingRecord, {**reading, "cost": compared[label]})
+            for label, reading in readings.items()
+        },
         "agreement": scored["agreement"],
         "dense": compared["dense"],
         "stability": stability,
         "chosen": chosen,
         "removed": params.prune.layers or readings[chosen]["removed"],
     }
+    if params.score.repair_tokens:
+        repaired, left_out = repaired_costs(params, workspace.dense, text, removed)
+        result["after_repair"] = compare_repaired(costs, repaired, repair_tokens(params), left_out)
+        for label, cost in compare_costs(repaired, chosen, seed=params.seed).items() if repaired else ():
+            result["readings"][label]["repaired"] = cost
     write_json(workspace.scores, result)
     return StageLog(
         metrics={"score.nll.dense": result["dense"]["nll"]}
         | {f"score.nll.{name}": reading["cost"]["nll"] for name, reading in result["readings"].items()}
+        | {
+            f"score.repaired_nll.{name}": reading["repaired"]["nll"]
+            for name, reading in result["readings"].items()
+            if "repaired" in reading
+        }
         | {f"score.same_choice.{name}": record["same"] for name, record in stability.items()},
         layers={f"score.{name}": reading["scores"] for name, reading in readings.items()},
         tables={"scores.json": result},
@@ -79,29 +95,58 @@ def score_checkpoint(
     )
 
 
-def _costs(params: Params, model: Path, text: Path, choices: Mapping[str, Sequence[int]]) -> dict[str, Cost]:
-    """Return the loss on held-out text after each choice, by label, and of the `dense` model."""
-    chosen_by = {"dense": [], **choices}
-    # Readings that remove the same layers share a cost.
+def removal_costs(
+    params: Params, model: Path, text: Path, choices: Mapping[str, Sequence[int]]
+) -> dict[str, Cost]:
+    """Return the loss on held-out text after each choice, by label."""
+    costs: dict[str, Cost] = _by_choice(
+        params, choices, partial(removal_cost, model, text, **_held_out(params)), "cost of", "costs"
+    )
+    return costs
+
+
+def repaired_costs(
+    params: Params, model: Path, text: Path, choices: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, Cost], str]:
+    """Return the same after a small repair of each choice; none, and why, if the model cannot be repaired."""
+    job = partial(
+        repaired_cost,
+        model,
+        text,
+        repair_tokens=repair_tokens(params),
+        repair_window=params.collect.window,
+        batch_size=params.collect.batch_size,
+        skip_first=params.collect.skip_first,
+        **_held_out(params),
+    )
+    costs = _by_choice(params, choices, job, "cost after a repair of", "costs after a repair")
+    reasons = [cost["left_out"] for cost in costs.values() if "left_out" in cost]
+    return ({}, reasons[0]) if reasons else (costs, "")
+
+
+def _by_choice(
+    params: Params, choices: Mapping[str, Sequence[int]], job: partial[Any], said: str, label: str
+) -> dict[str, Any]:
+    """Return the result of a unit for each choice, by its label; equal choices share one."""
     labels: dict[tuple[int, ...], list[str]] = {}
-    for label, removed in chosen_by.items():
-        labels.setdefault(tuple(removed), []).append(label)
+    for name, removed in choices.items():
+        labels.setdefault(tuple(removed), []).append(name)
     jobs = {
-        removed: partial(
-            removal_cost,
-            model,
-            text,
-            list(removed),
-            **params.machine,
-            skip=params.collect.tokens,
-            tokens=params.score.cost_tokens,
-            window=params.evaluate.window,
-            said=f"cost of {', '.join(sharing)}",
-        )
+        removed: partial(job, list(removed), said=f"{said} {', '.join(sharing)}")
         for removed, sharing in labels.items()
     }
-    costs = run(params, jobs, "costs")
-    return {label: costs[tuple(removed)] for label, removed in chosen_by.items()}
+    results = run(params, jobs, label)
+    return {name: results[tuple(removed)] for name, removed in choices.items()}
+
+
+def _held_out(params: Params) -> dict[str, Any]:
+    """Return the text that costs are measured on, as arguments of their units: behind what was scored."""
+    return {
+        **params.machine,
+        "skip": params.collect.tokens,
+        "tokens": params.score.cost_tokens,
+        "window": params.evaluate.window,
+    }
 
 
 def removal_of(params: Params) -> Removal:
@@ -173,3 +218,8 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
 def removal_tokens(params: Params) -> int:
     """Return how many tokens removals are measured on: the start of the text, before that of the costs."""
     return min(params.score.traversal_tokens, params.collect.tokens)
+
+
+def repair_tokens(params: Params) -> int:
+    """Return how many tokens choices are repaired on: the start of the text, before that of the costs."""
+    return min(params.score.repair_tokens, params.collect.tokens)

@@ -129,6 +129,24 @@ class Reading(ScoredLayers):
     """A reading with what its choice costs."""
 
     cost: ComparedCost
+    repaired: NotRequired[ComparedCost]
+    """The same after a small repair in closed form; absent if that was left out."""
+
+
+class AfterRepair(TypedDict):
+    """How the costs of the choices compare before and after the repair."""
+
+    tokens: int
+    """Tokens that were fitted to."""
+    left_out: str
+    """Why there are no costs after a repair; empty if there are."""
+    choices: int
+    """Choices of layers that differ; 0 if left out."""
+    tau: float | None
+    """Kendall's tau of their losses before and after, None if one side is constant."""
+    cheapest_before: list[str]
+    """Readings with the lowest loss: several where they choose the same layers."""
+    cheapest_after: list[str]
 
 
 class Scores(TypedDict):
@@ -137,6 +155,8 @@ class Scores(TypedDict):
     readings: dict[str, Reading]
     agreement: Agreement
     dense: ComparedCost
+    after_repair: NotRequired[AfterRepair]
+    """Absent if `score.repair_tokens` is 0."""
     stability: dict[str, ChoiceStability]
     chosen: str
     removed: list[int]

@@ -129,10 +129,18 @@ class ScoreSection(Section):
     compare: Annotated[list[str], one_of(SCORE_SITES, "score")]
     random_draws: Count
     cost_tokens: Several
+    repair_tokens: Natural
     traversal_tokens: Several
     traversal_window: Count
     traversal_context: Natural
     resamples: Count
+
+    @field_validator("repair_tokens")
+    @classmethod
+    def _enough_to_fit(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("nothing can be fitted to one token: give 0 for no repair, or more")
+        return value
 
 
 class Prune(Section):

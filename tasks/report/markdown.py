@@ -8,9 +8,19 @@ from avss_core.files.writing import read_json
 from avss_core.metrics.records import Entry, Retention
 from avss_core.surgery.markdown import plain
 from tasks.data.left_out import rows_left_out
-from tasks.records import Mitigation, ModelFigures, RunRecords, Scores, SetFigures, SpeedRatio, SpeedRecord
+from tasks.records import (
+    ComparedCost,
+    Mitigation,
+    ModelFigures,
+    RunRecords,
+    Scores,
+    SetFigures,
+    SpeedRatio,
+    SpeedRecord,
+)
 from tasks.report.run_record import FILE
 from tasks.report.variants import control_sides, kept_rows, kept_tables, trained_base, trainings, variants
+from tasks.report.words.after_repair import repaired_order
 from tasks.report.words.evidence import MARKS, called, few_kept
 from tasks.report.words.headline import headline
 from tasks.report.words.speed_wording import NOT_MEASURED, measured, ratio_text
@@ -44,7 +54,10 @@ def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: P
     files |= {} if missing else {name: data / file for name, file in _BESIDE.items()}
     records = cast(RunRecords, {name: read_json(file) for name, file in files.items()})
     parts = _first_screen(records, data, missing)
-    parts += [_removals(records["scores"]), _questions(variants(records)), _language(variants(records))]
+    parts.append(_removals(records["scores"]))
+    if order := repaired_order(records["scores"]):
+        parts.append([plain(order)])
+    parts += [_questions(variants(records)), _language(variants(records))]
     parts.append(_retention(kept_tables(records)))
     if records["mitigation"]["controls"]:
         base = trained_base(records)
@@ -99,21 +112,31 @@ def _first_screen(records: RunRecords, data: Path, missing: Sequence[str]) -> li
 def _removals(scores: Scores) -> list[str]:
     """Return the table of what each score removes, what that costs, and how sure the choice is."""
     dense, chosen = scores["dense"], scores["chosen"]
-    rows = [["none", "", f"{dense['nll']:.3f}", "", ""]]
+    repaired = any("repaired" in reading for reading in scores["readings"].values())
+    gap = [""] * (2 if repaired else 0)
+    rows = [["none", "", f"{dense['nll']:.3f}", "", *gap, ""]]
     for name, reading in scores["readings"].items():
-        cost, stable = reading["cost"], scores["stability"].get(name)
-        nll = f"{cost['nll']:.3f} [{_number(cost['interval']['low'])}, {_number(cost['interval']['high'])}]"
-        over = "" if name == chosen else _difference(cost["over_chosen"])
+        stable = scores["stability"].get(name)
+        costs = [reading["cost"], *([reading["repaired"]] if "repaired" in reading else [])]
+        cells = [cell for cost in costs for cell in _cost(cost, chosen=name == chosen)]
         same = f"{100 * stable['same']:.0f} %" if stable else ""
-        rows.append([name, listed(reading["removed"]), nll, over, same])
+        rows.append([name, listed(reading["removed"]), *cells, same])
+    after = ["NLL after repair [95 %]", f"over {chosen} after repair [95 %]"] if repaired else []
     heads = [
         "score",
         "layers removed",
         f"NLL [95 %] (nats a token, {dense['tokens']} held-out tokens)",
         f"over {chosen} [95 %]",
+        *after,
         "resamples with this choice",
     ]
     return _table(heads, rows)
+
+
+def _cost(cost: ComparedCost, *, chosen: bool) -> list[str]:
+    """Return a loss with its interval, and how far it lies above that of the reading that prunes."""
+    nll = f"{cost['nll']:.3f} [{_number(cost['interval']['low'])}, {_number(cost['interval']['high'])}]"
+    return [nll, "" if chosen else _difference(cost["over_chosen"])]
 
 
 def _questions(models: Mapping[str, ModelFigures]) -> list[str]:

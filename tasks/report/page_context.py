@@ -26,6 +26,7 @@ from tasks.report.variants import (
     trained_base,
     trainings,
 )
+from tasks.report.words.after_repair import repaired_order
 from tasks.report.words.evidence import TOO_FEW, few_kept
 from tasks.report.words.findings import findings
 from tasks.report.words.headline import above_zero, headline, probe_text
@@ -121,6 +122,7 @@ def _context(records: PageRecords) -> dict[str, Any]:
         "base": trained_base(records),
         "best": best_epoch(mitigation["training"]["history"]),
         "trainings": trainings(mitigation),
+        "repaired_order": repaired_order(records["scores"]),
         "missing_controls": {
             name: what for name, what in CONTROLS.items() if name not in mitigation["against_controls"]
         },

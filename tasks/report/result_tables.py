@@ -43,12 +43,17 @@ def score_rows(scores: Scores) -> Rows:
 
 
 def removal_rows(scores: Scores) -> Rows:
-    """Return a row for each score: the layers that it chooses, and the loss (nats per token) without them."""
-    dense = {"name": "dense, nothing removed", **_loss(scores["dense"]), "layers": ""}
-    return [dense] + [
-        {"name": name, **_loss(reading["cost"]), "layers": " ".join(map(str, reading["removed"]))}
-        for name, reading in sorted(scores["readings"].items())
-    ]
+    """Return a row for each score: the layers that it chooses, and the loss (nats per token) without them.
+
+    Behind it stands another one for the loss after a repair, if that was measured.
+    """
+    rows: Rows = [{"name": "dense, nothing removed", **_loss(scores["dense"]), "layers": ""}]
+    for name, reading in sorted(scores["readings"].items()):
+        layers = " ".join(map(str, reading["removed"]))
+        rows.append({"name": name, **_loss(reading["cost"]), "layers": layers})
+        if "repaired" in reading:
+            rows.append({"name": f"{name}, repaired", **_loss(reading["repaired"]), "layers": layers})
+    return rows
 
 
 def figure_rows(models: Mapping[str, ModelFigures]) -> Rows:

@@ -45,6 +45,11 @@ def summarise(records: PageRecords) -> dict[str, Any]:
         "score": {
             "dense_nll": scores["dense"]["nll"],
             "removal_nll": {name: reading["cost"]["nll"] for name, reading in scores["readings"].items()},
+            "repaired_nll": {
+                name: reading["repaired"]["nll"]
+                for name, reading in scores["readings"].items()
+                if "repaired" in reading
+            },
             "same_choice": {name: stable["same"] for name, stable in scores["stability"].items()},
         },
         "sentiment": {name: each["sentiment"]["accuracy"]["value"] for name, each in models.items()},

@@ -18,6 +18,7 @@ QUICK = {
     "collect.answers": 8,
     "collect.parts": 3,
     "score.cost_tokens": 128,
+    "score.repair_tokens": 128,
     "score.traversal_tokens": 128,
     "score.traversal_window": 32,
     "score.traversal_context": 16,
@@ -114,6 +115,10 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
         assert len(reading["removed"]) == 1
         assert reading["cost"]["tokens"] == scores["dense"]["tokens"]
         assert reading["cost"]["interval"]["low"] <= reading["cost"]["interval"]["high"]
+        assert reading["repaired"]["tokens"] == scores["dense"]["tokens"]
+        assert reading["repaired"]["interval"]["low"] <= reading["repaired"]["interval"]["high"]
+    assert scores["readings"]["avss"]["repaired"]["over_chosen"]["value"] == 0
+    assert (scores["after_repair"]["tokens"], scores["after_repair"]["left_out"]) == (128, "")
     assert scores["removed"] == scores["readings"]["avss"]["removed"]
     # One layer of six goes: greedy removal takes the one that traversal finds cheapest.
     assert scores["readings"]["greedy"]["removed"] == scores["readings"]["traversal"]["removed"]

@@ -94,7 +94,7 @@ def reading(nll: float, removed: list[int]) -> Records:
     return {"score": "avss", "needs": "statistics", "reference": "a formula", "scores": scores,
             "normalised": [score / 3.1 for score in scores],
             "cumulative": [0.4, 0.7, 0.05, 1.0], "removed": removed, "shot_noise": [0],
-            "cost": cost(nll)}  # fmt: skip
+            "cost": cost(nll), "repaired": cost(nll - (0.25 if nll > 3.5 else 0))}  # fmt: skip
 
 
 def cost(nll: float) -> Records:
@@ -134,6 +134,8 @@ def run_records() -> Records:
                                      "traversal": reading(3.625, [1])},
                         "agreement": tau("avss", "avss_output", "traversal"), "chosen": "avss",
                         "removed": REMOVED,
+                        "after_repair": {"tokens": 64, "left_out": "", "choices": 3, "tau": 0.5,
+                                         "cheapest_before": ["avss"], "cheapest_after": ["traversal"]},
                         "stability": {"avss": {"frequency": [0.0, 0.25, 0.75, 0.0], "same": 0.75,
                                                "undecided": [1, 2],
                                                "sizes": [{"tokens": 8, "removed": [1]}],

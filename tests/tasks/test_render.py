@@ -292,6 +292,7 @@ def test_summary_holds_numbers_alone_and_equals_its_file(render: Any, tmp_path: 
     assert summary["score"] == {
         "dense_nll": 3.0,
         "removal_nll": {"avss": 3.5, "avss_output": 9.25, "traversal": 3.625},
+        "repaired_nll": {"avss": 3.5, "avss_output": 9.0, "traversal": 3.375},
         "same_choice": {"avss": 0.75},
     }
     assert summary["pruned"]["wikiqa"] == {

@@ -21,6 +21,11 @@ outputs that hardly count change the size by which all others are divided."""
 PASSAGE = 0.01
 """Share of an expected change by which the one that arrives may differ."""
 
+
+class UnrepairableError(ValueError):
+    """The blocks of a model cannot be refitted; names the family."""
+
+
 _TINY = torch.finfo(torch.float64).tiny
 
 
@@ -144,25 +149,25 @@ def check_outlets(model: nn.Module) -> None:
     """Return nothing where each block of a model has projections that can be refitted.
 
     Raises:
-        ValueError: there is a block without, such as one of experts; the norms stand in the residual
+        UnrepairableError: there is a block without, such as one of experts; the norms stand in the residual
             stream, as in encoders; or weights are not all in memory, or not floating-point numbers. Names
             the family.
     """
     config: Any = model.config
     name, family = config.model_type, architecture_of(model)
     if not family.causal:
-        raise ValueError(
+        raise UnrepairableError(
             f"cannot repair a {name} model: its norms stand in the residual stream, so that no projection "
             f"writes straight into it; {STILL_WORK}"
         )
     if is_spread(model):
-        raise ValueError(f"cannot repair a model whose weights device auto has spread; {STILL_WORK}")
+        raise UnrepairableError(f"cannot repair a model whose weights device auto has spread; {STILL_WORK}")
     for layer, block in enumerate(blocks(model)):
         modules = dict(block.named_modules())
         for path in (family.attention_out, family.down):
             weight = getattr(modules.get(path or " "), "weight", None)
             if not isinstance(weight, Tensor) or weight.dim() != 2 or not weight.is_floating_point():
-                raise ValueError(
+                raise UnrepairableError(
                     f"cannot repair a {name} model: layer {layer} has no single projection "
                     f"{path or '(its name is not known)'} with floating-point weights, as where experts or "
                     f"quantized weights stand in its place; {STILL_WORK}"
@@ -184,13 +189,13 @@ def check_passage(
         name: model type.
 
     Raises:
-        ValueError: something else lies between the two, such as a factor or a norm. Names the family.
+        UnrepairableError: something else lies between the two, such as a factor or a norm. Names the family.
     """
     arrived = after.double().to(expected.device) - before.double().to(expected.device)
     # Half precision rounds the output, not the difference: a share of the output's own size is allowed.
     allowed = PASSAGE * expected.norm() + 4 * torch.finfo(before.dtype).eps * before.double().norm()
     if (arrived - expected).norm() > allowed:
-        raise ValueError(
+        raise UnrepairableError(
             f"cannot repair a {name} model: what its last projection writes does not enter the residual "
             f"stream as the record in avss_core/models/families.py says; {STILL_WORK}"
         )

@@ -76,7 +76,7 @@ def repair(
         options: those of `refits`.
 
     Raises:
-        ValueError: as `refits`.
+        ValueError: as `refits`; `UnrepairableError` is one.
     """
     repaired = sharing_copy(pruned)
     return repaired, list(refits(repaired, dense, kept, batches, **options))
@@ -137,8 +137,9 @@ def refits(
         progress: told of each batch's windows, once a pass through a block.
 
     Raises:
-        ValueError: the layers do not fit the models, the family cannot be repaired (named), there is nothing
-            to repair, nothing was counted, or an activation is not a finite number.
+        UnrepairableError: the family cannot be repaired (named).
+        ValueError: the layers do not fit the models, there is nothing to repair, nothing was counted, or an
+            activation is not a finite number.
     """
     layers = depth(dense.config)
     _check(pruned, kept, layers, batches, ridges, held_out, anticipation)
@@ -164,12 +165,26 @@ def refits(
             yield done[number]
 
 
+def check_repairable(model: PreTrainedModel, batch: Batch) -> None:
+    """Return nothing where the blocks of a model can be refitted.
+
+    Args:
+        model: stays as it is.
+        batch: tried out on the first block.
+
+    Raises:
+        UnrepairableError: they cannot. Names the family.
+    """
+    check_outlets(model)
+    _check_passage(sharing_copy(model), batch)
+
+
 @torch.no_grad()
 def _check_passage(model: PreTrainedModel, batch: Batch) -> None:
     """Try out on the first block whether its last projection writes where its family's record says.
 
     Raises:
-        ValueError: it does not.
+        UnrepairableError: it does not.
     """
     outlet = outlets(model, 0)[-1]
 

@@ -1,13 +1,15 @@
 """Figures of the scores: AVSS and its parts, traversal, each reading's choice, and how sure the choice is."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from tasks.records import Reading
+from tasks.records import ComparedCost, Reading
 from tasks.report.activation_figures import PageRecords
 from tasks.report.figures.drawing import (
     BLUE,
@@ -122,7 +124,8 @@ def readings(records: PageRecords) -> Figure:
     table, dense = records["scores"]["readings"], records["scores"]["dense"]["nll"]
     names = sorted(table, key=lambda name: table[name]["cost"]["nll"], reverse=True)
     depth, chosen = records["card"]["layers"], records["scores"]["chosen"]
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.27 * len(names)), layout="constrained")
+    repaired = any("repaired" in reading for reading in table.values())
+    figure = Figure(figsize=(WIDTH, 1.0 + (0.36 if repaired else 0.27) * len(names)), layout="constrained")
     grid, cost = figure.subplots(1, 2, sharey=True, width_ratios=(2.1, 1))
     for row, name in enumerate(names):
         removed = table[name]["removed"]
@@ -132,12 +135,10 @@ def readings(records: PageRecords) -> Figure:
                 [(layer - 0.42, 0.84) for layer in layers], (row - 0.34, 0.68), color=colour
             )
             tell(cells, [f"{name}\n{state} layer {layer}" for layer in layers])
-        nll, interval = table[name]["cost"]["nll"], table[name]["cost"]["interval"]
-        cost.plot([interval["low"], interval["high"]], [row, row], color=GREY, lw=1.5, zorder=1)
-        point = cost.scatter([nll], [row], color=ORANGE, s=28, zorder=2)
-        tell(point, [f"{name}\n{nll:.3f} [{interval['low']:.3f}, {interval['high']:.3f}] nats per token"])
-        said, at = f"{nll:.2f}", (max(nll, interval["high"] or nll), row)
-        cost.annotate(said, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
+        both = "repaired" in table[name]
+        _point(cost, table[name]["cost"], row + 0.2 * both, name, _BEFORE)
+        if both:
+            _point(cost, table[name]["repaired"], row - 0.2, f"{name}, repaired", _AFTER)
     grid.set_yticks(range(len(names)), [f"{name} (chosen)" if name == chosen else name for name in names])
     grid.set_ylim(-0.6, len(names) - 0.4)
     for axes in (grid, cost):
@@ -150,7 +151,25 @@ def readings(records: PageRecords) -> Figure:
     cost.axvline(dense, color=BLUE, ls="--", lw=1)
     cost.margins(x=0.2)
     cost.set(title=f"Loss (dashed: dense, {dense:.2f})", xlabel="nats per token after removal")
+    if repaired:
+        keys = {"after removal": _BEFORE, "after a repair of what is left": _AFTER}
+        legend_below(figure, [Line2D([], [], ls="", label=label, **look) for label, look in keys.items()])
     return figure
+
+
+_BEFORE: Mapping[str, Any] = {"color": ORANGE, "marker": "o"}
+_AFTER: Mapping[str, Any] = {"color": GREEN, "marker": "D"}
+
+
+def _point(axes: Axes, cost: ComparedCost, row: float, name: str, look: Mapping[str, Any]) -> None:
+    """Draw a loss with its interval and its number."""
+    nll = cost["nll"]
+    low, high = (cost["interval"][end] or nll for end in ("low", "high"))
+    axes.plot([low, high], [row, row], color=GREY, lw=1.5, zorder=1)
+    point = axes.scatter([nll], [row], s=28 if look is _BEFORE else 20, zorder=2, **look)
+    tell(point, [f"{name}\n{nll:.3f} [{low:.3f}, {high:.3f}] nats per token"])
+    said, at = f"{nll:.2f}", (max(nll, high), row)
+    axes.annotate(said, at, (5, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def stability(records: PageRecords) -> Figure:

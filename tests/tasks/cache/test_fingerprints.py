@@ -97,7 +97,7 @@ EDITS = {
     "avss_core/evaluation/perplexity.py": (
         "return self.nll / self.tokens",
         "return self.nll / self.words",
-        {"language-modelling", "sentiment", "divergence", "removal-cost", "removal-loss"},
+        {"language-modelling", "sentiment", "divergence", "removal-cost", "removal-loss", "repaired-cost"},
         {"score", "evaluate", "heal", "mitigate"},
     ),
     "avss_core/evaluation/sampling.py": (

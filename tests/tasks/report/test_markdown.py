@@ -106,6 +106,21 @@ def test_every_number_of_the_tables_comes_from_the_files(run):
     assert "| pruned | 12.3 | 56.8 | 0.500 [0.400, 0.600] | 0.600 [0.500, 0.700] | - |" in lines
 
 
+def test_costs_after_repair_have_columns_and_a_sentence_if_they_were_measured(run):
+    scores = json.loads((run / "scores.json").read_text())
+    for reading, nll in zip(scores["readings"].values(), (3.75, 3.625), strict=True):
+        reading["repaired"] = {"nll": nll, "interval": _entry(nll), "over_chosen": _entry(nll - 3.75)}
+    scores["after_repair"] = {"tokens": 64, "left_out": "", "choices": 2, "tau": -1.0,
+                              "cheapest_before": ["avss"], "cheapest_after": ["last_n"]}  # fmt: skip
+    (run / "scores.json").write_text(json.dumps(scores))
+    lines = _tables(run).splitlines()
+    assert "| none |  | 3.500 |  |  |  |  |" in lines
+    assert "| avss | 1, 4 | 4.250 [4.150, 4.350] |  | 3.750 [3.650, 3.850] |  | 75 % |" in lines
+    assert lines[4].endswith("| 3.625 [3.525, 3.725] | -0.125 [-0.225, -0.025] |  |")
+    assert "NLL after repair [95 %] | over avss after repair [95 %]" in lines[0]
+    assert "the lowest loss is that of last_n, and was that of avss." in _tables(run)
+
+
 def test_every_line_of_a_table_has_the_cells_of_its_head(run):
     tables = _tables(run).split("\n\n")
     assert len(tables) == 4

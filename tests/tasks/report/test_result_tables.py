@@ -114,6 +114,19 @@ def test_removal_starts_from_the_dense_model():
     ]
 
 
+def test_a_loss_after_repair_stands_behind_the_one_before():
+    readings = {name: {**each, "repaired": _cost(2.25)} for name, each in SCORES["readings"].items()}
+    assert [
+        (row["name"], row["value"], row["layers"]) for row in removal_rows(SCORES | {"readings": readings})
+    ] == [
+        ("dense, nothing removed", 2.0, ""),
+        ("avss", 2.5, "0"),
+        ("avss, repaired", 2.25, "0"),
+        ("last_n", 3.0, "1"),
+        ("last_n, repaired", 2.25, "1"),
+    ]
+
+
 def test_every_figure_with_an_interval_has_a_row_of_each_model():
     rows = figure_rows({"dense": FIGURES, "pruned": FIGURES})
     assert [(row["model"], row["set"], row["figure"], row["value"], row["n"]) for row in rows] == [

@@ -1,4 +1,4 @@
-"""Measure what removing layers costs: one layer more, unit by unit, and a whole choice on text of its own."""
+"""Measure the loss without one layer more, on the text that layers are scored on."""
 
 import functools
 import threading
@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avss_core.evaluation.perplexity import language_modelling
 from avss_core.models.batches import token_stream
-from avss_core.models.views import without_layers
 from avss_core.scores.traversal import LayerInputs, layer_inputs, loss_without
 from tasks.cache.loaded_model import model_at
 from tasks.cache.units import content_digest, unit
@@ -70,30 +68,3 @@ def _inputs(
             removed=removed,
             progress=advance,
         )
-
-
-@unit("removal-cost")
-def removal_cost(
-    model: Path,
-    text: Path,
-    removed: Sequence[int],
-    *,
-    dtype: str,
-    device: str,
-    skip: int,
-    tokens: int,
-    window: int,
-    said: str = "cost of removed layers",
-) -> dict[str, Any]:
-    """Return the loss without some layers on calibration text behind the part that was scored."""
-    network, tokenizer = model_at(model, dtype, device)
-    ids = token_stream(tokenizer, read_documents(text), skip + tokens)[skip:]
-    if len(ids) < 2:
-        raise ValueError(
-            f"the calibration text has no token left behind the {skip} that were scored; "
-            "lower collect.tokens or give more text"
-        )
-    pruned = without_layers(network, removed) if removed else network
-    with progress(said, len(ids) // window, "windows") as advance:
-        loss = language_modelling(pruned, ids, str(tokenizer.decode(ids)), window=window, progress=advance)
-    return {"nll": loss.nll_per_token, "tokens": loss.tokens, "window_means": list(loss.window_means)}

@@ -1,0 +1,73 @@
+"""Measure what a choice of layers costs once the blocks that are left are refitted in closed form."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avss_core.models.architectures import depth
+from avss_core.models.batches import text_batches
+from avss_core.models.configuration import kept_layers
+from avss_core.models.views import without_layers
+from avss_core.surgery.repair.outlets import UnrepairableError
+from avss_core.surgery.repair.repair import passes, repair
+from tasks.cache.loaded_model import model_at
+from tasks.cache.units import unit
+from tasks.data.rows import read_documents
+from tasks.progress.steps import progress
+from tasks.removal.costs import held_out_cost
+
+RIDGE = 1.0
+"""The one penalty: choosing among several would take an eigendecomposition a block."""
+
+
+@unit("repaired-cost")
+def repaired_cost(
+    model: Path,
+    text: Path,
+    removed: Sequence[int],
+    *,
+    dtype: str,
+    device: str,
+    repair_tokens: int,
+    repair_window: int,
+    batch_size: int,
+    skip_first: bool,
+    skip: int,
+    tokens: int,
+    window: int,
+    said: str = "cost after a repair",
+) -> dict[str, Any]:
+    """Return the loss without some layers after a repair, on the same text as `removal-cost`.
+
+    The MLP's output projections of the blocks that are left are refitted on the first tokens of the
+    calibration text, of the part that was scored.
+
+    Returns:
+        a `tasks.records.Cost`, or `left_out` with the reason alone if the model cannot be repaired.
+    """
+    network, tokenizer = model_at(model, dtype, device)
+    batches = text_batches(
+        tokenizer,
+        read_documents(text),
+        tokens=repair_tokens,
+        window=repair_window,
+        batch_size=batch_size,
+        skip_first=skip_first,
+    )
+    layers = depth(network.config)
+    kept = kept_layers(layers, removed)
+    count = passes(kept, layers, attention=False) * sum(len(batch.ids) for batch in batches)
+    try:
+        with progress(said.replace("cost after a", "a", 1), count, "windows through a block") as advance:
+            repaired, _ = repair(
+                without_layers(network, removed),
+                network,
+                kept,
+                batches,
+                ridges=[RIDGE],
+                attention=False,
+                progress=advance,
+            )
+    except UnrepairableError as reason:
+        return {"left_out": str(reason)}
+    return {**held_out_cost(repaired, tokenizer, text, skip=skip, tokens=tokens, window=window, said=said)}
