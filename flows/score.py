@@ -24,6 +24,7 @@ from tasks.records import Reading as ReadingRecord
 from tasks.removal.costs import removal_cost
 from tasks.removal.losses import removal_loss
 from tasks.removal.repaired_costs import repaired_cost
+from tasks.removal.residuals import repair_residuals
 from tasks.score import compare_costs, compare_repaired, score_layers
 
 
@@ -173,11 +174,12 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
 
     Returns:
         losses: one record a layer (`tasks.records.RemovalLoss`); order: the layers as greedy removal takes
-        them.
+        them; residuals: one record a layer (`tasks.removal.residuals`).
     """
     needs = {SCORES[name].needs for name in scores}
-    if not needs & {"losses", "order"}:
-        return {"losses": None, "order": None}
+    result: dict[str, Any] = {"losses": None, "order": None, "residuals": None}
+    if not needs & set(result):
+        return result
     layers = depth(load_config(str(model)))
     everything = range(layers)
 
@@ -201,7 +203,6 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
         records: list[dict[str, Any]] = run(params, jobs, label, threads=True)
         return records
 
-    result: dict[str, Any] = {"losses": None, "order": None}
     if "losses" in needs:
         result["losses"] = losses([], everything)
     if "order" in needs:
@@ -212,6 +213,18 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
             min(count_to_remove(layers, options.ratio), len(free)),
             free,
         )
+    if "residuals" in needs:
+        job = partial(
+            repair_residuals,
+            model,
+            text,
+            **params.machine,
+            tokens=removal_tokens(params),
+            window=params.score.traversal_window,
+            batch_size=params.collect.batch_size,
+            skip_first=params.collect.skip_first,
+        )
+        (result["residuals"],) = run(params, [job], "repair without each layer")
     return result
 
 

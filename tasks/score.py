@@ -12,6 +12,7 @@ from avss_core.scores.evidence import (
     Evidence,
     Measured,
     measured_losses,
+    measured_residuals,
     measured_statistics,
     together,
 )
@@ -33,6 +34,7 @@ def score_layers(
     statistics: Mapping[str, TextStatistics],
     losses: Sequence[Mapping[str, Any]] | None,
     order: Sequence[int] | None,
+    residuals: Sequence[Mapping[str, Any]] | None,
     resamples: int,
     seed: int,
 ) -> ScoredReadings:
@@ -46,6 +48,7 @@ def score_layers(
             them.
         losses: without each layer, whole and by window, if a reading needs them.
         order: in which greedy removal takes layers, if a reading needs it.
+        residuals: what a repair leaves open without each layer, by window, if a reading needs it.
         resamples: how many, of the parts or windows of the calibration text.
         seed: of the resampling.
     """
@@ -61,6 +64,12 @@ def score_layers(
             bare,
             {each["layer"]: each["nll"] for each in losses},
             {each["layer"]: each["window_means"] for each in losses},
+        )
+    if residuals:
+        measured["residuals"] = measured_residuals(
+            bare,
+            {each["layer"]: each["residuals"] for each in residuals},
+            {each["layer"]: each["outputs"] for each in residuals},
         )
     with working(f"choices on {resamples:,} resamples of the text"):
         other_text = {

@@ -17,6 +17,8 @@ class Evidence:
     """Loss of the model without each layer (nats a token)."""
     order: Sequence[int] | None = None
     """Layers in the order in which greedy removal took them."""
+    residuals: Mapping[int, tuple[float, float]] | None = None
+    """For each layer the squares of what a repair without it leaves open, and of its output, summed."""
     tokens: int = 0
     """Counted tokens behind the statistics."""
 
@@ -65,11 +67,35 @@ def measured_losses(
     return Measured(replace(bare, losses=losses), tuple(parts))
 
 
+def measured_residuals(
+    bare: Evidence, residuals: Mapping[int, Sequence[float]], outputs: Mapping[int, Sequence[float]]
+) -> Measured:
+    """Return what a repair leaves open without each layer, added to bare evidence.
+
+    Args:
+        bare: the number of layers.
+        residuals: sum of the squares in each window, by layer.
+        outputs: the same of the layer's output.
+    """
+    windows = zip(*(zip(residuals[layer], outputs[layer], strict=True) for layer in residuals), strict=True)
+    parts = [replace(bare, residuals=dict(zip(residuals, window, strict=True))) for window in windows]
+    return Measured(together(parts), tuple(parts))
+
+
 def together(parts: Sequence[Evidence]) -> Evidence:
     """Return what a score sees of several parts of a text; losses are means, since windows count alike."""
     if parts[0].statistics is not None:
         merged = merge_statistics([part.collected() for part in parts])
         return replace(parts[0], statistics=merged, tokens=sum(part.tokens for part in parts))
+    if parts[0].residuals is not None:
+        squares = [part.residuals or {} for part in parts]
+        sums = {layer: _added([each[layer] for each in squares]) for layer in squares[0]}
+        return replace(parts[0], residuals=sums)
     losses = [part.losses or {} for part in parts]
     means = {layer: sum(each[layer] for each in losses) / len(losses) for layer in losses[0]}
     return replace(parts[0], losses=means)
+
+
+def _added(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the sums of the first and of the second numbers."""
+    return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)

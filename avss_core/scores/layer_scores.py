@@ -17,9 +17,11 @@ from avss_core.scores.evidence import (
     Evidence,
     Measured,
     measured_losses,
+    measured_residuals,
     measured_statistics,
 )
 from avss_core.scores.ranking import authors_choice, cumulate, normalise, rank
+from avss_core.scores.repairability import layer_residuals
 from avss_core.scores.score_records import ScoredLayers
 from avss_core.scores.scores import find_score, shot_noise
 from avss_core.scores.stability import Stability, resampled, stability
@@ -150,12 +152,12 @@ def score_layers(
         texts: documents, joined by a blank line; as many as `tokens` needs are read.
         score: a key of `avss_core.scores.scores.SCORES`.
         thresholds: activation magnitudes that count as zero.
-        tokens: read at most; `traversal` and `greedy` read `REMOVAL_TOKENS` of them.
+        tokens: read at most; `traversal`, `greedy` and `repairability` read `REMOVAL_TOKENS` of them.
         window: tokens a window, less where the model's context is shorter; `traversal` and `greedy` predict
-            the second half of each behind the first.
+            the second half of each behind the first, and the windows of `repairability` are half as long.
         batch_size: windows a batch; except `avss_authors`, a score depends on it only to rounding.
-        parts: parts in which the windows are measured, for `LayerScores.stability`; for `traversal` each
-            window is one.
+        parts: parts in which the windows are measured, for `LayerScores.stability`; for `traversal` and
+            `repairability` each window is one.
         skip_first: leave out the first position of each window, which holds the massive activations.
         ratio: share of the layers to remove; only `greedy` uses it, which ranks that many.
         seed: of the score `random`.
@@ -191,6 +193,19 @@ def score_layers(
         seen = [_statistics(model, part, record.site or "update", thresholds, progress) for part in counted]
         return LayerScores.of(score, measured_statistics(seen))
     context = window // 2
+    if record.needs == "residuals":
+        read = text_batches(
+            tokenizer,
+            texts,
+            tokens=min(tokens, REMOVAL_TOKENS),
+            window=window - context,
+            batch_size=batch_size,
+            skip_first=skip_first,
+        )
+        left = layer_residuals(model, read, progress=progress)
+        residuals = {each.layer: each.residuals for each in left}
+        outputs = {each.layer: each.outputs for each in left}
+        return LayerScores.of(score, measured_residuals(bare, residuals, outputs))
     removals = partial(
         traverse,
         model,

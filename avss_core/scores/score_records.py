@@ -5,8 +5,9 @@ from typing import Literal, NotRequired, TypedDict
 
 from avss_core.metrics.records import Agreement
 
-Need = Literal["nothing", "statistics", "losses", "order"]
-"""What a score needs measured: nothing, activations, the loss without each layer, or greedy removal."""
+Need = Literal["nothing", "statistics", "losses", "order", "residuals"]
+"""What a score needs measured: nothing, activations, the loss without each layer, greedy removal, or what a
+repair leaves open without each layer."""
 
 
 class ScoredLayers(TypedDict):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avss_core.registry import SCORE_SITES, lookup, require_declared
 from avss_core.scores.evidence import Evidence
+from avss_core.scores.removal_scores import greedy, repairability, traversal
 from avss_core.scores.score_records import Need
 from avss_core.statistics.statistics import SiteStatistics
 
@@ -157,42 +158,6 @@ def random(evidence: Evidence) -> Float[Tensor, " layers"]:
     return torch.rand(evidence.layers, generator=generator, dtype=torch.float64)
 
 
-def traversal(evidence: Evidence) -> Float[Tensor, " layers"]:
-    """Return the loss of the model without each layer (nats a token, higher = more important).
-
-    Source: exhaustive traversal, Song et al. 2024, arXiv 2411.10069, fig. 2; Kim et al. 2024, arXiv
-    2402.02834.
-
-    Raises:
-        ValueError: a layer was not removed.
-
-    Example:
-        >>> traversal(Evidence(2, losses={0: 3.5, 1: 3.25})).tolist()
-        [3.5, 3.25]
-    """
-    losses = evidence.losses or {}
-    missing = [layer for layer in range(evidence.layers) if layer not in losses]
-    if missing:
-        raise ValueError(f"traversal needs the loss without layers {missing}; measure it first")
-    return torch.tensor([losses[layer] for layer in range(evidence.layers)], dtype=torch.float64)
-
-
-def greedy(evidence: Evidence) -> Float[Tensor, " layers"]:
-    """Return the step, from 1, at which repeated traversal removed each layer (higher = more important).
-
-    Each step removes the layer whose removal, on top of those before, leaves the lowest loss; layers that no
-    step removed share the next number.
-
-    Raises:
-        ValueError: no greedy removal was made.
-    """
-    if not evidence.order:
-        raise ValueError("greedy needs the order in which layers were removed; measure it first")
-    steps = {layer: step for step, layer in enumerate(evidence.order, 1)}
-    last = len(evidence.order) + 1
-    return torch.tensor([steps.get(layer, last) for layer in range(evidence.layers)], dtype=torch.float64)
-
-
 def _below_output(evidence: Evidence) -> list[int]:
     """Return the number of updates under the share of the RMS of the block output, by layer."""
     return [layer.below_output for layer in evidence.at("update")]
@@ -264,6 +229,11 @@ SCORES: dict[str, Score] = {
     "random": Score(random, "uniform, seeded", needs="nothing"),
     "traversal": Score(traversal, "loss after removing the layer; 2411.10069, fig. 2", needs="losses"),
     "greedy": Score(greedy, "repeated traversal: the step at which the layer went", needs="order"),
+    "repairability": Score(
+        repairability,
+        "sum |output - refitted output|^2 / sum |output|^2 without the layer; our own",
+        needs="residuals",
+    ),
 }
 """Every score; the lowest values are pruned first."""
 

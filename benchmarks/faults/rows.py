@@ -46,7 +46,7 @@ class Row:
 
 UNITS = {
     "collect": ("text-statistics",),
-    "score": ("removal-loss", "removal-cost", "repaired-cost"),
+    "score": ("removal-loss", "removal-cost", "repaired-cost", "repair-residuals"),
     "evaluate": ("answer-set", "layer-answers", "language-modelling", "sentiment"),
     "heal": (),
     "mitigate": ("divergence",),

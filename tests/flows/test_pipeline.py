@@ -24,7 +24,8 @@ QUICK = {
     "score.traversal_context": 16,
     "execution.workers": 2,
     "score.resamples": 10,
-    "score.compare": "[avss, avss_output, avss_authors, block_influence, last_n, random, traversal, greedy]",
+    "score.compare": "[avss, avss_output, avss_authors, block_influence, last_n, random, traversal, greedy, "
+    "repairability]",
     "score.random_draws": 2,
     "speed.prompt_tokens": 64,
     "speed.new_tokens": 4,
@@ -108,6 +109,7 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
         "random_1",
         "traversal",
         "greedy",
+        "repairability",
     }
     for reading in scores["readings"].values():
         assert len(reading["scores"]) == 6
@@ -123,14 +125,29 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
     # One layer of six goes: greedy removal takes the one that traversal finds cheapest.
     assert scores["readings"]["greedy"]["removed"] == scores["readings"]["traversal"]["removed"]
     assert scores["readings"]["avss"]["cost"]["over_chosen"]["value"] == 0
-    measured = {"avss", "avss_output", "avss_authors", "block_influence", "traversal", "greedy"}
+    measured = {
+        "avss",
+        "avss_output",
+        "avss_authors",
+        "block_influence",
+        "traversal",
+        "greedy",
+        "repairability",
+    }
     assert set(scores["agreement"]) == measured | {"depth"}
 
 
 def test_stability_says_how_often_each_layer_goes(workspace):
     scores = _json(workspace / "data/scores.json")
     stable = scores["stability"]
-    assert set(stable) == {"avss", "avss_output", "avss_authors", "block_influence", "traversal"}
+    assert set(stable) == {
+        "avss",
+        "avss_output",
+        "avss_authors",
+        "block_influence",
+        "traversal",
+        "repairability",
+    }
     for record in stable.values():
         assert sum(record["frequency"]) == pytest.approx(1)
         assert 0 <= record["same"] <= 1
@@ -314,7 +331,7 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     assert {run.data.tags["avss.stage"] for run in children} == set(STAGES)
     assert len(children) == len(STAGES)
     assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
-    assert "dense.nq.accuracy" in parents[0].data.metrics
+    assert {"dense.nq.accuracy", "score.repaired_nll.avss"} <= set(parents[0].data.metrics)
     figures = client.list_artifacts(report.info.run_id, "figures")
     assert {Path(each.path).suffix for each in figures} == {".png", ".svg"}
     assert client.list_artifacts(report.info.run_id, "tables")
@@ -360,8 +377,9 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 ):
     from flows.pipeline import pipeline
     from flows.settings.reading import load_params
-    from tasks import collect, removal
+    from tasks import collect
     from tasks.answers import questions
+    from tasks.removal import losses, repaired_costs, residuals
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
@@ -370,8 +388,10 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     # the answers of the trained model do too.
     for module, name in (
         (collect, "collect_statistics"),
-        (removal, "loss_without"),
-        (removal, "layer_inputs"),
+        (losses, "loss_without"),
+        (losses, "layer_inputs"),
+        (repaired_costs, "repair"),
+        (residuals, "layer_residuals"),
         (questions, "answer_questions"),
         (questions, "answers_by_layer"),
     ):

@@ -74,6 +74,10 @@ def given(checkpoint, prepared):
         "removal-cost": {
             "model": checkpoint, "text": text, "removed": [1], "skip": 32, "tokens": 64, "window": 32,
         },
+        "repair-residuals": {
+            "model": checkpoint, "text": text, "tokens": 64, "window": 16, "batch_size": 2,
+            "skip_first": True,
+        },
         "repaired-cost": {
             "model": checkpoint, "text": text, "removed": [1], "repair_tokens": 32, "repair_window": 16,
             "batch_size": 2, "skip_first": True, "skip": 32, "tokens": 64, "window": 32,

@@ -92,12 +92,12 @@ def test_parts_and_batches_change_no_score(
         torch.testing.assert_close(found.values, whole.values, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("name", ["avss", "traversal"])
+@pytest.mark.parametrize("name", ["avss", "traversal", "repairability"])
 def test_other_text_may_choose_otherwise(
     tiny_llama: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str
 ) -> None:
     found = score_layers(tiny_llama, tokenizer, TEXTS, name, window=32, parts=3)
-    assert len(found.parts) == {"avss": 3, "traversal": 7}[name]
+    assert len(found.parts) == {"avss": 3, "traversal": 7, "repairability": 8}[name]
     sure = found.stability(0.5, protect_first=1, resamples=20, seed=1)
     assert sum(sure.frequency) == pytest.approx(3)
     assert sure.frequency[0] == 0

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 from avss_core.models.architectures import blocks
 from avss_core.models.batches import Batch, pad
 from avss_core.scores.choice import choose_layers
-from avss_core.scores.evidence import Evidence
+from avss_core.scores.evidence import Evidence, measured_residuals
 from avss_core.scores.ranking import authors_choice, cumulate, normalise, rank
+from avss_core.scores.removal_scores import greedy, repairability, traversal
 from avss_core.scores.scores import (
     SCORES,
     SHOT_NOISE_COUNT,
@@ -27,12 +28,10 @@ from avss_core.scores.scores import (
     avss_output,
     block_influence,
     find_score,
-    greedy,
     last_n,
     random,
     relative_magnitude,
     shot_noise,
-    traversal,
 )
 from avss_core.statistics.collection import collect_statistics
 from avss_core.statistics.moments import Moments
@@ -189,6 +188,17 @@ def test_greedy_is_the_step_of_removal() -> None:
         greedy(Evidence(5))
 
 
+def test_repairability_is_what_a_repair_leaves_open_over_the_output() -> None:
+    sums = {0: (3.0, 4.0), 1: (0.0, 5.0), 2: (0.0, 0.0)}
+    assert repairability(Evidence(3, residuals=sums)).tolist() == [0.75, 0.0, 0.0]
+    # Of several windows both sums are added, and a loud window counts more: (1 + 2) / (2 + 10).
+    parts = measured_residuals(Evidence(1), {0: [1.0, 2.0]}, {0: [2.0, 10.0]})
+    assert [repairability(part).tolist() for part in parts.parts] == [[0.5], [0.2]]
+    assert repairability(parts.whole).tolist() == [0.25]
+    with pytest.raises(ValueError, match=r"a repair leaves open without layers \[1\]"):
+        repairability(Evidence(2, residuals={0: (1.0, 1.0)}))
+
+
 def test_a_count_of_zero_is_half_a_value() -> None:
     figures = {"variance_over_input": 3, "log_relative_variance": math.log(3)}
     none, one = site(variance=3, **figures), site(3, 1, 1, 1, **figures)
@@ -222,6 +232,7 @@ def everything(model: PreTrainedModel, name: str) -> Evidence:
         "nothing": Evidence(6),
         "losses": Evidence(6, losses=losses),
         "order": Evidence(6, order=[4, 2, 0, 5, 1]),
+        "residuals": Evidence(6, residuals={layer: (loss, 10.0) for layer, loss in losses.items()}),
     }[score.needs]
 
 

@@ -99,7 +99,7 @@ def test_a_unit_made_inside_of_a_function_is_refused():
 def test_another_process_finds_a_unit_by_its_name_and_gets_none_of_its_module():
     import pickle
 
-    from tasks.removal import removal_loss
+    from tasks.removal.losses import removal_loss
 
     # Dask and Ray send functions by pickle, between processes of one run; nothing is kept that way.
     sent = pickle.dumps(removal_loss.fn)  # whose module holds a lock, which cannot be sent
