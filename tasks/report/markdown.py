@@ -98,13 +98,13 @@ def _first_screen(records: RunRecords, data: Path, missing: Sequence[str]) -> li
 
 def _removals(scores: Scores) -> list[str]:
     """Return the table of what each score removes, what that costs, and how sure the choice is."""
-    dense, chosen = scores["dense"], scores["chosen"]
+    dense, chosen, thin = scores["dense"], scores["chosen"], scores.get("thin", {})
     rows = [["none", "", f"{dense['nll']:.3f}", "", ""]]
     for name, reading in scores["readings"].items():
         cost, stable = reading["cost"], scores["stability"].get(name)
         nll = f"{cost['nll']:.3f} [{_number(cost['interval']['low'])}, {_number(cost['interval']['high'])}]"
         over = "" if name == chosen else _difference(cost["over_chosen"])
-        same = f"{100 * stable['same']:.0f} %" if stable else ""
+        same = f"{100 * stable['same']:.0f} %" if stable else "too little text" if name in thin else ""
         rows.append([name, listed(reading["removed"]), nll, over, same])
     heads = [
         "score",
