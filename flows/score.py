@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from prefect.logging import get_logger
+
 from avss_core.files.writing import read_json, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
@@ -13,6 +15,7 @@ from avss_core.scores.evidence import Evidence
 from avss_core.scores.readings import Reading
 from avss_core.scores.score_records import ScoredReadings
 from avss_core.scores.scores import SCORES
+from avss_core.scores.stability import too_little
 from avss_core.scores.traversal import greedy_order
 from flows.running.execution import run
 from flows.running.stage import stage
@@ -48,6 +51,7 @@ def score(params: Params, workspace: Workspace) -> StageLog:
         "agreement": scored["agreement"],
         "dense": compared["dense"],
         "stability": stability,
+        "thin": scored["thin"],
         "chosen": chosen,
         "removed": params.prune.layers or readings[chosen]["removed"],
     }
@@ -57,6 +61,8 @@ def score(params: Params, workspace: Workspace) -> StageLog:
         for label, cost in compare_costs(repaired, chosen, seed=params.seed).items() if repaired else ():
             result["readings"][label]["repaired"] = cost
     write_json(workspace.scores, result)
+    if not params.prune.layers and chosen in result["thin"]:
+        get_logger("score").warning(too_little(result["thin"][chosen]))
     return StageLog(
         metrics={"score.nll.dense": result["dense"]["nll"]}
         | {f"score.nll.{name}": reading["cost"]["nll"] for name, reading in result["readings"].items()}
@@ -174,10 +180,11 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
 
     Returns:
         losses: one record a layer (`tasks.records.RemovalLoss`); order: the layers as greedy removal takes
-        them; residuals: one record a layer (`tasks.removal.residuals`).
+        them; order_windows: how many windows of the text it was measured on; residuals: one record a layer
+        (`tasks.removal.residuals`).
     """
     needs = {SCORES[name].needs for name in scores}
-    result: dict[str, Any] = {"losses": None, "order": None, "residuals": None}
+    result: dict[str, Any] = {"losses": None, "order": None, "order_windows": None, "residuals": None}
     if not needs & set(result):
         return result
     layers = depth(load_config(str(model)))
@@ -201,8 +208,10 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
         ]
         label = f"loss without each layer, {len(removed)} removed before"
         records: list[dict[str, Any]] = run(params, jobs, label, threads=True)
+        windows[:] = [len(records[0]["window_means"])]
         return records
 
+    windows: list[int] = []
     if "losses" in needs:
         result["losses"] = losses([], everything)
     if "order" in needs:
@@ -213,6 +222,7 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
             min(count_to_remove(layers, options.ratio), len(free)),
             free,
         )
+        result["order_windows"] = windows[0] if windows else None
     if "residuals" in needs:
         job = partial(
             repair_residuals,

@@ -158,6 +158,8 @@ class Scores(TypedDict):
     after_repair: NotRequired[AfterRepair]
     """Absent if `score.repair_tokens` is 0."""
     stability: dict[str, ChoiceStability]
+    thin: NotRequired[dict[str, int]]
+    """Readings on text in too few parts to tell how sure they are, with their number; not in old records."""
     chosen: str
     removed: list[int]
 
@@ -461,7 +463,9 @@ class LayerChoice(TypedDict):
     tokens: int
     reading: ScoredLayers
     stability: ChoiceStability | None
-    """None if the score reads no text in parts."""
+    """None if the score reads no text in parts, or too few."""
+    thin: int | None
+    """Parts of the text if they are too few to tell how sure the choice is."""
 
 
 class ScoredLayer(TypedDict):
@@ -490,6 +494,8 @@ class ScoredModel(TypedDict):
     tokens: int
     same_choice: float | None
     undecided: list[int] | None
+    warning: str | None
+    """Why nobody can say how sure the choice is."""
     layers: list[ScoredLayer]
 
 
@@ -500,6 +506,8 @@ class PrunedModel(TypedDict):
     out: str
     removed: list[int]
     """Numbered as in the model that was pruned."""
+    warning: str | None
+    """Why nobody can say how sure the choice is."""
     layer_map: list[int]
     """The dense model's number of each layer that is left."""
     parameters: int

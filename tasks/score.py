@@ -19,7 +19,7 @@ from avss_core.scores.evidence import (
 from avss_core.scores.ranking import kendall_tau
 from avss_core.scores.readings import Reading, score_readings
 from avss_core.scores.score_records import Need, ScoredReadings
-from avss_core.scores.stability import OtherText, beginnings, resampled
+from avss_core.scores.stability import LEAST_PARTS, OtherText, beginnings, resampled
 from avss_core.statistics.statistics import restore_parts
 from tasks.progress.steps import working
 from tasks.records import AfterRepair, ComparedCost, Cost, TextStatistics
@@ -35,6 +35,7 @@ def score_layers(
     losses: Sequence[Mapping[str, Any]] | None,
     order: Sequence[int] | None,
     residuals: Sequence[Mapping[str, Any]] | None,
+    order_windows: int | None,
     resamples: int,
     seed: int,
 ) -> ScoredReadings:
@@ -49,13 +50,14 @@ def score_layers(
         losses: without each layer, whole and by window, if a reading needs them.
         order: in which greedy removal takes layers, if a reading needs it.
         residuals: what a repair leaves open without each layer, by window, if a reading needs it.
+        order_windows: windows of the text that this order was measured on.
         resamples: how many, of the parts or windows of the calibration text.
         seed: of the resampling.
     """
     texts = {name: _parts(bare, record) for name, record in statistics.items()}
     measured: dict[Need, Measured] = {
         "nothing": Measured(bare),
-        "order": Measured(replace(bare, order=order)),
+        "order": Measured(replace(bare, order=order), windows=order_windows),
     }
     if texts:
         measured["statistics"] = measured_statistics(texts["text"])
@@ -75,9 +77,9 @@ def score_layers(
         other_text = {
             need: OtherText(resampled(each.parts, resamples, seed))
             for need, each in measured.items()
-            if each.parts
+            if len(each.parts) >= LEAST_PARTS
         }
-    if texts:
+    if "statistics" in other_text:
         other_text["statistics"] = replace(
             other_text["statistics"],
             beginnings=beginnings(texts["text"]),

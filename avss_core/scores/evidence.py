@@ -51,6 +51,13 @@ class Measured:
     whole: Evidence
     parts: tuple[Evidence, ...] = ()
     """Empty where a score depends on no text, and for greedy removal."""
+    windows: int | None = None
+    """Windows of the text that greedy removal measured; None for the others."""
+
+    @property
+    def units(self) -> int | None:
+        """Return in how many pieces the text was measured, None without a text."""
+        return len(self.parts) or self.windows
 
 
 def measured_statistics(parts: Sequence[Evidence]) -> Measured:

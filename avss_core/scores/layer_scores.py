@@ -96,7 +96,7 @@ class LayerScores:
             seed: of the drawing.
 
         Raises:
-            ValueError: the score was measured on no text in parts, or as `choose_layers`.
+            ValueError: the score was measured on no text in parts or on too few, or as `choose_layers`.
         """
         if not self.parts:
             raise ValueError(f"the score {self.score!r} has no text in parts that could be drawn anew")

@@ -11,7 +11,7 @@ from avss_core.scores.layer_scores import LayerScores
 from avss_core.scores.ranking import rank_agreement
 from avss_core.scores.score_records import Need, ScoredReadings
 from avss_core.scores.scores import find_score
-from avss_core.scores.stability import OtherText, stability_record
+from avss_core.scores.stability import LEAST_PARTS, OtherText, stability_record
 
 
 class Reading(NamedTuple):
@@ -55,4 +55,6 @@ def score_readings(
         for label, record in records.items()
         if record["needs"] in other_text
     }
-    return {"readings": records, "agreement": rank_agreement(compared), "stability": stability}
+    units = {label: measured[record["needs"]].units for label, record in records.items()}
+    thin = {label: count for label, count in units.items() if count is not None and count < LEAST_PARTS}
+    return {"readings": records, "agreement": rank_agreement(compared), "stability": stability, "thin": thin}

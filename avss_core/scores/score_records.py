@@ -62,4 +62,6 @@ class ScoredReadings(TypedDict):
     readings: dict[str, ScoredLayers]
     agreement: Agreement
     stability: dict[str, ChoiceStability]
-    """Of the readings that were measured on a text in parts."""
+    """Of the readings that were measured on a text in parts, enough of them to tell."""
+    thin: dict[str, int]
+    """Readings that were measured on too few parts of a text to tell how sure they are, with their number."""

@@ -22,7 +22,7 @@ from flows.commands.options import (
     refuse_taken,
 )
 from flows.commands.printing import say_unless, show
-from flows.commands.score_command import choose, warn_of_noise
+from flows.commands.score_command import choose, thin_warning, warn_of_noise
 from flows.running.session import as_flow, at_work, loading
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def prune(
     refuse_taken(out)
     removed = None if layers is None else layer_numbers(layers)
     undecided: Sequence[int] | None = None
+    thin: str | None = None
     with at_work(f"pruning {model}", verbose):
         params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
         if layers is None and ratio is None:
@@ -68,10 +69,10 @@ def prune(
             certificate = prune_layers(params, removed, out)
         else:
             choice = as_flow("prune-by-score", choose, params)
-            undecided = choice["stability"] and choice["stability"]["undecided"]
+            undecided, thin = choice["stability"] and choice["stability"]["undecided"], thin_warning(choice)
             certificate = prune_by_score(params, choice, out)
     provenance = certificate["provenance"]
-    warn_of_noise(undecided)
+    warn_of_noise(undecided, thin)
     if "removed_dense" in provenance:
         own, dense = (", ".join(map(str, provenance[key])) for key in ("removed", "removed_dense"))
         print(
@@ -90,6 +91,7 @@ def prune(
         "model": params.model.name,
         "out": str(out),
         "removed": provenance["removed"],
+        "warning": thin,
         "layer_map": certificate["layer_map"],
         "parameters": certificate["parameters"],
         "dense_parameters": provenance["dense_parameters"],

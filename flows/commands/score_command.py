@@ -50,7 +50,7 @@ def score(
     with at_work(f"score of {model}", verbose):
         params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
         scored = as_flow("score-model", score_model, params)
-    warn_of_noise(scored["undecided"])
+    warn_of_noise(scored["undecided"], scored["warning"])
     show(scored, scored["layers"], title=f"{score} of {model}", as_json=as_json)
 
 
@@ -70,6 +70,7 @@ def score_model(params: "Params") -> "ScoredModel":
         "tokens": choice["tokens"],
         "same_choice": stable["same"] if stable else None,
         "undecided": list(stable["undecided"]) if stable else None,
+        "warning": thin_warning(choice),
         "layers": [
             {
                 "layer": layer,
@@ -130,11 +131,26 @@ def choose(params: "Params") -> "LayerChoice":
         "tokens": tokens,
         "reading": reading,
         "stability": scored["stability"].get(label),
+        "thin": scored["thin"].get(label),
     }
 
 
-def warn_of_noise(undecided: Sequence[int] | None) -> None:
-    """Warn on standard error of layers that other calibration text would choose otherwise."""
+def thin_warning(choice: "LayerChoice") -> str | None:
+    """Return why nobody can say how sure a choice is, None if the text was enough."""
+    from avss_core.scores.stability import too_little
+
+    return None if choice["thin"] is None else too_little(choice["thin"])
+
+
+def warn_of_noise(undecided: Sequence[int] | None, thin: str | None) -> None:
+    """Warn on standard error of layers that other calibration text would choose otherwise.
+
+    Args:
+        undecided: those layers.
+        thin: `thin_warning`, where nobody can say.
+    """
+    if thin:
+        print(f"warning: {thin}", file=sys.stderr)
     if undecided:
         print(
             "warning: the cut lies inside the noise: other calibration text would choose otherwise about "

@@ -111,7 +111,7 @@ def _first_screen(records: RunRecords, data: Path, missing: Sequence[str]) -> li
 
 def _removals(scores: Scores) -> list[str]:
     """Return the table of what each score removes, what that costs, and how sure the choice is."""
-    dense, chosen = scores["dense"], scores["chosen"]
+    dense, chosen, thin = scores["dense"], scores["chosen"], scores.get("thin", {})
     repaired = any("repaired" in reading for reading in scores["readings"].values())
     gap = [""] * (2 if repaired else 0)
     rows = [["none", "", f"{dense['nll']:.3f}", "", *gap, ""]]
@@ -119,7 +119,7 @@ def _removals(scores: Scores) -> list[str]:
         stable = scores["stability"].get(name)
         costs = [reading["cost"], *([reading["repaired"]] if "repaired" in reading else [])]
         cells = [cell for cost in costs for cell in _cost(cost, chosen=name == chosen)]
-        same = f"{100 * stable['same']:.0f} %" if stable else ""
+        same = f"{100 * stable['same']:.0f} %" if stable else "too little text" if name in thin else ""
         rows.append([name, listed(reading["removed"]), *cells, same])
     after = ["NLL after repair [95 %]", f"over {chosen} after repair [95 %]"] if repaired else []
     heads = [

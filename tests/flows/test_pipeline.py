@@ -16,7 +16,7 @@ QUICK = {
     "collect.set_tokens": 128,
     "collect.window": 64,
     "collect.answers": 8,
-    "collect.parts": 3,
+    "collect.parts": 4,
     "score.cost_tokens": 128,
     "score.repair_tokens": 128,
     "score.traversal_tokens": 128,
@@ -140,6 +140,7 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
 def test_stability_says_how_often_each_layer_goes(workspace):
     scores = _json(workspace / "data/scores.json")
     stable = scores["stability"]
+    assert scores["thin"] == {}
     assert set(stable) == {
         "avss",
         "avss_output",

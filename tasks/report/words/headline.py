@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from avss_core.metrics.records import Contrast, Entry, Retention
+from avss_core.scores.stability import too_little
 from tasks.records import Localization, Mitigation, ModelFigures, RunRecords, Scores, SetFigures
 from tasks.report.variants import (
     MEAN,
@@ -132,6 +133,10 @@ def _choice(scores: Scores) -> Verdict:
         sentences.append(
             f"{100 * stable['same']:.0f}{SPACE}% of resampled texts give exactly this choice{undecided}."
         )
+    thin = scores.get("thin", {}).get(chosen)
+    if thin is not None:
+        sentences.append(f"{sentence(too_little(thin).partition(';')[0])}.")
+        return Verdict("unsure", " ".join(sentences))
     tone = "worse" if "worse" in others.values() else "better" if "better" in others.values() else "same"
     return Verdict(tone, " ".join(sentences))
 

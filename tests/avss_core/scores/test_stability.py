@@ -2,9 +2,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from avss_core.scores.evidence import Evidence
-from avss_core.scores.stability import NOISE, Stability, beginnings, draws, resampled, stability
+from avss_core.scores.stability import LEAST_PARTS, NOISE, Stability, beginnings, draws, resampled, stability
 
 
 def sure(removed: list[int], choices: list[list[int]], layers: int) -> Stability:
@@ -31,7 +33,7 @@ def test_one_resample_in_twenty_is_no_doubt_and_two_are() -> None:
     assert sure([0], [[1]] * 2 + [[0]] * 18, 2).undecided == (0, 1)
 
 
-@given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 99))
+@given(st.integers(LEAST_PARTS, 12), st.integers(1, 30), st.integers(0, 99))
 def test_draws_take_as_many_parts_as_there_are_and_repeat_with_the_seed(
     parts: int, resamples: int, seed: int
 ) -> None:
@@ -47,9 +49,24 @@ def test_frequencies_add_up_to_the_number_of_layers_removed(choices: list[set[in
     assert sum(known.frequency) == pytest.approx(2)
 
 
+def test_the_least_parts_show_half_of_the_noise() -> None:
+    """What resamples of n parts spread, over what Student's t asks for."""
+
+    def shown(parts: int) -> float:
+        spread = norm.ppf(0.975) * ((parts - 1) / parts) ** 0.5
+        return float(spread / student.ppf(0.975, parts - 1))
+
+    assert [round(shown(parts), 2) for parts in (2, 3, 4, 8)] == [0.11, 0.37, 0.53, 0.78]
+    assert shown(LEAST_PARTS - 1) < 0.5 <= shown(LEAST_PARTS)
+
+
+@pytest.mark.parametrize(("parts", "said"), [(0, "0 windows"), (1, "1 window or part,"), (3, "3 windows")])
+def test_too_few_parts_are_never_certain(parts: int, said: str) -> None:
+    with pytest.raises(ValueError, match=f"too little text to say how sure the choice is: {said}"):
+        draws(parts, 5, 0)
+
+
 def test_nothing_to_resample_is_refused() -> None:
-    with pytest.raises(ValueError, match="a text in 0 parts"):
-        draws(0, 5, 0)
     with pytest.raises(ValueError, match=r"no resample was made; set score\.resamples"):
         sure([0], [], 2)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from tests.flows.commands.calls import ROOT, SETTINGS
+from tests.flows.commands.calls import ROOT, SETTINGS, write_text
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
@@ -47,6 +47,14 @@ def test_from_the_ratio_to_the_layers_are_seven_hops(avss, model, text, monkeypa
     assert avss("prune", model, "--ratio", 0.34, "--data", text, "--out", "new", *SETTINGS).code == 0
     hops = stacks[0][stacks[0].index("prune") + 1 :]
     assert hops == ["as_flow", "choose", "score_checkpoint", "score_layers", "score_readings", "record"]
+
+
+def test_prune_on_two_words_warns(avss, model, tmp_path):
+    write_text(tmp_path)
+    (tmp_path / "wikitext2" / "valid.txt").write_text("Two words.", encoding="utf-8")
+    printed = avss("prune", model, "--data", tmp_path, "--out", "pruned", "--json", *SETTINGS)
+    assert printed.json["warning"].startswith("too little text to say how sure the choice is: 1 window")
+    assert f"warning: {printed.json['warning']}" in printed.err
 
 
 def test_prune_by_number_needs_no_tokenizer_and_no_data(avss, bare):

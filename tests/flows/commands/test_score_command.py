@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.flows.commands.calls import SETTINGS, write_set
+from tests.flows.commands.calls import SETTINGS, write_set, write_text
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
@@ -38,6 +38,34 @@ def test_a_cut_inside_the_noise_is_a_warning(avss, model, text, monkeypatch):
     assert "warning: the cut lies inside the noise" in printed.err
     assert "layers 0, 1, 2, 3, 4, 5;" in printed.err
     assert avss("score", model, "--score", "last_n", *settings).err == ""
+
+
+@pytest.mark.parametrize("name", ["avss", "traversal", "greedy"])
+def test_a_choice_on_two_words_is_never_sure(avss, model, tmp_path, name):
+    write_text(tmp_path)
+    (tmp_path / "wikitext2" / "valid.txt").write_text("Two words.", encoding="utf-8")
+    settings = [
+        "--score",
+        name,
+        "--data",
+        tmp_path,
+        "--json",
+        *SETTINGS,
+        "--set",
+        "score.traversal_context=0",
+    ]
+    printed = avss("score", model, *settings)
+    result = printed.json
+    assert (result["same_choice"], result["undecided"]) == (None, None)
+    assert {row["frequency"] for row in result["layers"]} == {None}
+    assert result["warning"].startswith(
+        "too little text to say how sure the choice is: 1 window or part, and"
+    )
+    assert f"warning: {result['warning']}" in printed.err
+    small = ["--set", "collect.window=2", "--set", "score.traversal_window=2"]
+    enough = avss("score", model, *settings, *small).json
+    assert enough["warning"] is None
+    assert (enough["same_choice"] is None) == (name == "greedy")
 
 
 def test_the_help_lists_every_score(avss):

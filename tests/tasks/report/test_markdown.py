@@ -150,6 +150,13 @@ def test_the_controls_have_two_tables(run):
     assert all(len({line.count("|") for line in table.splitlines()}) == 1 for table in tables)
 
 
+def test_a_choice_on_too_little_text_has_no_share(run):
+    path = run / "scores.json"
+    found = json.loads(path.read_text()) | {"stability": {}, "thin": {"avss": 1}}
+    path.write_text(json.dumps(found))
+    assert "| avss | 1, 4 | 4.250 [4.150, 4.350] |  | too little text |" in _tables(run).splitlines()
+
+
 def test_a_missing_file_is_named(run):
     (run / "scores.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"scores\.json"):

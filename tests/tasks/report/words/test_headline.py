@@ -76,6 +76,16 @@ def test_the_choice_is_counted_against_every_other_score(records: dict[str, Any]
     assert choice.tone == "worse"
 
 
+def test_a_choice_on_too_little_text_is_not_called_sure(records: dict[str, Any]) -> None:
+    del records["scores"]["stability"]["avss"]
+    records["scores"]["thin"] = {"avss": 1}
+    choice = headline(records)[3]
+    assert choice.text.endswith(
+        "Too little text to say how sure the choice is: 1 window or part, and it takes 4."
+    )
+    assert choice.tone == "unsure"
+
+
 def test_the_prone_layers_and_the_training_are_told(records: dict[str, Any]) -> None:
     prone, trained = headline(records)[4:]
     assert prone.tone == "fact"
