@@ -32,7 +32,7 @@ from avss_core.statistics.statistics import Thresholds
 THRESHOLDS = Thresholds(absolute=1e-5, relative=0.1)
 """The default thresholds, as in `params.yaml`."""
 
-REMOVAL_TOKENS = 1024
+REMOVAL_TOKENS = 1280
 """At most this many tokens measure the loss without each layer: every layer is removed on all of them."""
 
 
