@@ -149,7 +149,7 @@ def main() -> None:
     for name, value in {
         "layers": 80, "hidden": 8192, "inner": 28672, "heads": 64, "key-value-heads": 8, "vocabulary": 128256,
         "samples": 1_000_000, "window": 512, "batch-size": 32, "parts": 2000, "sites": 2, "workers": 8,
-        "traversal-tokens": 1024, "prompt": 500, "trained": 8, "rank": 8,
+        "traversal-tokens": 1280, "prompt": 500, "trained": 8, "rank": 8,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")
     for name, value in vars(Machine()).items():
