@@ -108,7 +108,8 @@ def _loading(model: str, removed: Sequence[int], dtype: str, revision: str | Non
 
 def _embedded(network: PreTrainedModel) -> int:
     """Return how many tokens a model embeds."""
-    return int(network.get_input_embeddings().weight.shape[0])
+    embedding: Any = network.get_input_embeddings()
+    return int(embedding.weight.shape[0])
 
 
 def _write_exports(folder: Path, certificate: Certificate, model: str, kept: Sequence[int]) -> None:

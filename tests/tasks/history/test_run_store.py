@@ -164,7 +164,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch):
             pytest.fail("the stage began")
 
 
-@pytest.mark.parametrize("address", ["./mlruns", "file:///tmp/history", "databricks", "uc:x", "nonsense://x"])
+@pytest.mark.parametrize("address", ["./mlruns", "file:history", "databricks", "uc:x", "nonsense://x"])
 def test_what_is_neither_a_server_nor_a_database_is_refused_with_the_cure(tmp_path, monkeypatch, address):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     said = f"^MLFLOW_TRACKING_URI={address}: .*a server .* or in a database .*unset the variable"
@@ -196,9 +196,9 @@ def test_a_check_makes_no_history(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("address", ["", "sqlite:///home/mlflow.db"])
+@pytest.mark.parametrize("address", ["", "sqlite:///moved/mlflow.db"])
 def test_artifacts_move_along_with_the_folder(tmp_path, monkeypatch, address):
-    home, moved = tmp_path / "home", tmp_path / "working" / "home"
+    home, moved = tmp_path / "home", tmp_path / "working" / "moved"
     _log(home, {"nll": 1.5})
     home.rename(moved)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
