@@ -50,6 +50,8 @@ audit: $(INSTALLED) ## ask for security advisories on the pinned packages (ARGS=
 ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 ui: $(INSTALLED) ## browse the history of experiments on http://127.0.0.1:PORT (PORT=5000)
 	@test -e mlflow.db || { echo "There is no experiment yet; make repro runs the first." >&2; exit 1; }
+	@$(VENV)/bin/python -c "import socket; socket.create_server(('127.0.0.1', $(PORT)))" 2>/dev/null || { \
+		echo "Port $(PORT) is taken, or none that you may use; name another one: make ui PORT=5001" >&2; exit 1; }
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 report: $(INSTALLED) ## bring the report up to date and print where it is

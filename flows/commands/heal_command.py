@@ -18,6 +18,7 @@ from flows.commands.options import (
     Verbose,
     params_of,
     refuse_taken,
+    warn_of_width,
 )
 from flows.commands.printing import Row, say, say_unless, show
 from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
@@ -63,6 +64,7 @@ def heal(
     refuse_taken(out)
     with at_work(f"healing {model}", verbose):
         params = params_of(model, revision, data, sets, changes, {})
+        warn_of_width(params)
         dense = model_name(teacher)
         training, machine = as_flow("heal-pruned", heal_pruned, params, dense, out)
     say_unless(

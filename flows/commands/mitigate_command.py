@@ -20,6 +20,7 @@ from flows.commands.options import (
     layer_numbers,
     params_of,
     refuse_taken,
+    warn_of_width,
 )
 from flows.commands.printing import Row, say, say_unless, show
 from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
@@ -57,6 +58,7 @@ def mitigate(
     chosen = None if layers is None else layer_numbers(layers)
     with at_work(f"training layers of {model}", verbose):
         params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+        warn_of_width(params)
         record = as_flow("mitigate-model", mitigate_model, params, out, chosen)
     say_unless(as_json, f"{out}: layers {record['training']['layers']} trained")
     show(record, change_rows(record), title=f"{model} before and after training", as_json=as_json)

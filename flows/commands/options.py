@@ -2,12 +2,13 @@
 
 import difflib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avss_core.models.locations import model_name
+from avss_core.models.locations import gguf_file, model_name
 from avss_core.registry import SCORE_SITES
 from flows import ROOT, SAMPLE, SOURCE
 from flows.commands.printing import say
@@ -108,6 +109,23 @@ def refuse_absent(params: "Params") -> None:
     model_name(params.model.name)
     if params.data.source == "path":
         require(ROOT / params.data.path, question_files(params.data.sets), params.data.sets)
+
+
+def warn_of_width(params: "Params") -> None:
+    """Say, before any work, that a model is stored in fewer bytes a number than what is written of it."""
+    model = params.model
+    if gguf_file(model.name) or model.dtype != "float32":
+        return
+    with loading():
+        from avss_core.models.loading import load_config
+
+    stored = str(load_config(model.name, model.revision).dtype).removeprefix("torch.")
+    if stored in {"bfloat16", "float16"}:
+        print(
+            f"warning: {model.name} is stored in {stored} and written in float32, which takes twice the "
+            f"bytes; --set model.dtype={stored} keeps it",
+            file=sys.stderr,
+        )
 
 
 def _refuse_misspelt(names: list[str], data: Path | None, changes: list[str]) -> None:

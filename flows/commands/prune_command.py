@@ -20,6 +20,7 @@ from flows.commands.options import (
     layer_numbers,
     params_of,
     refuse_taken,
+    warn_of_width,
 )
 from flows.commands.printing import say_unless, show
 from flows.commands.score_command import choose, thin_warning, warn_of_noise
@@ -63,6 +64,7 @@ def prune(
     thin: str | None = None
     with at_work(f"pruning {model}", verbose):
         params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
+        warn_of_width(params)
         if layers is None and ratio is None:
             removed = params.prune.layers
         if removed:

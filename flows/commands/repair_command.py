@@ -16,6 +16,7 @@ from flows.commands.options import (
     Verbose,
     params_of,
     refuse_taken,
+    warn_of_width,
 )
 from flows.commands.printing import say, say_unless, show
 from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
@@ -62,6 +63,7 @@ def repair(
     refuse_taken(out)
     with at_work(f"repairing {model}", verbose):
         params = params_of(model, revision, data, sets, changes, {})
+        warn_of_width(params)
         dense = model_name(teacher)
         fit = as_flow("repair-pruned", repair_pruned, params, dense, out)
     rows = fit["projections"]

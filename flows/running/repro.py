@@ -89,9 +89,10 @@ def repro(arguments: list[str]) -> int:
 
     Raises:
         BlockingIOError: another one runs in the repository.
-        OSError: the disk is full.
+        OSError: the disk is full, or DVC cannot work in the folder.
     """
     check_room(ROOT)
+    check_repository(ROOT)
     with only_run(ROOT) as record:
         if record.name is not None:
             _clear(record.name)
@@ -107,6 +108,32 @@ def repro(arguments: list[str]) -> int:
         print(line)
     print("The report is reports/index.html; `make ui` shows the experiments.")
     return 0
+
+
+def check_repository(root: Path) -> None:
+    """Refuse a folder in which DVC would fail after the first stage.
+
+    Raises:
+        NotADirectoryError: results lie behind a link that leads out, or there is no git repository.
+    """
+    for folder in (root / "data", root / "reports"):
+        if not folder.resolve().is_relative_to(root.resolve()):
+            raise NotADirectoryError(
+                f"{folder} is a link to {folder.resolve()}, and DVC keeps no results outside of the "
+                "repository: make it a folder. On another disk may lie the whole repository, or DVC's cache "
+                "(`dvc cache dir --local DIR`, `dvc config --local cache.type symlink`); `avss run --output "
+                "DIR` writes anywhere"
+            )
+    if any((folder / ".git").exists() for folder in (root, *root.resolve().parents)):
+        return
+    without = subprocess.run(
+        [*_DVC, "config", "core.no_scm"], cwd=root, capture_output=True, text=True, check=False
+    )
+    if without.stdout.strip().lower() != "true":
+        raise NotADirectoryError(
+            f"{root} is not a git repository, in which DVC works: `git init` makes one, or `dvc config "
+            "--local core.no_scm true` lets DVC do without; `avss run --output DIR` needs neither"
+        )
 
 
 def _run(arguments: list[str], record: RunRecord) -> None:

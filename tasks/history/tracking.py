@@ -165,10 +165,21 @@ def _end_orphans(client: MlflowClient, experiment: str) -> None:
 
 
 def _git_commit(home: Path) -> str:
-    """Return the commit of the repository, marked if files differ from it; "none" outside of a repository."""
+    """Return the commit of the repository, marked if files differ from it.
+
+    "none" outside of a repository, and "none (REASON)" where git cannot tell.
+    """
     command = ["git", "-C", str(home), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    described = subprocess.run(command, capture_output=True, text=True, check=False)
-    return described.stdout.strip() or "none"
+    try:
+        described = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+        )
+    except OSError as error:
+        return f"none (git cannot be run: {error.strerror})"
+    if described.stdout.strip():
+        return described.stdout.strip()
+    reason = (described.stderr.strip() or "git said nothing").splitlines()[0].removeprefix("fatal: ")
+    return "none" if reason.startswith("not a git repository") else f"none ({reason})"
 
 
 def _lock_digest(home: Path) -> str:

@@ -259,3 +259,46 @@ def test_a_place_that_turns_read_only_is_named(refused, bare, monkeypatch):
 )
 def test_prune_refuses(refused, model, arguments, message):
     assert message in refused("prune", model, *arguments.split(), "--out", "new/pruned")
+
+
+def test_a_source_in_half_precision_is_said_to_grow(avss, bare):
+    config = json.loads((bare / "config.json").read_text())
+    AutoModelForCausalLM.from_pretrained(bare, dtype="bfloat16").save_pretrained("half")
+    printed = avss("prune", "half", "--layers", "1", "--out", "wide", "--json")
+    assert config["dtype"] == "float32"
+    assert "half is stored in bfloat16 and written in float32, which takes twice the bytes; " in printed.err
+    assert "warning: " in printed.err
+    option = printed.err.partition("; ")[2].partition(" keeps")[0].split()
+    assert option == ["--set", "model.dtype=bfloat16"]
+    kept = avss("prune", "half", "--layers", "1", "--out", "kept", "--json", *option)
+    assert "is stored in" not in kept.err
+    assert 2 * kept.json["bytes"] == printed.json["bytes"]
+
+
+def test_a_tokenizer_of_another_model_is_refused_as_by_score(refused, avss, model, tmp_path):
+    from transformers import AutoTokenizer
+
+    other = tmp_path / "other"
+    AutoModelForCausalLM.from_pretrained(model).save_pretrained(other)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens([f"new{number}" for number in range(9)])
+    tokenizer.save_pretrained(other)
+    said = "other: the tokenizer knows 266 tokens, the model embeds only 260; they do not belong together"
+    assert refused("prune", other, "--layers", "1", "--out", "new").endswith(said)
+    assert refused("score", other, *SETTINGS).endswith(said)
+
+
+def test_a_token_for_padding_alone_is_no_hindrance(avss, model, text, tmp_path):
+    from transformers import AutoTokenizer
+
+    other = tmp_path / "other"
+    AutoModelForCausalLM.from_pretrained(model).save_pretrained(other)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens([f"new{number}" for number in range(3)])
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    assert len(tokenizer) == 261
+    tokenizer.save_pretrained(other)
+    shared = ["--data", text, "--json", *SETTINGS]
+    assert avss("score", other, *shared).json["layers"] == avss("score", model, *shared).json["layers"]
+    assert avss("prune", other, "--layers", "1", "--out", "new").code == 0
+    assert len(AutoTokenizer.from_pretrained("new")) == 261

@@ -115,9 +115,9 @@ def test_ctrl_c_reaches_the_command_and_not_its_server(command):
     assert alive == []
 
 
-def test_a_server_that_is_named_is_left_alone(command):
-    started, address, known = command(PREFECT_API_URL="http://127.0.0.1:1/api")
-    assert (address, known) == ("http://127.0.0.1:1/api", [])
+def test_a_server_that_is_named_is_left_alone(command, prefect_harness):
+    started, address, known = command(PREFECT_API_URL=prefect_harness)
+    assert (address, known) == (prefect_harness, [])
     started.kill()
     started.communicate()
 

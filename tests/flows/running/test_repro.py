@@ -70,3 +70,42 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / ".prefect").write_text("a file")
     with pytest.raises(OSError, match=r"cannot write .*\.prefect: .*make it writable"), only_run(tmp_path):
         pass
+
+
+@pytest.fixture
+def repository(tmp_path):
+    root = tmp_path / "repository"
+    for name in ("data", "reports", ".git"):
+        (root / name).mkdir(parents=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=root, check=True)
+    (root / ".dvc" / "config").write_text("")
+    return root
+
+
+@pytest.mark.parametrize("name", ["data", "reports"])
+def test_results_behind_a_link_that_leads_out_are_refused_with_the_cure(repository, tmp_path, name):
+    from flows.running.repro import check_repository
+
+    check_repository(repository)
+    (repository / name).rename(tmp_path / "disk")
+    (repository / name).symlink_to(tmp_path / "disk")
+    with pytest.raises(NotADirectoryError, match=f"{name} is a link to {tmp_path}/disk, .*avss run --output"):
+        check_repository(repository)
+
+
+def test_a_folder_without_git_is_refused_with_the_cure_which_helps(repository):
+    from flows.running.repro import check_repository
+
+    (repository / ".git").rmdir()
+    with pytest.raises(NotADirectoryError, match="is not a git repository") as refused:
+        check_repository(repository)
+    _, command, *_ = [part for part in str(refused.value).split("`") if part.startswith(("git", "dvc"))]
+    subprocess.run([sys.executable, "-m", *command.split()], cwd=repository, check=True)
+    check_repository(repository)
+
+
+def test_a_folder_inside_of_a_git_repository_is_one(repository):
+    from flows.running.repro import check_repository
+
+    (repository / ".git").rename(repository.parent / ".git")
+    check_repository(repository)

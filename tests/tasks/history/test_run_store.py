@@ -92,6 +92,30 @@ def test_the_ui_listens_on_loopback_alone(ui):
     assert listening == {"127.0.0.1"}
 
 
+def test_a_taken_port_comes_with_the_name_of_the_variable(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    for name in ("python", "mlflow"):
+        (tmp_path / "venv" / "bin" / name).symlink_to(sys.executable)
+    (tmp_path / "installed").touch()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [
+                *("make", "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "-o", "installed"),
+                *("ui", f"PORT={port}", "VENV=venv", "INSTALLED=installed"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert f"Port {port} is taken, or none that you may use; name another one: make ui PORT=" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_server_keeps_runs_and_figures_and_nothing_is_left_here(ui, tmp_path, monkeypatch):
     _, address = ui
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
@@ -140,7 +164,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch):
             pytest.fail("the stage began")
 
 
-@pytest.mark.parametrize("address", ["./mlruns", "file:///tmp/history", "databricks", "uc:x", "nonsense://x"])
+@pytest.mark.parametrize("address", ["./mlruns", "file:history", "databricks", "uc:x", "nonsense://x"])
 def test_what_is_neither_a_server_nor_a_database_is_refused_with_the_cure(tmp_path, monkeypatch, address):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     said = f"^MLFLOW_TRACKING_URI={address}: .*a server .* or in a database .*unset the variable"
@@ -172,9 +196,9 @@ def test_a_check_makes_no_history(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("address", ["", "sqlite:///home/mlflow.db"])
+@pytest.mark.parametrize("address", ["", "sqlite:///moved/mlflow.db"])
 def test_artifacts_move_along_with_the_folder(tmp_path, monkeypatch, address):
-    home, moved = tmp_path / "home", tmp_path / "working" / "home"
+    home, moved = tmp_path / "home", tmp_path / "working" / "moved"
     _log(home, {"nll": 1.5})
     home.rename(moved)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)

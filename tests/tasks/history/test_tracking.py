@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from tasks.data.lineage import DataPart
 from tasks.history import processes
+from tasks.history.run_store import open_store
 from tasks.history.stage_log import StageLog
 from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run, stage_run
 
@@ -238,3 +239,30 @@ def test_a_damaged_history_is_named_with_what_to_do(tmp_path):
     said = r"mlflow\.db, the history of experiments, is damaged: put a copy of it .* or move it away"
     with pytest.raises(OSError, match=said), stage_run(tmp_path, "prune", {}, "digest"):
         pass
+
+
+def _commit(home):
+    with stage_run(home, "score", {}, "digest"):
+        pass
+    client, experiment = open_store(home)
+    return client.search_runs([experiment])[0].data.tags["git.commit"]
+
+
+def test_outside_of_a_repository_there_is_no_commit(tmp_path):
+    assert _commit(tmp_path) == "none"
+
+
+def test_without_git_a_stage_runs_and_its_record_says_so(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert _commit(tmp_path) == "none (git cannot be run: No such file or directory)"
+
+
+def test_a_repository_that_git_does_not_trust_is_told_with_the_reason(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    git = tmp_path / "bin" / "git"
+    said = f"fatal: detected dubious ownership in repository at '{tmp_path}'"
+    git.write_text(f"#!{sys.executable}\nimport sys; print({said!r}, file=sys.stderr); sys.exit(128)\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(git.parent))
+    assert _commit(tmp_path) == f"none (detected dubious ownership in repository at '{tmp_path}')"
