@@ -19,7 +19,7 @@ QUICK = {
     "collect.set_tokens": 64,
     "collect.window": 64,
     "collect.answers": 4,
-    "collect.parts": 3,
+    "collect.parts": 4,
     "score.compare": "[avss]",
     "score.cost_tokens": 64,
     "score.resamples": 20,

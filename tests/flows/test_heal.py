@@ -133,7 +133,7 @@ def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed
     from tasks.data.rows import read_documents, read_prepared
     from tasks.training.mixture import mixed
 
-    params = changed("heal.tokens=40000", "heal.validation_tokens=8000", "heal.text=0.2", "heal.reviews=0.3")
+    params = changed("heal.tokens=160000", "heal.validation_tokens=8000", "heal.text=0.2", "heal.reviews=0.3")
     mixture = healing_settings(params)["mixture"]
     train, validation = mixed(tokenizer, workspace.prepared, params.data.sets, mixture, 1024)
     asked = {}
