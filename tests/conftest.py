@@ -1,5 +1,8 @@
-"""Tiny models and a byte-level tokenizer, made in memory: nothing is downloaded."""
+"""Tiny models and a byte-level tokenizer, made in memory; and a home for all that flows leave behind."""
 
+import atexit
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
+# Set before any test imports flows or prefect, which read it once: nothing is written into the repository,
+# and no run finds what an earlier one has cached.
+_HOME = tempfile.TemporaryDirectory(prefix="avss-tests-")
+atexit.register(_HOME.cleanup)
+os.environ["AVSS_HOME"] = _HOME.name
 
 # The same examples each time, and no time limit that a loaded machine could break.
 settings.register_profile("steady", deadline=None, derandomize=True, database=None)

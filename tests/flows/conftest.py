@@ -1,16 +1,9 @@
-"""A Prefect server for the session, and a home of its own for all that flows leave behind."""
+"""A Prefect server for the session."""
 
-import atexit
 import importlib
 import os
-import tempfile
 
 import pytest
-
-# Set before anything imports flows or prefect, which read it once: nothing is written into the repository.
-_HOME = tempfile.TemporaryDirectory(prefix="avss-tests-")
-atexit.register(_HOME.cleanup)
-os.environ["AVSS_HOME"] = _HOME.name
 
 
 @pytest.fixture(scope="session")
