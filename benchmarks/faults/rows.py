@@ -115,7 +115,7 @@ KILLS = (
     kill("score", "rename", "data/scores.json", "TERM", where="file written, not in place"),
     kill("prune", "mkdtemp", "data/.pruned*", "KILL", where="before it writes"),
     kill("prune", "rename", "data/pruned", "KILL", "dvc", where="checkpoint written, not in place"),
-    kill("repair", "rename", "block-*.safetensors", "KILL", count=2, where="writing its second block"),
+    kill("repair", "rename", "block-*.safetensors", "KILL", where="writing its first block"),
     kill("repair", "rename", "data/repaired", "TERM", "repro", where="checkpoint written, not in place"),
     kill("speed", "rename", "data/sizes.json", "KILL", where="between its two files"),
     kill("evaluate", "write", f"{STORAGE}/answer-set-*", "KILL", count=2, where="in the second unit"),
