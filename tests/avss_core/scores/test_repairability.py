@@ -14,6 +14,7 @@ from avss_core.models.families import DECODERS, ENCODERS
 from avss_core.scores.repairability import layer_residuals
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.repair import refits
+from tests.planted import linear_layer
 
 GENERATOR = torch.Generator().manual_seed(3)
 WINDOWS = [torch.randint(0, 256, (16,), generator=GENERATOR).tolist() for _ in range(24)]
@@ -38,16 +39,7 @@ def seen(model: PreTrainedModel, batches: list[Batch]) -> dict[tuple[int, str], 
 
 def linear(tiny: Any) -> PreTrainedModel:
     """A model whose layer 1 is linear in what the last projection of block 0 reads."""
-    dense: Any = tiny("gpt2", activation_function="linear")
-    with torch.no_grad():
-        table = dense.transformer.wte.weight
-        table -= table.mean(1, keepdim=True)
-        table /= table.square().mean(1, keepdim=True).sqrt()
-        dense.transformer.wpe.weight.zero_()
-        for silent in (dense.transformer.h[0].attn, dense.transformer.h[0].mlp, dense.transformer.h[1].attn):
-            silent.c_proj.weight.zero_()
-            silent.c_proj.bias.zero_()
-    return dense  # type: ignore[no-any-return]
+    return linear_layer(tiny)  # type: ignore[no-any-return]
 
 
 def test_a_linear_layer_leaves_nothing_open(tiny: Any) -> None:

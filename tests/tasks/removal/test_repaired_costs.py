@@ -13,6 +13,7 @@ from avss_core.surgery.repair.repair import repair
 from tasks.cache.loaded_model import model_at
 from tasks.removal.costs import removal_cost
 from tasks.removal.repaired_costs import RIDGE, repaired_cost
+from tests.planted import linear_layer
 
 MACHINE = {"dtype": "float32", "device": "cpu"}
 FITTED = {"repair_tokens": 512, "repair_window": 32, "batch_size": 4, "skip_first": True}
@@ -74,17 +75,7 @@ def test_the_cached_dense_model_stays_as_it_is_to_the_bit(checkpoint, text):
 
 
 def test_a_planted_linear_layer_costs_nothing_after_the_repair(saved, tiny, text):
-    # The first block writes what its MLP's projection makes of the token alone; the second one is linear in
-    # that, as in the tests of the repair: so the projection can do the work of both.
-    dense = tiny("gpt2", activation_function="linear")
-    with torch.no_grad():
-        table = dense.transformer.wte.weight
-        table -= table.mean(1, keepdim=True)
-        table /= table.square().mean(1, keepdim=True).sqrt()
-        dense.transformer.wpe.weight.zero_()
-        for silent in (dense.transformer.h[0].attn, dense.transformer.h[0].mlp, dense.transformer.h[1].attn):
-            silent.c_proj.weight.zero_()
-            silent.c_proj.bias.zero_()
+    dense = linear_layer(tiny)
     model = saved(dense)
     whole = removal_cost.fn(model, text, [], **MACHINE, **HELD_OUT)
     without = removal_cost.fn(model, text, [1], **MACHINE, **HELD_OUT)

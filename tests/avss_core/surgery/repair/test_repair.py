@@ -27,6 +27,7 @@ from avss_core.surgery.repair.repair import (
 from avss_core.surgery.repair.repair import (
     refits as refit_all,
 )
+from tests.planted import linear_layer
 
 GENERATOR = torch.Generator().manual_seed(5)
 WINDOWS = [torch.randint(0, 256, (16,), generator=GENERATOR).tolist() for _ in range(48)]
@@ -66,17 +67,7 @@ def test_goals_are_the_layers_before_the_next_kept_one() -> None:
 
 
 def test_a_linear_layer_comes_back(tiny: Any) -> None:
-    # Without activation function, and with a stream of one size at the first blocks, layer 1 is linear in
-    # what it reads; so is what block 0's last projection reads.
-    dense = tiny("gpt2", activation_function="linear")
-    with torch.no_grad():
-        table = dense.transformer.wte.weight
-        table -= table.mean(1, keepdim=True)
-        table /= table.square().mean(1, keepdim=True).sqrt()
-        dense.transformer.wpe.weight.zero_()
-        for silent in (dense.transformer.h[0].attn, dense.transformer.h[0].mlp, dense.transformer.h[1].attn):
-            silent.c_proj.weight.zero_()
-            silent.c_proj.bias.zero_()
+    dense = linear_layer(tiny)
     kept = [0, 2, 3, 4, 5]
     pruned = removed(dense, kept)
     batch = dealt(WINDOWS, 48)[0]
