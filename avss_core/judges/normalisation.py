@@ -7,6 +7,7 @@ the sequence of gold answers raises a TypeError.
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import dropwhile
 
 from rapidfuzz.distance import LCSseq
@@ -143,7 +144,8 @@ def _overlap(answer: Counter[str], gold: Counter[str]) -> float:
     return 2 * (answer & gold).total() / max(1, answer.total() + gold.total())
 
 
-def _words(text: str, signs: bool) -> list[str]:
+@lru_cache(maxsize=1 << 14)  # the same accepted answers are compared with many answers
+def _words(text: str, signs: bool) -> tuple[str, ...]:
     """Return the case-folded words of a text, articles included, with composed marks."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     # Folding and dropped format characters can leave a letter and its mark apart: compose once more.
@@ -155,7 +157,7 @@ def _words(text: str, signs: bool) -> list[str]:
     kept = "".join(map(_kept, composed))
     # NFKC turns an accent in place of an apostrophe into a space and a mark, which belongs to no word.
     words = ("".join(dropwhile(_is_mark, word)) for word in kept.split())
-    return [written(word) if signs else word for word in words if word]
+    return tuple(written(word) if signs else word for word in words if word)
 
 
 def _is_operand(words: Sequence[str], place: int) -> bool:

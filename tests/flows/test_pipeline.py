@@ -24,12 +24,11 @@ QUICK = {
     "score.traversal_context": 16,
     "execution.workers": 2,
     "score.resamples": 10,
-    "score.compare": "[avss, avss_output, avss_authors, block_influence, last_n, random, traversal, greedy, "
-    "repairability]",
+    "score.compare": "[avss, avss_authors, block_influence, last_n, random, traversal, greedy, repairability]",
     "score.random_draws": 2,
     "speed.prompt_tokens": 64,
     "speed.new_tokens": 4,
-    "speed.batch_sizes": "[1, 2]",
+    "speed.batch_sizes": "[1]",
     "speed.rounds": 2,
     "evaluate.shots": 1,
     "evaluate.limit": 4,
@@ -101,7 +100,6 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
     scores = _json(workspace / "data/scores.json")
     assert set(scores["readings"]) == {
         "avss",
-        "avss_output",
         "avss_authors",
         "block_influence",
         "last_n",
@@ -127,7 +125,6 @@ def test_scores_rank_every_layer_by_every_reading(workspace):
     assert scores["readings"]["avss"]["cost"]["over_chosen"]["value"] == 0
     measured = {
         "avss",
-        "avss_output",
         "avss_authors",
         "block_influence",
         "traversal",
@@ -143,7 +140,6 @@ def test_stability_says_how_often_each_layer_goes(workspace):
     assert scores["thin"] == {}
     assert set(stable) == {
         "avss",
-        "avss_output",
         "avss_authors",
         "block_influence",
         "traversal",
