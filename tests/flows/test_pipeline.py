@@ -24,7 +24,8 @@ QUICK = {
     "score.traversal_context": 16,
     "execution.workers": 2,
     "score.resamples": 10,
-    "score.compare": "[avss, avss_authors, block_influence, last_n, random, traversal, greedy, repairability]",
+    "score.compare": "[avss, avss_authors, block_influence, last_n, random, traversal, greedy, "
+    "repairability]",
     "score.random_draws": 2,
     "speed.prompt_tokens": 64,
     "speed.new_tokens": 4,
