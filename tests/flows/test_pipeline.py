@@ -29,7 +29,7 @@ QUICK = {
     "score.random_draws": 2,
     "speed.prompt_tokens": 64,
     "speed.new_tokens": 4,
-    "speed.batch_sizes": "[1]",
+    "speed.batch_sizes": "[1, 2]",
     "speed.rounds": 2,
     "evaluate.shots": 1,
     "evaluate.limit": 4,
