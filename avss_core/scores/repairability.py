@@ -17,9 +17,7 @@ from avss_core.surgery.repair.gram import Gram, Ridge, solve
 from avss_core.surgery.repair.outlets import Outlet, outlets
 from avss_core.surgery.repair.repair import check_repairable
 from avss_core.surgery.repair.resume import Span, copy_along
-
-RIDGE = 1.0
-"""The penalty of each refit, as a share of the inputs' mean square."""
+from avss_core.surgery.repair.small_repair import RIDGE
 
 FOLDS = 2
 """Windows are dealt out to so many folds; each is held out once, and the refit is made on the others."""

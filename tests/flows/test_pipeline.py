@@ -388,7 +388,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
         (collect, "collect_statistics"),
         (losses, "loss_without"),
         (losses, "layer_inputs"),
-        (repaired_costs, "repair"),
+        (repaired_costs, "repaired_without"),
         (residuals, "layer_residuals"),
         (questions, "answer_questions"),
         (questions, "answers_by_layer"),
