@@ -56,7 +56,9 @@ def _drawn(records: RunRecords, width: float, *, cells: int, columns: int) -> Fi
     figure = Figure(figsize=(width, strip + panel * rows), layout="constrained")
     halves: Any = figure.subfigures(2, 1, height_ratios=[strip, panel * rows])
     above, below = halves
-    _strip(above.subplots(), records, -(-records["card"]["layers"] // lines), size=28 if wide else 16)
+    strip_axes = above.subplots()
+    _strip(strip_axes, records, -(-records["card"]["layers"] // lines), size=28 if wide else 16)
+    strip_axes.set_xlim(0, max(strip_axes.get_xlim()[1], cells / 2))  # a shallow model has no wider cells
     above.legend(
         handles=keys, loc="outside lower left", ncols=4 if wide else 1, borderpad=0, handletextpad=0.5,
         columnspacing=1.6, labelspacing=0.3,
