@@ -58,8 +58,10 @@ report: $(INSTALLED) ## bring the report up to date and print where it is
 	@$(VENV)/bin/dvc repro report
 	@echo "The report is $(CURDIR)/reports/index.html"
 
-picture: $(INSTALLED) ## take the README's picture of reports/index.html (needs Chromium; ARGS= go to benchmarks/picture.py)
-	@$(VENV)/bin/python benchmarks/picture.py $(ARGS)
+picture: ## take the picture of the last run into docs/images, from where the README shows it
+	@test -e reports/figures/overview.svg || { echo "There is no report yet; make repro writes it." >&2; exit 1; }
+	@cp reports/figures/overview.svg docs/images/overview.svg
+	@echo "The picture of this run is docs/images/overview.svg"
 
 clean: ## remove what a run wrote, never data/sample or .venv (only what git ignores goes; the DVC cache stays)
 	git clean -fdXq data reports .prefect mlflow.db* .mlflow.lock mlartifacts

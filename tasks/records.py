@@ -401,6 +401,8 @@ class Mitigation(TypedDict):
     training: MitigationTraining
     mitigated: ModelFigures
     mitigated_against_base: dict[str, Changes]
+    retention: NotRequired[Retention]
+    """What the trained model keeps of the dense one; not in old records."""
     divergence: Divergence
     controls: dict[str, Control]
     against_controls: dict[str, dict[str, Contrast]]
