@@ -72,6 +72,38 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
     """
     if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} exists already; choose another folder or remove it")
+    with _part_beside(target) as part:
+        yield part
+        for path in part.rglob("*.safetensors"):
+            path.chmod(0o644)
+        if target.exists():
+            shutil.rmtree(target)
+        part.replace(target)
+
+
+@contextmanager
+def file_written_whole(target: Path) -> Iterator[Path]:
+    """Yield the path of a file in a temporary folder that becomes `target` if the block ends without an error.
+
+    Args:
+        target: the file to make; the yielded one has its name, and with it its ending.
+
+    Raises:
+        FileExistsError: the file exists.
+        PermissionError: the place is not writable.
+        OSError: the disk is full.
+    """
+    if target.exists():
+        raise FileExistsError(f"{target} exists already; choose another name or remove it")
+    with _part_beside(target) as part:
+        yield part / target.name
+        (part / target.name).replace(target)
+        part.rmdir()
+
+
+@contextmanager
+def _part_beside(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside a target; nothing is left of it, and of new folders, after an error."""
     new = [folder for folder in target.parents if not folder.exists()]
     part = None
     try:
@@ -81,11 +113,6 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
         part.chmod(0o755)
         with disk_errors():
             yield part
-        for path in part.rglob("*.safetensors"):
-            path.chmod(0o644)
-        if target.exists():
-            shutil.rmtree(target)
-        part.replace(target)
     except BaseException as error:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
