@@ -83,7 +83,7 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
 
 @contextmanager
 def file_written_whole(target: Path) -> Iterator[Path]:
-    """Yield the path of a file in a temporary folder that becomes `target` if the block ends without an error.
+    """Yield the path of a temporary file that becomes `target` if the block ends without an error.
 
     Args:
         target: the file to make; the yielded one has its name, and with it its ending.
@@ -126,7 +126,7 @@ def _part_beside(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn what safetensors and tokenizers raise when a file cannot be written into an OSError.
+    """Turn what safetensors, tokenizers and numpy raise when a file cannot be written into an OSError.
 
     Raises:
         OSError: a file could not be written.
@@ -135,9 +135,13 @@ def disk_errors() -> Iterator[None]:
         yield
     except Exception as error:  # safetensors has a class of its own for it, tokenizers raises Exception
         code = re.search(r"\(os error (\d+)\)", str(error))
-        if isinstance(error, OSError) or code is None:
+        number = int(code[1]) if code else None
+        if isinstance(error, OSError):
+            # numpy says how much was written and not why the rest was not.
+            number = errno.ENOSPC if re.fullmatch(r"\d+ requested and \d+ written", str(error)) else None
+        if number is None:
             raise
-        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+        raise OSError(number, os.strerror(number)) from error
 
 
 def part_name(name: str) -> str:

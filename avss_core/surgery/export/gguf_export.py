@@ -137,7 +137,7 @@ def export_gguf(plan: GgufPlan, out: Path | str, *, progress: Progress = no_prog
         tolerance = max(LOGIT_TOLERANCE, 4 * torch.finfo(DTYPES[plan.dtype]).eps)
         if not difference <= tolerance:
             raise ValueError(
-                f"{plan.folder} as GGUF is not the same model: read back by transformers its logits differ by "
+                f"{plan.folder} as GGUF is another model: read back by transformers its logits differ by "
                 f"{difference:.1e} of the largest, and {tolerance:.1e} is allowed. Nothing was written"
             )
     return {
@@ -168,7 +168,9 @@ def _placed(
     for name, tensor in stored.items():
         place = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if place is None:
-            raise ValueError(f"{folder} cannot be written as GGUF: {family.architecture} has no tensor {name}")
+            raise ValueError(
+                f"{folder} cannot be written as GGUF: {family.architecture} has no tensor {name}"
+            )
         if place == "output.weight" and _is_tied(stored, tensor, config):
             continue
         shape = tensor.shape[::-1] if name.endswith(family.transposed) else tensor.shape
@@ -181,7 +183,9 @@ def _is_tied(stored: Mapping[str, Stored], head: Stored, config: PretrainedConfi
     """Tell whether a stored head is the embedding once more, as some tools write tied weights."""
     if not config.tie_word_embeddings:
         return False
-    embeddings = [tensor for name, tensor in stored.items() if name.endswith(("embed_tokens.weight", "wte.weight"))]
+    embeddings = [
+        tensor for name, tensor in stored.items() if name.endswith(("embed_tokens.weight", "wte.weight"))
+    ]
     return [digest_tensor(_read(each)) for each in embeddings] == [digest_tensor(_read(head))]
 
 
@@ -190,29 +194,31 @@ def _write(plan: GgufPlan, file: Path, progress: Progress) -> None:
     writer = gguf.GGUFWriter(file, plan.family.architecture)
     try:
         for tensor in plan.tensors:
-            bits = 4 if tensor.kind == gguf.GGMLQuantizationType.F32 else 2
-            size = bits * int(np.prod(tensor.shape))
-            writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), size, raw_dtype=tensor.kind)
+            width = 4 if tensor.kind == gguf.GGMLQuantizationType.F32 else 2
+            size = width * int(np.prod(tensor.shape))
+            writer.add_tensor_info(
+                tensor.name, tensor.shape, np.dtype(np.float32), size, raw_dtype=tensor.kind
+            )
         write_metadata(writer, plan.folder, plan.config, plan.family, plan.dtype)
         plan.words.write(writer)
         writer.write_header_to_file(file)
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for tensor in plan.tensors:
-            writer.write_tensor_data(_values(tensor, plan))
+            writer.write_tensor_data(_values(tensor, plan).numpy())
             progress(1)
     finally:
         writer.close()
 
 
-def _values(placed: _Placed, plan: GgufPlan) -> np.ndarray[Any, Any]:
+def _values(placed: _Placed, plan: GgufPlan) -> Tensor:
     """Return the numbers of a tensor as the file holds them.
 
     Raises:
         ValueError: a number is beyond the dtype's range.
     """
     if isinstance(placed.source, Tensor):
-        return placed.source.float().numpy()
+        return placed.source.float()
     tensor, name = _read(placed.source), placed.source.name
     if plan.family.permuted and name.endswith(("q_proj.weight", "k_proj.weight")):
         heads = plan.config.num_attention_heads if "q_proj" in name else plan.config.num_key_value_heads
@@ -229,7 +235,7 @@ def _values(placed: _Placed, plan: GgufPlan) -> np.ndarray[Any, Any]:
             "choose bfloat16 or float32"
         )
     # numpy has no bfloat16: bytes say the same.
-    return stored.view(torch.uint8).numpy()
+    return stored.view(torch.uint8)
 
 
 def _read(tensor: Stored) -> Tensor:
@@ -247,14 +253,15 @@ def _read_back(file: Path, plan: GgufPlan) -> PreTrainedModel:
     config = load_config(str(file))
     for field in plan.set_by_hand:
         setattr(config, field, getattr(plan.read, field))
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         file.parent,
         gguf_file=file.name,
         config=config,
         dtype=DTYPES[plan.dtype],
         quantization_config=GgufConfig(dequantize=True),
     )
-    return model.eval()
+    ready: PreTrainedModel = model.eval()
+    return ready
 
 
 def _logits(model: PreTrainedModel) -> Tensor:

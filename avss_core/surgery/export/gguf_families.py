@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig
-from transformers.integrations import GGUF_CONFIG_MAPPING
+from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 
@@ -103,7 +103,8 @@ def read_config(config: PretrainedConfig) -> tuple[PretrainedConfig, set[str]]:
 def rope_of(config: PretrainedConfig, kind: str = "full_attention") -> dict[str, Any]:
     """Return the rotary embedding of one kind of attention; empty if the model has none."""
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
-    return rope.get(kind, rope)
+    chosen: dict[str, Any] = rope.get(kind, rope)
+    return chosen
 
 
 def rope_factors(config: PretrainedConfig) -> Float[Tensor, " half"] | None:
@@ -116,12 +117,14 @@ def rope_factors(config: PretrainedConfig) -> Float[Tensor, " half"] | None:
     scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
     size = 2 * len(scaled)
     plain = rope_of(config)["rope_theta"] ** (-torch.arange(0, size, 2, dtype=torch.float32) / size)
-    return plain / scaled
+    factors: Tensor = plain / scaled
+    return factors
 
 
 def _readable(config: PretrainedConfig, family: GgufFamily) -> dict[str, Any]:
     """Return the fields that transformers reads from a file of the family."""
-    fields = {field for field in GGUF_CONFIG_MAPPING[family.architecture].values() if field}
+    known: Mapping[str, Any] = GGUF_CONFIG_MAPPING[family.architecture]
+    fields = {field for field in known.values() if field}
     values = {field: getattr(config, field) for field in fields if hasattr(config, field)}
     if "rope_theta" in fields:
         values["rope_theta"] = rope_of(config)["rope_theta"]
@@ -160,7 +163,7 @@ def _refuse_rope(config: PretrainedConfig) -> None:
         )
     if part != 1.0:
         raise ValueError(
-            f"cannot be written as GGUF: partial_rotary_factor in config.json is {part}, and only 1 is written"
+            f"cannot be written as GGUF: partial_rotary_factor in config.json is {part}, only 1 is written"
         )
 
 
@@ -169,8 +172,8 @@ def _refusal(config: PretrainedConfig, field: str, value: Any, taken: Any) -> st
     if field == "layer_types":
         layer = next(i for i, (kind, other) in enumerate(zip(value, taken, strict=True)) if kind != other)
         return (
-            f"cannot be written as GGUF: its blocks are not alike (layer_types in config.json): block {layer} "
-            f"has {value[layer]}, and readers of GGUF take {taken[layer]} from its number alone, "
+            f"cannot be written as GGUF: its blocks are not alike (layer_types in config.json): block "
+            f"{layer} has {value[layer]}, and readers of GGUF take {taken[layer]} from its number alone, "
             "which removing layers changes. Serve the checkpoint itself, with transformers, vLLM or SGLang"
         )
     if field == "sliding_window":

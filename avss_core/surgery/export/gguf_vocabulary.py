@@ -132,9 +132,11 @@ def _tokens(
 
 
 def _looks_special(text: str) -> bool:
-    """Tell whether a token that is not marked as special has the form of one, as llama.cpp's converter does."""
-    return (text.startswith("<|") and text.endswith("|>")) or text in {"<pad>", "<mask>", "<2mass>", "[@BOS@]"} or (
-        text.startswith("<unused") and text.endswith(">")
+    """Tell whether a token that is not marked as special looks like one; the forms are llama.cpp's."""
+    return (
+        (text.startswith("<|") and text.endswith("|>"))
+        or text in {"<pad>", "<mask>", "<2mass>", "[@BOS@]"}
+        or (text.startswith("<unused") and text.endswith(">"))
     )
 
 
@@ -170,13 +172,13 @@ def _splitting(state: Mapping[str, Any]) -> str:
     if name is None or normalizer.get("type", "NFC") != "NFC":
         kind = normalizer.get("type", "no normalizer")
         raise ValueError(
-            _refusal(f"its pre_tokenizer (in tokenizer.json) splits by {steps}, {kind}, which is none of those known")
+            _refusal(f"its pre_tokenizer (in tokenizer.json) splits by {steps}, {kind}, which is not known")
         )
     return name
 
 
 def _steps(part: Mapping[str, Any]) -> list[str]:
-    """Return the steps of a pre-tokenizer, each in words or as its pattern; mere spelling of bytes is none."""
+    """Return the steps of a pre-tokenizer, each in words or as its pattern; spelling bytes is none."""
     match part:
         case {"type": "Sequence", "pretokenizers": list(parts)}:
             return [step for each in parts for step in _steps(each)]
