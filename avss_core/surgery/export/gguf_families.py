@@ -123,7 +123,7 @@ def rope_factors(config: PretrainedConfig) -> Float[Tensor, " half"] | None:
 
 def _readable(config: PretrainedConfig, family: GgufFamily) -> dict[str, Any]:
     """Return the fields that transformers reads from a file of the family."""
-    known: Mapping[str, Any] = GGUF_CONFIG_MAPPING[family.architecture]
+    known: Any = GGUF_CONFIG_MAPPING[family.architecture]
     fields = {field for field in known.values() if field}
     values = {field: getattr(config, field) for field in fields if hasattr(config, field)}
     if "rope_theta" in fields:
