@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from avss_core.files.containment import refuse_links
 from avss_core.files.shards import stored_tensors
@@ -217,6 +217,8 @@ def _hub_errors(repository: str) -> Iterator[None]:
                 "`hf auth login`, or export HF_TOKEN with a token that may write there"
             ) from error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        if answer is not None:  # its text shows the address, which may be signed
+            reason = f"{answer.status_code} {getattr(cause, 'server_message', None) or answer.reason_phrase}"
         raise OSError(
             f"cannot upload to {repository}: {reason}. Files become visible in one commit at the end, which "
             "was not made: try again"
