@@ -72,6 +72,38 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
     """
     if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} exists already; choose another folder or remove it")
+    with _part_beside(target) as part:
+        yield part
+        for path in part.rglob("*.safetensors"):
+            path.chmod(0o644)
+        if target.exists():
+            shutil.rmtree(target)
+        part.replace(target)
+
+
+@contextmanager
+def file_written_whole(target: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file that becomes `target` if the block ends without an error.
+
+    Args:
+        target: the file to make; the yielded one has its name, and with it its ending.
+
+    Raises:
+        FileExistsError: the file exists.
+        PermissionError: the place is not writable.
+        OSError: the disk is full.
+    """
+    if target.exists():
+        raise FileExistsError(f"{target} exists already; choose another name or remove it")
+    with _part_beside(target) as part:
+        yield part / target.name
+        (part / target.name).replace(target)
+        part.rmdir()
+
+
+@contextmanager
+def _part_beside(target: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside a target; nothing is left of it, and of new folders, after an error."""
     new = [folder for folder in target.parents if not folder.exists()]
     part = None
     try:
@@ -81,11 +113,6 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
         part.chmod(0o755)
         with disk_errors():
             yield part
-        for path in part.rglob("*.safetensors"):
-            path.chmod(0o644)
-        if target.exists():
-            shutil.rmtree(target)
-        part.replace(target)
     except BaseException as error:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
@@ -99,7 +126,7 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn what safetensors and tokenizers raise when a file cannot be written into an OSError.
+    """Turn what safetensors, tokenizers and numpy raise when a file cannot be written into an OSError.
 
     Raises:
         OSError: a file could not be written.
@@ -108,9 +135,13 @@ def disk_errors() -> Iterator[None]:
         yield
     except Exception as error:  # safetensors has a class of its own for it, tokenizers raises Exception
         code = re.search(r"\(os error (\d+)\)", str(error))
-        if isinstance(error, OSError) or code is None:
+        number = int(code[1]) if code else None
+        if isinstance(error, OSError):
+            # numpy says how much was written and not why the rest was not.
+            number = errno.ENOSPC if re.fullmatch(r"\d+ requested and \d+ written", str(error)) else None
+        if number is None:
             raise
-        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+        raise OSError(number, os.strerror(number)) from error
 
 
 def part_name(name: str) -> str:

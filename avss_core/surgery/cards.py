@@ -57,15 +57,7 @@ def model_card(
             *_kept("What was kept", "pruned", kept),
             *(line for each, figures in (later or {}).items() for line in _later(each, figures)),
             *_scores(scores, known["removed"], known.get("score", "")),
-            "## How it was checked",
-            "",
-            f"The checkpoint was {certificate['way']}; then a process that had seen nothing of it made these "
-            "checks. `avss verify DIR` repeats them from `certificate.json`.",
-            "",
-            *(
-                f"- {check['name']}: {'passed' if check['passed'] else 'failed'} ({plain(check['detail'])})"
-                for check in certificate["checks"]
-            ),
+            *how_checked(certificate),
             "",
             "## Limits",
             "",
@@ -82,6 +74,21 @@ def model_card(
             "",
         ]
     )
+
+
+def how_checked(certificate: Certificate) -> list[str]:
+    """Return the section on the checks of a checkpoint."""
+    return [
+        "## How it was checked",
+        "",
+        f"The checkpoint was {certificate['way']}; then a process that had seen nothing of it made these "
+        "checks. `avss verify DIR` repeats them from `certificate.json`.",
+        "",
+        *(
+            f"- {check['name']}: {'passed' if check['passed'] else 'failed'} ({plain(check['detail'])})"
+            for check in certificate["checks"]
+        ),
+    ]
 
 
 def _front_matter(base_model: str | None) -> list[str]:

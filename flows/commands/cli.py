@@ -16,6 +16,8 @@ from flows.commands.repair_command import repair
 from flows.commands.report_command import report
 from flows.commands.run_command import run
 from flows.commands.score_command import score
+from flows.commands.shipping.export_command import export
+from flows.commands.shipping.push_command import push
 from flows.commands.speed_command import speed
 from flows.commands.verify_command import verify
 from flows.running.errors import error_object, readable_errors, whole_output
@@ -25,6 +27,7 @@ PANELS = {
     "Layers": (score, prune, repair, verify),
     "Measuring": (evaluate, speed),
     "Training": (heal, localize, mitigate),
+    "Handing on": (export, push),
     "Schedules": (deploy, worker),
 }
 """The commands by the panel of `avss --help` in which they stand."""

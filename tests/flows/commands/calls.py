@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 COMMANDS = (
     "run", "score", "prune", "repair", "speed", "evaluate", "heal", "localize", "mitigate", "verify",
-    "report", "deploy", "worker",
+    "export", "push", "report", "deploy", "worker",
 )  # fmt: skip
 
 
