@@ -14,13 +14,16 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def opening_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that a tokenizer puts in front of every text, such as a beginning-of-text token.
+    """Return the tokens that a tokenizer puts in front of every text, such as a beginning-of-text token."""
+    return tokens_around(tokenizer)[0]
 
-    A tokenizer may add tokens at both ends; these are the ones before the text's own.
-    """
-    own, whole = text_tokens(tokenizer, "a"), tokenizer("a", verbose=False).input_ids
+
+def tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the tokens that a tokenizer puts in front of every text, and those behind it."""
+    own, whole = text_tokens(tokenizer, "a"), list(tokenizer("a", verbose=False).input_ids)
     places = range(len(whole) - len(own) + 1)
-    return list(whole[: next((place for place in places if whole[place : place + len(own)] == own), 0)])
+    start = next((place for place in places if whole[place : place + len(own)] == own), 0)
+    return whole[:start], whole[start + len(own) :]
 
 
 def text_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -20,7 +20,6 @@ from transformers import (
 )
 
 from avss_core.files.shards import stored_tensors
-from avss_core.files.writing import disk_errors
 from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth, depth_field
 from avss_core.models.families import ENCODERS
 from avss_core.models.locations import gguf_file, local_folder, source
@@ -188,28 +187,6 @@ def has_tokenizer(folder: Path) -> bool:
     return any(
         (folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
     )
-
-
-def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
-    """Write a plain safetensors checkpoint with generation settings, tokenizer and chat template.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    with disk_errors():
-        model.save_pretrained(folder, safe_serialization=True)
-    save_tokenizer(tokenizer, folder)
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
-    """Write a tokenizer with its chat template; nothing if there is no tokenizer.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    if tokenizer is not None:
-        with disk_errors():
-            tokenizer.save_pretrained(folder)
 
 
 def _loader(config: PretrainedConfig) -> Any:

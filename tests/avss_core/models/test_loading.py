@@ -30,10 +30,10 @@ from avss_core.models.loading import (
     load_config,
     load_model,
     load_tokenizer,
-    save_checkpoint,
 )
 from avss_core.models.locations import EMBEDDED
 from avss_core.models.refusals import not_found
+from avss_core.models.saving import save_checkpoint
 from avss_core.models.sizes import parameter_count
 
 NORM = "model.norm.weight"
