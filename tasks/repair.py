@@ -19,7 +19,7 @@ from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
 from avss_core.surgery.repair.kept_refits import read_refits, write_refit
 from avss_core.surgery.repair.refitting import Refit
-from avss_core.surgery.repair.repair import passes, refits, sharing_copy
+from avss_core.surgery.repair.repair import passes, refits, refits_attention, sharing_copy
 from tasks.cache.fingerprints import fingerprint
 from tasks.cache.loaded_model import model_at
 from tasks.cache.units import content_digest
@@ -119,7 +119,8 @@ def _refitted(
     rooms: Path,
 ) -> Iterator[Refit]:
     """Yield each block's refit, made now or found in a folder of finished blocks."""
-    blocks = passes(kept, layers, attention=options.attention, anticipation=options.anticipation)
+    attention = options.attention and refits_attention(repaired)
+    blocks = passes(kept, layers, attention=attention, anticipation=options.anticipation)
     count = blocks * sum(len(batch.ids) for batch in batches)
     with _room(rooms), progress("repair", count, "windows through a block") as advance:
         finished = read_refits(rooms)
