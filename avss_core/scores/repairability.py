@@ -73,7 +73,7 @@ def layer_residuals(
     if architecture_of(model).stream_norm:
         raise UnrepairableError(
             f"cannot repair a {model.config.model_type} model one layer at a time: a norm stands in its "
-            "residual stream, so that what a layer adds is no sum; avss repair and the other scores still work"
+            "residual stream, so what a layer adds is no sum; avss repair and the other scores still work"
         )
     check_repairable(model, batches[0])
     states, results = [_embedded(model, batch) for batch in batches], []

@@ -15,8 +15,8 @@ from avss_core.surgery.repair.projections import LEAST_GAIN, Outlet
 class StreamOutlet(Outlet):
     """A projection whose sum with the residual stream x passes a LayerNorm.
 
-    The block's output is y = gain * (z - mean z) / s + shift, with z = x + h W + b and s the standard deviation
-    of z over its units. The linear problem takes each token's s as it is: a change of z then arrives as
+    The block's output is y = gain * (z - mean z) / s + shift, with z = x + h W + b and s the standard
+    deviation of z over its units. The linear problem takes each token's s as it is: a change of z then arrives as
     gain * (dz - mean dz) / s, so [h, 1] / s are the inputs and what the output misses is the target, without
     the part along 1 / gain, which no z can reach.
     """
