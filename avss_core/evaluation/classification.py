@@ -75,7 +75,7 @@ def text_means(
     def mean(network: Any, inputs: dict[str, Any]) -> Tensor:
         states: Tensor = network.base_model(**inputs).last_hidden_state
         real = inputs["attention_mask"].unsqueeze(-1)
-        return (states.float() * real).sum(1) / real.sum(1)
+        return torch.div((states.float() * real).sum(1), real.sum(1))
 
     return _run(model, tokenizer, texts, mean, batch_size, progress)
 

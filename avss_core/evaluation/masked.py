@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -31,6 +32,12 @@ def hidden_places(length: int, turn: int) -> list[int]:
     return [*range(1 + turn % EVERY, length - 1, EVERY)] or [length // 2]
 
 
+def hides_words(model: PreTrainedModel) -> bool:
+    """Tell whether a model is an encoder with a head over its vocabulary."""
+    whole: Any = model
+    return reads_both_ways(model.config) and whole.get_output_embeddings() is not None
+
+
 @torch.inference_mode()
 def masked_modelling(
     model: PreTrainedModel,
@@ -45,10 +52,10 @@ def masked_modelling(
     """Return the loss of each token where it is hidden from an encoder, in nats; each token is hidden once.
 
     The stream is cut into windows, each read between the tokens around every text. In turn t of `EVERY`, the
-    places t, t + `EVERY` ... of a window are replaced by the mask, all at a time, and predicted from the rest.
-    The sum over turns is the pseudo-log-likelihood of Salazar et al. 2020, arXiv 1910.14659, with `EVERY` turns
-    in place of one a token. Our reading: several words hidden at a time, so that the cost does not grow with
-    the window.
+    places t, t + `EVERY` ... of a window are replaced by the mask, all at once, and predicted from the rest.
+
+    Source: the pseudo-log-likelihood of Salazar et al. 2020, arXiv 1910.14659. Our reading: `EVERY` turns in
+    place of one a token, so that the cost does not grow with the window.
 
     Args:
         model: an encoder with a head over its vocabulary.
@@ -60,13 +67,13 @@ def masked_modelling(
         progress: called with the hidden versions of each finished batch.
 
     Raises:
-        ValueError: the model has no head over its vocabulary or is no encoder, there is no token, or the loss is
-            not a finite number.
+        ValueError: the model has no head over its vocabulary or is no encoder, there is no token, or the loss
+            is not a finite number.
     """
     around = frame(tokenizer)
-    if around is None or not reads_both_ways(model.config) or model.get_output_embeddings() is None:
+    if around is None or not hides_words(model):
         raise ValueError(
-            f"{type(model).__name__} predicts no hidden word: it takes an encoder with a head over its vocabulary"
+            f"{type(model).__name__} predicts no hidden word: give an encoder with a head over its words"
         )
     if not ids:
         raise ValueError("a text of 0 tokens has nothing to predict; give more text")

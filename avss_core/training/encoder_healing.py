@@ -1,4 +1,4 @@
-"""Healing of encoders: a pruned one learns the dense one's classes, hidden words or last hidden states back."""
+"""Healing of encoders: a pruned one learns the dense one's classes, hidden words or last states back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from avss_core.evaluation.masked import hidden_places
+from avss_core.evaluation.masked import hidden_places, hides_words
 from avss_core.files.tensor_store import TensorStore
 from avss_core.models.architectures import depth, reads_both_ways
 from avss_core.training.distillation import hidden_distance, kl_divergence
@@ -16,12 +16,12 @@ from avss_core.training.healing import HealingSettings, Window
 from avss_core.training.teacher import Teacher
 
 Kind = Literal["classes", "words", "states"]
-"""What a model is compared by: the logits of its classes, those of hidden words, or its last hidden states."""
+"""What models are compared by: the logits of classes, those of hidden words, or the last hidden states."""
 
 
 def kind_of(model: PreTrainedModel) -> Kind:
     """Return what an encoder puts out, by its head."""
-    if model.get_output_embeddings() is not None:
+    if hides_words(model):
         return "words"
     return "classes" if type(model).__name__.endswith("ForSequenceClassification") else "states"
 
@@ -29,9 +29,9 @@ def kind_of(model: PreTrainedModel) -> Kind:
 class EncoderDistillation:
     """The objective over texts: one divergence a text or a hidden word, or one distance a token.
 
-    classes: KL(teacher || student) of the classes, a text. words: the same of the vocabulary, at the places that
-    `avss_core.evaluation.masked` hides. states: `hidden_distance` of the last hidden states, where there is no
-    head.
+    classes: KL(teacher || student) of the classes, a text. words: the same of the vocabulary, at the places
+    that `avss_core.evaluation.masked` hides. states: `hidden_distance` of the last hidden states, where there
+    is no head.
     """
 
     def __init__(
@@ -56,7 +56,8 @@ class EncoderDistillation:
             mask: id of the token that hides a word; only a head over the vocabulary needs it.
 
         Raises:
-            ValueError: the models have other heads or vocabularies, the map does not fit, or there is no mask.
+            ValueError: the models have other heads or vocabularies, the map does not fit, or there is no
+                mask.
         """
         self.kind = kind_of(student)
         sizes = [
@@ -66,8 +67,8 @@ class EncoderDistillation:
             raise ValueError(f"an encoder with {sizes[0]} cannot learn from one with {sizes[1]}")
         if len(layer_map) != depth(student.config) or not set(layer_map) <= set(range(depth(teacher.config))):
             raise ValueError(
-                f"the map {list(layer_map)} does not fit a student of {depth(student.config)} and a teacher of "
-                f"{depth(teacher.config)} layers"
+                f"the map {list(layer_map)} does not fit a student of {depth(student.config)} and a teacher "
+                f"of {depth(teacher.config)} layers"
             )
         if self.kind == "words" and mask is None:
             raise ValueError(

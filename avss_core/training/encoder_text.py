@@ -23,8 +23,8 @@ def encoder_windows(
 ) -> Windows:
     """Return texts of about so many tokens, each between the tokens that an encoder reads around it.
 
-    Text is cut into consecutive windows; reviews come in random order, each alone and once. An encoder answers
-    no question, so the share of questions goes to the two others.
+    Text is cut into consecutive windows; reviews come in random order, each alone and once. An encoder
+    answers no question, so the share of questions goes to the two others.
 
     Args:
         tokenizer: of an encoder.

@@ -16,8 +16,8 @@ class StreamOutlet(Outlet):
     """A projection whose sum with the residual stream x passes a LayerNorm.
 
     The block's output is y = gain * (z - mean z) / s + shift, with z = x + h W + b and s the standard
-    deviation of z over its units. The linear problem takes each token's s as it is: a change of z then arrives as
-    gain * (dz - mean dz) / s, so [h, 1] / s are the inputs and what the output misses is the target, without
+    deviation of z over its units. The linear problem takes each token's s as it is. A change of z then
+    arrives as gain * (dz - mean dz) / s: the inputs are [h, 1] / s, and the target is what the output misses, without
     the part along 1 / gain, which no z can reach.
     """
 

@@ -1,4 +1,4 @@
-"""A pruned encoder learns back what the dense one says: of classes, of hidden words, or of its last states."""
+"""A pruned encoder learns back what the dense one says: of classes, of hidden words, or its last states."""
 
 from typing import Any
 
