@@ -292,6 +292,16 @@ class ModelFigures(TypedDict):
     sentiment: SentimentFigures
 
 
+class EncoderFigures(TypedDict):
+    """All figures of one encoder."""
+
+    head: str
+    """What classifies the reviews, in words."""
+    sentiment: SentimentFigures
+    language_modelling: TextFigures | None
+    """Of hidden words; None where there is no head over the vocabulary."""
+
+
 class LayerFigures(TypedDict):
     """Figures of the answers read out at layers: by set and figure, one entry a layer."""
 

@@ -203,6 +203,11 @@ def _loader(config: PretrainedConfig) -> Any:
         return AutoModelForCausalLM
     if architecture(config).causal:
         return AutoModelForCausalLM
+    if getattr(config, "is_decoder", False):
+        raise LookupError(
+            f"model type {config.model_type!r} with is_decoder in config.json is not supported: it is a "
+            "decoder, and its record in avss_core/models/families.py is an encoder's"
+        )
     # An encoder has a head for its task; loaded with another one, that would be random.
     names = config.architectures or []
     classes = [getattr(transformers, name, None) for name in names]
