@@ -44,6 +44,7 @@ for _name, _value in {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # They would be drawn over the bars of `tasks.progress.steps`.
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
 }.items():
     os.environ.setdefault(_name, _value)
 

@@ -10,13 +10,15 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
 import pytest
+
+from tests.vocabularies import SIZE, byte_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,10 +30,16 @@ RUN_BY = {
     "avss cache verify": (f"{COMMANDS}/test_cache_command.py::test_verify_names_what_is_broken_and_fails"),
     "avss deploy": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
     "avss evaluate": f"{COMMANDS}/test_evaluate_command.py::test_evaluate_has_every_set_that_is_asked_for",
+    "avss export": (
+        f"{COMMANDS}/shipping/test_export_command.py::test_export_writes_a_file_that_is_the_checkpoint"
+    ),
     "avss heal": f"{COMMANDS}/test_heal_command.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
     "avss localize": f"{COMMANDS}/test_localize_command.py::test_localize_ranks_the_layers",
     "avss mitigate": f"{COMMANDS}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
     "avss prune": f"{COMMANDS}/test_prune_command.py::test_prune_by_ratio_removes_what_score_names",
+    "avss push": (
+        f"{COMMANDS}/shipping/test_push_command.py::test_without_yes_it_shows_what_would_go_and_sends_nothing"
+    ),
     "avss repair": (
         f"{COMMANDS}/test_repair_command.py::test_repair_says_what_it_refitted_and_writes_what_it_promises"
     ),
@@ -57,6 +65,11 @@ RUN_BY = {
     "python benchmarks/": "by hand",
     "python -m benchmarks.faults": "by hand",
     "pip": "Makefile",
+    "llama-quantize": "benchmarks/serving.py",
+    "llama-server": "benchmarks/serving.py",
+    "ollama": "nothing, as the page says",
+    "python3 -m sglang.launch_server": "nothing, as the page says",
+    "vllm": "benchmarks/serving.py",
     **dict.fromkeys(("awk", "cd", "export", "grep", "ls", "python -c", "rm", "sort", "tail"), "the shell"),
 }
 """Start of a command -> what runs it: a test, a file that calls it, or a reason why nothing does."""
@@ -218,9 +231,10 @@ def test_what_runs_them_is_there(what):
         assert all(start.removeprefix("pip") in calls for start, by in RUN_BY.items() if by == what)
 
 
-@pytest.mark.parametrize("name", ["docs/own_model.md", "docs/start.md"])
-def test_a_session_prints_what_the_page_shows(name, pages, avss, checkpoint):
-    checkpoint.rename("my-model")
+@pytest.mark.parametrize("name", ["docs/own_model.md", "docs/serve.md", "docs/start.md"])
+def test_a_session_prints_what_the_page_shows(name, pages, avss, tiny):
+    tiny("llama", vocab_size=SIZE).save_pretrained("my-model")
+    byte_pairs().save_pretrained("my-model")
     for session in pages[name].blocks("console"):
         for part in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
             line, _, shown = part.partition("\n")
@@ -244,6 +258,8 @@ def _shell(line: str) -> str:
 @pytest.fixture
 def avss(monkeypatch, capsys, tmp_path):
     """Run a command in this process; return what a terminal shows."""
+    from tqdm import tqdm
+    from transformers import modeling_gguf_pytorch_utils
     from transformers.utils.logging import disable_progress_bar
 
     from avss_core.surgery import certificate
@@ -253,6 +269,8 @@ def avss(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(progress_lines, "QUIET", math.inf)
     monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)
     disable_progress_bar()
+    # As TQDM_DISABLE does in a process that imports `flows` first.
+    monkeypatch.setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 

@@ -37,7 +37,7 @@ def export(
     Example: avss export pruned --gguf --out pruned.gguf
     """
     if not gguf:
-        raise ValueError("avss export: say what to write; --gguf is the one format there is")
+        raise ValueError("say what to write: --gguf is the one format there is")
     out = out or folder.absolute().with_name(f"{folder.resolve().name}.gguf")
     if out.suffix != ".gguf":
         raise ValueError(f"--out {out}: the name of a GGUF file ends in .gguf")

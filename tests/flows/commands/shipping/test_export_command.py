@@ -39,7 +39,7 @@ def test_what_was_pruned_is_written_beside_its_folder(avss, spoken):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "made.gguf"], "say what to write; --gguf is the one format there is"),
+        (["--out", "made.gguf"], "say what to write: --gguf is the one format there is"),
         (["--gguf", "--out", "made.bin"], "--out made.bin: the name of a GGUF file ends in .gguf"),
         (["--gguf", "--out", "made.gguf", "--dtype", "q4"], "cannot be written as q4; known: float32"),
         (["--gguf", "--out", "made.gguf", "--json", "--dtype", "q4"], "cannot be written as q4"),
