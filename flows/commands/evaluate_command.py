@@ -93,4 +93,5 @@ def figure_rows(figures: Mapping[str, Any]) -> list[Row]:
         {"set": "sentiment", "figure": figure, **reviews[figure], "n": reviews["n"]}
         for figure in ("accuracy", "auroc")
     ]
-    return [dict.fromkeys(COLUMNS) | row for row in rows]  # the same columns with and without sets
+    # The same columns with and without sets.
+    return [{**dict.fromkeys(COLUMNS), **row} for row in rows]

@@ -17,8 +17,8 @@ class StreamOutlet(Outlet):
 
     The block's output is y = gain * (z - mean z) / s + shift, with z = x + h W + b and s the standard
     deviation of z over its units. The linear problem takes each token's s as it is. A change of z then
-    arrives as gain * (dz - mean dz) / s: the inputs are [h, 1] / s, and the target is what the output misses, without
-    the part along 1 / gain, which no z can reach.
+    arrives as gain * (dz - mean dz) / s: the inputs are [h, 1] / s, and the target is what the output misses,
+    without the part along 1 / gain, which no z can reach.
     """
 
     @property
