@@ -1,7 +1,7 @@
 """The windows that a pruned model heals on: text, and questions and reviews in the form of the evaluation."""
 
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -85,15 +85,12 @@ def healing_windows(
     window: int,
     seed: int,
     chat: bool = False,
-    shown_reviews: int = 0,
     repeat: bool = True,
 ) -> Windows:
     """Return windows of about so many tokens: each kind exceeds its share by less than one window.
 
     Text is cut into consecutive windows. A window of questions holds as many rows of one set as fit, written
-    as a few-shot prompt with its answer; the sets take turns. A window of reviews holds as many as fit; the
-    first ones have the labels 0 and 1 in turn, as the evaluation's demonstrations do: a pruned model tends to
-    copy labels, and what it copies depends on their order.
+    as a few-shot prompt with its answer; the sets take turns. A window of reviews holds as many as fit.
 
     Our reading: rows come in random order and, if a share needs more than there are, again in another order,
     since other rows before a question make another window. Text does not repeat.
@@ -106,7 +103,6 @@ def healing_windows(
         window: most tokens of a window.
         seed: seed of the order of rows.
         chat: write questions as a chat, as the evaluation then asks them.
-        shown_reviews: reviews at the start of a window whose labels take turns.
         repeat: whether rows may come again.
 
     Raises:
@@ -116,7 +112,7 @@ def healing_windows(
     questions = {f"questions {name}": rows for name, rows in (sources.questions or {}).items()}
     kinds: dict[str, tuple[Write, Mapping[str, Sequence[Any]]]] = {
         "questions": (lambda rows: _questions(tokenizer, rows, chat), questions),
-        "reviews": (lambda rows: _reviews(rows, shown_reviews), {"reviews": sources.reviews}),
+        "reviews": (_reviews, {"reviews": sources.reviews}),
     }
     windows = {"text": text_windows(sources.text[: wanted["text"]], window)}
     places: dict[str, dict[Ids, tuple[int, ...]]] = {"questions": {}, "reviews": {}}
@@ -157,12 +153,9 @@ def _questions(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Demonstration]
     return _joined([(question_prompt(question), f" {answer}") for question, answer in rows])
 
 
-def _reviews(rows: Sequence[Review], shown: int) -> list[Piece]:
-    """Return reviews with their label words; the first ones, as far as both labels are there, in turn."""
-    by_label = [[row for row in rows if row[1] == label] for label in (0, 1)]
-    turns = [row for pair in zip(*by_label, strict=False) for row in pair][:shown]
-    others = list((Counter(rows) - Counter(turns)).elements()) if turns else rows
-    return _joined([(sentiment_prompt(text), LABEL_WORDS[label]) for text, label in [*turns, *others]])
+def _reviews(rows: Sequence[Review]) -> list[Piece]:
+    """Return reviews with their label words."""
+    return _joined([(sentiment_prompt(text), LABEL_WORDS[label]) for text, label in rows])
 
 
 def _joined(rows: Sequence[tuple[str, str]]) -> list[Piece]:

@@ -17,6 +17,5 @@ def mixture(params: Params, options: Repair | Heal) -> Mixture:
         costs=params.score.cost_tokens,
         held_out=params.data.validation,
         chat=params.evaluate.chat,
-        shown_reviews=params.evaluate.sentiment_shots,
         seed=params.seed,
     )

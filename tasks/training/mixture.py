@@ -29,8 +29,6 @@ class Mixture:
     held_out: float
     """Share of the train reviews that validate."""
     chat: bool
-    shown_reviews: int
-    """Reviews at the start of a window whose labels take turns, as the evaluation shows them."""
     seed: int
 
 
@@ -88,7 +86,6 @@ def mixed(
             window=window,
             seed=mixture.seed,
             chat=mixture.chat,
-            shown_reviews=mixture.shown_reviews,
             repeat=part == "train",
         )
         for (part, sources), tokens in zip(parts.items(), amounts, strict=True)

@@ -2,7 +2,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from avss_core.evaluation.demonstrations import fitted_prompt
@@ -92,28 +92,6 @@ def test_reviews_are_written_with_their_label_words(tokenizer: Any) -> None:
     written = {part for text in texts(tokenizer, found) for part in text.split("\n\n")}
     words = (" negative", " positive")
     assert written == {sentiment_prompt(text) + words[label] for text, label in REVIEWS}
-
-
-@given(
-    labels=st.lists(st.integers(0, 1), min_size=1, max_size=12),
-    shown=st.integers(0, 6),
-    seed=st.integers(0, 3),
-)
-@settings(deadline=None, max_examples=30)
-def test_the_first_labels_of_a_window_take_turns_and_no_review_is_lost(
-    tokenizer: Any, labels: list[int], shown: int, seed: int
-) -> None:
-    reviews = [(f"r{number}", label) for number, label in enumerate(labels)]
-    sources, shares = Sources(reviews=reviews), Shares(0.0, 0.0, 1.0)
-    found = healing_windows(
-        tokenizer, sources, shares, tokens=10**4, window=10**4, seed=seed, shown_reviews=shown, repeat=False
-    )
-    (text,) = texts(tokenizer, found)
-    written = text.split("\n\n")
-    words = (" negative", " positive")
-    assert sorted(written) == sorted(sentiment_prompt(text) + words[label] for text, label in reviews)
-    first = min(shown, 2 * min(labels.count(0), labels.count(1)))
-    assert [part.endswith("positive") for part in written[:first]] == [bool(i % 2) for i in range(first)]
 
 
 def test_a_chat_is_asked_as_the_evaluation_asks_it(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
