@@ -257,6 +257,7 @@ def _read_back(file: Path, plan: GgufPlan) -> PreTrainedModel:
         file.parent,
         gguf_file=file.name,
         config=config,
+        trust_remote_code=False,
         dtype=DTYPES[plan.dtype],
         quantization_config=GgufConfig(dequantize=True),
     )
