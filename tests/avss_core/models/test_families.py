@@ -60,7 +60,7 @@ KINDS = [FULL, SLIDING, SLIDING, FULL, SLIDING, FULL, FULL, SLIDING]
 def dense(request: pytest.FixtureRequest, tiny: Any) -> PreTrainedModel:
     """Eight layers, with kinds in no regular order where the family has kinds; read-only."""
     kind = next((kind for kind in CLASSES if request.param.endswith(f"-{kind}")), "")
-    family = request.param.removesuffix(f"-{kind}")
+    family = request.param if request.param in ARCHITECTURES else request.param.rpartition("-")[0]
     settings = {"layer_types": KINDS} if "qwen" in family else VARIANTS.get(request.param, {})
     model: PreTrainedModel = tiny(family, DEPTH, auto=CLASSES.get(kind), **settings)
     return model
