@@ -1,5 +1,7 @@
 """Stage prepare: check and split the data, write the model as a plain checkpoint."""
 
+from prefect.logging import get_logger
+
 from avss_core.models.locations import model_name
 from flows import ROOT, SAMPLE
 from flows.running.stage import stage
@@ -8,7 +10,7 @@ from flows.settings.params import Params
 from tasks.data.lineage import ALL
 from tasks.data.sources import Wanted
 from tasks.history.stage_log import StageLog
-from tasks.prepare import prepare_data, prepare_model
+from tasks.prepare import prepare_data, prepare_model, width_warning
 from tasks.records import Manifest
 
 
@@ -16,6 +18,9 @@ from tasks.records import Manifest
 def prepare(params: Params, workspace: Workspace) -> StageLog:
     """Bring data and model into the workspace."""
     model_name(params.model.name)  # refuses a missing one before anything is written
+    sentence = width_warning(params.model.name, params.model.revision, params.model.dtype)
+    if sentence:
+        get_logger("model").warning(sentence)
     manifest = prepare_rows(params, workspace)
     card = prepare_model(
         params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense
