@@ -1,5 +1,7 @@
 """Stage prepare: check and split the data, write the model as a plain checkpoint."""
 
+from prefect.logging import get_logger
+
 from avss_core.models.architectures import reads_both_ways
 from avss_core.models.loading import load_config
 from avss_core.models.locations import model_name
@@ -10,7 +12,7 @@ from flows.settings.params import Params
 from tasks.data.lineage import ALL
 from tasks.data.sources import Wanted
 from tasks.history.stage_log import StageLog
-from tasks.prepare import prepare_data, prepare_model
+from tasks.prepare import prepare_data, prepare_model, width_warning
 from tasks.records import Manifest
 
 
@@ -21,6 +23,9 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
     config = load_config(params.model.name, params.model.revision)
     if reads_both_ways(config):
         raise ValueError(encoder_refused("the pipeline", config.model_type))
+    sentence = width_warning(params.model.name, params.model.revision, params.model.dtype)
+    if sentence:
+        get_logger("model").warning(sentence)
     manifest = prepare_rows(params, workspace)
     card = prepare_model(
         params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense

@@ -12,7 +12,7 @@ from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.encoding import opening_tokens
-from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.models.loading import load_model, load_tokenizer, stored_dtype
 from avss_core.models.saving import save_checkpoint
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.scores.choice import count_to_remove
@@ -99,6 +99,17 @@ def prepare_text(
         for part, documents in text.items():
             write_json(part_folder / "text" / f"{part}.json", documents)
     return origin
+
+
+def width_warning(name: str, revision: str | None, dtype: str) -> str | None:
+    """Return a sentence if a model is stored in fewer bytes a number than it is written in, None if not."""
+    stored = stored_dtype(name, revision) if dtype == "float32" else None
+    if stored not in {"bfloat16", "float16"}:
+        return None
+    return (
+        f"{name} is stored in {stored} and written in float32, which takes twice the bytes; "
+        f"--set model.dtype={stored} keeps it"
+    )
 
 
 @task(name="prepare-model")

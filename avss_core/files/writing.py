@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import re
+import reprlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -49,12 +51,32 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: the file is not valid JSON; names the file.
+        ValueError: the file is not valid JSON, or a key stands twice in one object; names the file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=keyed_once)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON (line {error.lineno}): {error.msg}") from error
+    except RepeatedKeyError as error:
+        raise ValueError(f"{path}: {error}; keep one of them") from error
+
+
+class RepeatedKeyError(ValueError):
+    """A key that stands more than once in a JSON object, of which Python's reader would take the last."""
+
+
+def keyed_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, for `object_pairs_hook`.
+
+    Raises:
+        RepeatedKeyError: a key stands more than once.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        short = reprlib.repr(key)
+        raise RepeatedKeyError(f"the key {short} stands {count} times in one object")
+    return value
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from avss_core.models.refusals import (
     refuse_adapter,
     refuse_code,
     refuse_quantized,
+    refuse_repeated_keys,
     wrong_tensors,
 )
 
@@ -108,6 +110,9 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
         LookupError: the model family is not supported.
     """
     where, options = source(name, revision)
+    folder = local_folder(name)
+    if folder is not None:
+        refuse_repeated_keys(folder)
     try:
         with damage(name):
             if gguf_file(name) is None:
@@ -122,6 +127,30 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
         raise FileNotFoundError(not_found(name, revision, error)) from error
     _loader(config)
     return config
+
+
+def stored_dtype(name: str, revision: str | None = None) -> str | None:
+    """Return the dtype of most weights of a checkpoint as `DTYPES` names it; None for another or a GGUF file.
+
+    Of a model on the Hub it is the one that its configuration names.
+
+    Raises:
+        FileNotFoundError: as `load_config`.
+        ValueError: as `load_config`.
+        LookupError: as `load_config`.
+    """
+    if gguf_file(name) is not None:
+        return None
+    folder = local_folder(name)
+    if folder is None:
+        dtype = str(load_config(name, revision).dtype).removeprefix("torch.")
+        return dtype if dtype in DTYPES else None
+    sizes = Counter[str]()
+    for tensor in stored_tensors(folder).values():
+        sizes[tensor.dtype] += tensor.size
+    return {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}.get(
+        max(sizes, key=sizes.__getitem__, default="")
+    )
 
 
 def empty_model(config: PretrainedConfig, dtype: str) -> PreTrainedModel:

@@ -4,6 +4,7 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
@@ -11,6 +12,7 @@ from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the tra
 from safetensors import SafetensorError
 from transformers.utils.peft_utils import find_adapter_config_file
 
+from avss_core.files.writing import read_json
 from avss_core.models.locations import EMBEDDED, gguf_file
 
 BROKEN_OFF: type[Exception] = httpx.HTTPError
@@ -18,6 +20,12 @@ BROKEN_OFF: type[Exception] = httpx.HTTPError
 
 _DEQUANTIZED = {"mxfp4", "fp8"}
 """Kinds of quantization that transformers undoes when it loads them without their kernels."""
+
+_QUANTIZED = ("quantization_config", "compression_config", "quantization")
+"""Keys that tell of quantized weights: of transformers, of compressed-tensors before, and of MLX."""
+
+_SETTINGS = ("config.json", "generation_config.json", "tokenizer_config.json")
+"""Files of a checkpoint that people edit."""
 
 UNREACHABLE = (OSError, BROKEN_OFF)
 """Raised if a model cannot be read or fetched."""
@@ -59,15 +67,25 @@ def refuse_code(name: str, settings: Mapping[str, Any]) -> None:
 
 def refuse_quantized(name: str, settings: Mapping[str, Any]) -> None:
     """Raise ValueError for weights in a form that transformers does not turn into floating point itself."""
-    quantization = settings.get("quantization_config")
-    if not quantization or quantization.get("quant_method") in _DEQUANTIZED:
-        return
-    raise ValueError(
-        f"{name} is quantized (quantization_config in config.json: {quantization.get('quant_method')}), and "
-        "layers are scored and removed in floating point: give the checkpoint that it was made from, or one "
-        "that model.dequantize() and save_pretrained have written. If its tensors are plain floats, remove "
-        "quantization_config from a copy and give that folder."
-    )
+    for key in _QUANTIZED:
+        said = settings.get(key)
+        method = said.get("quant_method", said.get("quant_algo")) if isinstance(said, Mapping) else said
+        undone = isinstance(said, Mapping) and key == _QUANTIZED[0] and method in _DEQUANTIZED
+        if said is None or undone:
+            continue
+        raise ValueError(
+            f"{name} is quantized ({key} in config.json: {method}), and layers are scored and removed in "
+            "floating point: give the checkpoint that it was made from, or one that model.dequantize() and "
+            f"save_pretrained have written. If its tensors are plain floats, remove {key} from a copy and "
+            "give that folder."
+        )
+
+
+def refuse_repeated_keys(folder: Path) -> None:
+    """Raise ValueError if a key stands twice in a folder's settings: the last would win, without a word."""
+    for path in (folder / name for name in _SETTINGS):
+        if path.is_file():
+            read_json(path)
 
 
 def wrong_tensors(name: str, problems: Mapping[str, list[str]], layers: int) -> str:

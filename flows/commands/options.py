@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avss_core.models.locations import gguf_file, model_name
+from avss_core.models.locations import model_name
 from avss_core.registry import SCORE_SITES
 from flows import ROOT, SAMPLE, SOURCE
 from flows.commands.printing import say
@@ -124,19 +124,13 @@ def refuse_encoder(params: "Params", what: str) -> None:
 
 def warn_of_width(params: "Params") -> None:
     """Say, before any work, that a model is stored in fewer bytes a number than what is written of it."""
-    model = params.model
-    if gguf_file(model.name) or model.dtype != "float32":
-        return
     with loading():
-        from avss_core.models.loading import load_config
+        from tasks.prepare import width_warning
 
-    stored = str(load_config(model.name, model.revision).dtype).removeprefix("torch.")
-    if stored in {"bfloat16", "float16"}:
-        print(
-            f"warning: {model.name} is stored in {stored} and written in float32, which takes twice the "
-            f"bytes; --set model.dtype={stored} keeps it",
-            file=sys.stderr,
-        )
+    model = params.model
+    sentence = width_warning(model.name, model.revision, model.dtype)
+    if sentence:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _refuse_misspelt(names: list[str], data: Path | None, changes: list[str]) -> None:

@@ -1,7 +1,6 @@
 """Schemas of question and sentiment rows, and messages that lead to the bad line."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from avss_core.evaluation.splits import Row
+from avss_core.files.writing import keyed_once
 from avss_core.judges.normalisation import normalise
 
 _SHOWN = 20
@@ -124,7 +124,7 @@ def _row(line: str) -> Row:
         ValueError: the line is no JSON object that a file can hold again, or a key of it stands twice.
     """
     try:
-        row = json.loads(line, object_pairs_hook=_keyed, parse_int=_whole)
+        row = json.loads(line, object_pairs_hook=keyed_once, parse_int=_whole)
         # What is read here is written again, by other programs too.
         json.dumps(row, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -144,15 +144,6 @@ def _whole(digits: str) -> int:
     if len(digits) > _DIGITS:
         raise ValueError(f"a number has {len(digits):,} digits")
     return int(digits)
-
-
-def _keyed(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; of two equal keys Python's reader would take the last one."""
-    keys = Counter(key for key, _ in pairs)
-    twice = [key for key, count in keys.items() if count > 1]
-    if twice:
-        raise ValueError(f"the key {_short(twice[0])} stands {keys[twice[0]]} times in one object")
-    return dict(pairs)
 
 
 def validate(rows: Sequence[Row], schema: pa.DataFrameSchema, where: str) -> None:

