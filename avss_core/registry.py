@@ -18,6 +18,7 @@ SCORE_SITES: dict[str, str | None] = {
     "random": None,
     "traversal": None,
     "greedy": None,
+    "greedy_repaired": None,
     "repairability": None,
 }
 """By score the activation site that must be collected for it; None if any or none will do."""

@@ -56,11 +56,11 @@ def linear_map(
     taught = [{gap: found[aims[gap]] for gap in gaps} for found in (span.run(each, None) for each in batches)]
     for gap in gaps:
         outlet = outlets(model, gap)[-1]
-        span = Span(model, range(gap + 1), watch=outlet.projection)
+        span = Span(model, range(gap + 1), watch=[outlet.projection])
         gram = Gram(outlet.weight.shape[1], outlet.weight.shape[1])
         for batch, goal in zip(batches, taught, strict=True):
             output = span.run(batch, None)[gap]
-            written = (span.seen(output) @ outlet.weight)[batch.counted]
+            written = (span.seen(outlet.projection, output) @ outlet.weight)[batch.counted]
             gram.add(written, (goal[gap] - output)[batch.counted] + written)
         mapped = outlet.weight.double() @ solve(gram, 1e-6).weight
         outlet.store(mapped.T if outlet.transposed else mapped)

@@ -10,7 +10,7 @@ from flows.running.execution import run
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
-from tasks.answers.answer_rows import write_answers
+from tasks.answers.answer_rows import read_answers, write_answers
 from tasks.answers.harness import harness_results
 from tasks.answers.questions import answer_set, join_answers, layer_answers
 from tasks.data.lineage import EVALUATED
@@ -88,6 +88,12 @@ def evaluate_checkpoint(
     """Return the figures of a checkpoint, and the answers and losses that they summarize."""
     jobs = evaluation_jobs(params, prepared, model, score_given=score_given)
     return figures_of(params, run(params, jobs, f"evaluation of {model.name}"))
+
+
+def as_evaluated(evaluation: Path, figures: ModelFigures, variant: str) -> dict[str, Any]:
+    """Return the answers of a model and the losses of its windows of text, as the evaluation wrote them."""
+    answers = read_answers(evaluation / "answers.parquet", variant)
+    return answers | {"text": figures["language_modelling"]}
 
 
 def evaluation_jobs(

@@ -1,23 +1,21 @@
 """Stage heal: the repaired model learns from the dense one, and is evaluated the same way."""
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.training.healing import HealingSettings
 from avss_core.training.history import best_epoch
-from flows.evaluate import evaluate_checkpoint, figures_by_name
+from flows.evaluate import as_evaluated, evaluate_checkpoint, figures_by_name
 from flows.running.mixture import mixture
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
-from tasks.answers.answer_rows import read_answers, write_answers
+from tasks.answers.answer_rows import write_answers
 from tasks.data.lineage import EVALUATED
 from tasks.evaluate import compare_variants, retained
 from tasks.heal import heal_model
 from tasks.history.stage_log import StageLog
-from tasks.records import ModelFigures
 from tasks.training.watched_training import forget, machine_metrics
 
 
@@ -54,8 +52,8 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
     evaluation = read_json(workspace.evaluation / "figures.json")
     figures_before = evaluation["repaired"]["figures"] if params.repair.enabled else evaluation["pruned"]
     kept_before = evaluation["repaired"]["retention"] if params.repair.enabled else evaluation["retention"]
-    dense = _record(workspace.evaluation, evaluation["dense"], "dense")
-    before = _record(workspace.evaluation, figures_before, base)
+    dense = as_evaluated(workspace.evaluation, evaluation["dense"], "dense")
+    before = as_evaluated(workspace.evaluation, figures_before, base)
     result = {
         "enabled": True,
         "base": base,
@@ -91,9 +89,3 @@ def healing_settings(params: Params) -> dict[str, Any]:
         "layers": options.layers,
         "settings": training,
     }
-
-
-def _record(evaluation: Path, figures: ModelFigures, variant: str) -> dict[str, Any]:
-    """Return the answers of a model and the losses of its windows of text, as the evaluation wrote them."""
-    answers = read_answers(evaluation / "answers.parquet", variant)
-    return answers | {"text": figures["language_modelling"]}

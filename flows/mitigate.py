@@ -7,7 +7,7 @@ from typing import Any
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.training.history import best_epoch
 from avss_core.training.mitigation import ContrastiveSettings
-from flows.evaluate import evaluate_checkpoint, figures_by_name
+from flows.evaluate import as_evaluated, evaluate_checkpoint, figures_by_name
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
@@ -51,7 +51,15 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
             with discarded(workspace.controls / name) as folder:
                 trained[name] = _trained(params, workspace, base, name, plan, folder, None)
     before = read_answers(answered / "answers.parquet", options.base)
-    result = compare_trainings(before, trained, localization["readings"], base=options.base, seed=params.seed)
+    dense = read_json(workspace.evaluation / "figures.json")["dense"]
+    result = compare_trainings(
+        before,
+        trained,
+        localization["readings"],
+        dense=as_evaluated(workspace.evaluation, dense, "dense"),
+        base=options.base,
+        seed=params.seed,
+    )
     with folder_written_whole(workspace.mitigation, replace=True) as part:
         write_json(part / "figures.json", result)
         write_answers(part / "answers.parquet", {name: each["answers"] for name, each in trained.items()})

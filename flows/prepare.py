@@ -1,5 +1,7 @@
 """Stage prepare: check and split the data, write the model as a plain checkpoint."""
 
+from avss_core.models.architectures import reads_both_ways
+from avss_core.models.loading import load_config
 from avss_core.models.locations import model_name
 from flows import ROOT, SAMPLE
 from flows.running.stage import stage
@@ -16,6 +18,9 @@ from tasks.records import Manifest
 def prepare(params: Params, workspace: Workspace) -> StageLog:
     """Bring data and model into the workspace."""
     model_name(params.model.name)  # refuses a missing one before anything is written
+    config = load_config(params.model.name, params.model.revision)
+    if reads_both_ways(config):
+        raise ValueError(encoder_refused("the pipeline", config.model_type))
     manifest = prepare_rows(params, workspace)
     card = prepare_model(
         params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense
@@ -29,6 +34,14 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
             "model.name": card["name"],
         },
         checkpoints={"dense": workspace.dense},
+    )
+
+
+def encoder_refused(what: str, model_type: str) -> str:
+    """Return the message for an encoder where answers or the next token are asked for."""
+    return (
+        f"{what} needs a model that writes answers, and {model_type} is an encoder; avss score, prune, "
+        "repair, heal and evaluate take it"
     )
 
 

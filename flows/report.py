@@ -1,5 +1,6 @@
 """Stage report: one self-contained page, its figures, and the summary that DVC and MLflow compare."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,26 @@ from tasks.render import write_report
         "heal",
         "localize",
         "mitigate",
+        "gates",
     ),
     reads=ALL,
 )
 def report(params: Params, workspace: Workspace) -> StageLog:
     """Render the results of the other stages."""
-    summary, files = write_report(**_inputs(params, workspace))
-    return StageLog(files=files, tables={"summary.json": summary})
+    summary, files, opening = write_report(**_inputs(params, workspace))
+    return StageLog(
+        files=files,
+        tables={"summary.json": summary},
+        note=described(opening),
+        pictures=[file for file in files if file.stem == "overview"],
+    )
+
+
+def described(opening: Sequence[str]) -> str:
+    """Return the description of a run in MLflow: the first sentences of its report, and where the rest is."""
+    lines = [f"- {line}" for line in opening]
+    rest = "Picture: the artifact `figures/overview.png` of this run. Page: `index.html` of the run `report`."
+    return "\n".join([*lines, "", rest])
 
 
 def render(params: Params, root: Path) -> None:

@@ -16,7 +16,7 @@ from avss_core.scores.readings import Reading
 from avss_core.scores.score_records import ScoredReadings
 from avss_core.scores.scores import SCORES
 from avss_core.scores.stability import too_little
-from avss_core.scores.traversal import greedy_order
+from avss_core.scores.traversal import greedy_order, tokens_of_repairs
 from flows.running.execution import run
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
@@ -180,11 +180,13 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
 
     Returns:
         losses: one record a layer (`tasks.records.RemovalLoss`); order: the layers as greedy removal takes
-        them; order_windows: how many windows of the text it was measured on; residuals: one record a layer
-        (`tasks.removal.residuals`).
+        them; order_windows: how many windows of the text it was measured on; repaired_order: as order, with a
+        repair after each removal; residuals: one record a layer (`tasks.removal.residuals`).
     """
     needs = {SCORES[name].needs for name in scores}
-    result: dict[str, Any] = {"losses": None, "order": None, "order_windows": None, "residuals": None}
+    result: dict[str, Any] = {
+        "losses": None, "order": None, "order_windows": None, "repaired_order": None, "residuals": None
+    }  # fmt: skip
     if not needs & set(result):
         return result
     layers = depth(load_config(str(model)))
@@ -214,15 +216,18 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
     windows: list[int] = []
     if "losses" in needs:
         result["losses"] = losses([], everything)
+    options = params.prune
+    free = everything[options.protect_first : layers - options.protect_last]
+    count = min(count_to_remove(layers, options.ratio), len(free))
     if "order" in needs:
-        options = params.prune
-        free = everything[options.protect_first : layers - options.protect_last]
         result["order"] = greedy_order(
-            lambda removed: {record["layer"]: record["nll"] for record in losses(removed, free)},
-            min(count_to_remove(layers, options.ratio), len(free)),
-            free,
+            lambda removed: {record["layer"]: record["nll"] for record in losses(removed, free)}, count, free
         )
         result["order_windows"] = windows[0] if windows else None
+    if "repaired_order" in needs:
+        result["repaired_order"] = greedy_order(
+            lambda removed: _losses_after_repair(params, model, text, removed, free), count, free
+        )
     if "residuals" in needs:
         job = partial(
             repair_residuals,
@@ -236,6 +241,45 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
         )
         (result["residuals"],) = run(params, [job], "repair without each layer")
     return result
+
+
+def _losses_after_repair(
+    params: Params, model: Path, text: Path, removed: Sequence[int], candidates: Sequence[int]
+) -> dict[int, float]:
+    """Return the loss without each layer more after a small repair, on the text that is scored.
+
+    Raises:
+        ValueError: the model cannot be repaired, or no tokens are left to refit on.
+    """
+    fitted, predicted = tokens_of_repairs(
+        params.collect.tokens, params.score.repair_tokens, removal_tokens(params)
+    )
+    if not fitted:
+        raise ValueError("greedy_repaired needs tokens to refit on: raise score.repair_tokens")
+    window = params.score.traversal_window + params.score.traversal_context
+    job = partial(
+        repaired_cost,
+        model,
+        text,
+        **params.machine,
+        repair_tokens=fitted,
+        repair_window=params.collect.window,
+        batch_size=params.collect.batch_size,
+        skip_first=params.collect.skip_first,
+        skip=fitted,
+        tokens=predicted,
+        window=window,
+    )
+    jobs = {
+        layer: partial(job, sorted([*removed, layer]), said=f"loss without layer {layer} after a repair")
+        for layer in candidates
+        if layer not in removed
+    }
+    costs = run(params, jobs, f"loss without each layer after a repair, {len(removed)} removed before")
+    reasons = [cost["left_out"] for cost in costs.values() if "left_out" in cost]
+    if reasons:
+        raise ValueError(f"greedy_repaired: {reasons[0]}")
+    return {layer: cost["nll"] for layer, cost in costs.items()}
 
 
 def removal_tokens(params: Params) -> int:

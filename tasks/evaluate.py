@@ -7,6 +7,13 @@ from typing import Any, Literal
 
 from prefect import task
 
+from avss_core.evaluation.classification import (
+    LinearHead,
+    has_classes,
+    positive_probabilities,
+    text_means,
+)
+from avss_core.evaluation.masked import EVERY, hides_words, masked_modelling
 from avss_core.evaluation.perplexity import language_modelling
 from avss_core.evaluation.sentiment import balanced_demonstrations, sentiment_probabilities
 from avss_core.metrics.comparison import differences_by_set, mean_with_interval
@@ -17,7 +24,20 @@ from tasks.cache.loaded_model import model_at
 from tasks.cache.units import unit
 from tasks.data.rows import read_documents, read_prepared
 from tasks.progress.steps import progress
-from tasks.records import Changes, CountedEntry, LayerFigures, ModelFigures, Retention, SetFigures, TextLoss
+from tasks.records import (
+    Changes,
+    CountedEntry,
+    EncoderFigures,
+    LayerFigures,
+    ModelFigures,
+    Retention,
+    SentimentFigures,
+    SetFigures,
+    TextLoss,
+)
+
+HEAD_REVIEWS = 2000
+"""Train reviews, at most, to which a head is fitted where an encoder has none."""
 
 LayerFigure = Literal["accuracy_at_50", "coverage_at_50", "ece", "brier"]
 
@@ -71,19 +91,7 @@ def sentiment(
         positive = sentiment_probabilities(
             network, tokenizer, shown, [row["text"] for row in rows], batch_size=batch_size, progress=advance
         )
-    return {
-        "answers": [
-            {
-                "id": row["id"],
-                "prompt": hashlib.sha256(row["text"].encode()).hexdigest(),
-                "predicted": int(chance > 0.5),
-                "confidence": max(chance, 1 - chance),
-                "label": row["label"],
-                "correct": int(chance > 0.5) == row["label"],
-            }
-            for row, chance in zip(rows, positive, strict=True)
-        ]
-    }
+    return {"answers": _review_answers(rows, positive)}
 
 
 @task(name="summarise-variant")
@@ -92,21 +100,104 @@ def summarise_variant(record: Mapping[str, Any], *, seed: int) -> ModelFigures:
 
     `record` holds what the units returned: `sets` by name, `text` and `sentiment`.
     """
-    reviews = record["sentiment"]["answers"]
     text: TextLoss = record["text"]
-    classified = summarise(*_columns(reviews), seed)
-    positive = [row["confidence"] if row["predicted"] else 1 - row["confidence"] for row in reviews]
     return {
         "sets": {name: _set_figures(answered, seed) for name, answered in record["sets"].items()},
         "language_modelling": {**text, "window_mean": mean_with_interval(text["window_means"], seed)},
-        "sentiment": {
-            "n": len(reviews),
-            "accuracy": classified["accuracy"],
-            "auroc": auroc_with_interval(positive, [row["label"] for row in reviews], seed),
-            "ece": classified["ece"],
-            "brier": classified["brier"],
-            "predicted_positive": mean_with_interval([row["predicted"] for row in reviews], seed)["value"],
-        },
+        "sentiment": _review_figures(record["sentiment"]["answers"], seed),
+    }
+
+
+@task(name="evaluate-encoder")
+def evaluate_encoder(
+    model: Path,
+    prepared: Path,
+    *,
+    dtype: str,
+    device: str,
+    limit: int | None,
+    tokens: int,
+    window: int,
+    batch_size: int,
+    seed: int,
+) -> EncoderFigures:
+    """Return the figures of an encoder on reviews and, if it has a head over its words, on text.
+
+    Args:
+        model: a checkpoint folder.
+        prepared: the folder of the prepared rows and text.
+        dtype: of the model.
+        device: of the model.
+        limit: test reviews, at most; None for all.
+        tokens: of the test text, at most.
+        window: tokens a window.
+        batch_size: texts a batch.
+        seed: of the intervals.
+    """
+    network, tokenizer = model_at(model, dtype, device)
+    head, said = None, "the checkpoint's own"
+    if not has_classes(network):
+        learnt = read_prepared(prepared / "sst2" / "train.jsonl", 0, HEAD_REVIEWS)
+        with progress("head for reviews", len(learnt), "reviews") as advance:
+            means = text_means(
+                network, tokenizer, [row["text"] for row in learnt], batch_size=batch_size, progress=advance
+            )
+        head = LinearHead.fit(means, [row["label"] for row in learnt])
+        said = f"linear, fitted to {head.rows:,} train reviews"
+    rows = read_prepared(prepared / "sst2" / "validation.jsonl", 0, limit)
+    with progress("sentiment", len(rows), "reviews") as advance:
+        positive = positive_probabilities(
+            network, tokenizer, [row["text"] for row in rows], head, batch_size=batch_size, progress=advance
+        )
+    figures: EncoderFigures = {
+        "head": said,
+        "sentiment": _review_figures(_review_answers(rows, positive), seed),
+        "language_modelling": None,
+    }
+    if hides_words(network):
+        ids = token_stream(tokenizer, read_documents(prepared / "text" / "test.json"), tokens)
+        text = str(tokenizer.decode(ids))
+        with progress("hidden words", EVERY * -(-len(ids) // window), "windows") as advance:
+            loss = masked_modelling(network, tokenizer, ids, text, window=window, progress=advance)
+        means_of = list(loss.window_means)
+        figures["language_modelling"] = {
+            "nll": loss.nll_per_token,
+            "tokens": loss.tokens,
+            "window": window,
+            "stride": window,
+            "window_means": means_of,
+            "window_mean": mean_with_interval(means_of, seed),
+            **loss.perplexities(),
+        }  # type: ignore[typeddict-item]
+    return figures
+
+
+def _review_answers(rows: Sequence[Mapping[str, Any]], positive: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the predicted and the true label of each review."""
+    return [
+        {
+            "id": row["id"],
+            "prompt": hashlib.sha256(row["text"].encode()).hexdigest(),
+            "predicted": int(chance > 0.5),
+            "confidence": max(chance, 1 - chance),
+            "label": row["label"],
+            "correct": int(chance > 0.5) == row["label"],
+        }
+        for row, chance in zip(rows, positive, strict=True)
+    ]
+
+
+def _review_figures(reviews: Sequence[Mapping[str, Any]], seed: int) -> SentimentFigures:
+    """Return the figures of a model's answers to reviews."""
+    classified = summarise(*_columns(reviews), seed)
+    positive = [row["confidence"] if row["predicted"] else 1 - row["confidence"] for row in reviews]
+    return {
+        "n": len(reviews),
+        "accuracy": classified["accuracy"],
+        "auroc": auroc_with_interval(positive, [row["label"] for row in reviews], seed),
+        "ece": classified["ece"],
+        "brier": classified["brier"],
+        "predicted_positive": mean_with_interval([row["predicted"] for row in reviews], seed)["value"],
     }
 
 

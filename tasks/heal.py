@@ -9,11 +9,12 @@ from prefect.logging import get_logger
 
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import folder_written_whole
-from avss_core.models.architectures import context_length, depth
+from avss_core.models.architectures import context_length, depth, reads_both_ways
 from avss_core.models.layers import known_layers
 from avss_core.models.placement import refuse_spread
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
+from avss_core.training.encoder_healing import EncoderDistillation
 from avss_core.training.healing import Distillation, HealingSettings
 from avss_core.training.lora import tensors_outside
 from tasks.cache.loaded_model import model_at
@@ -67,16 +68,22 @@ def heal_model(
     numbers = layer_map(student, count)
     chosen = known_layers(range(count) if layers is None else layers, count)
     train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned.config))
-    objective = Distillation(
-        pruned,
-        dense,
-        train.ids,
-        validation.ids,
-        HealingSettings(**settings),
-        layer_map=numbers,
-        answers={**train.answers, **validation.answers},
-        labels={**train.labels, **validation.labels},
-    )
+    options = HealingSettings(**settings)
+    objective: Distillation | EncoderDistillation
+    if reads_both_ways(pruned.config):
+        mask = tokenizer.mask_token_id
+        objective = EncoderDistillation(pruned, dense, train.ids, validation.ids, options, numbers, mask)
+    else:
+        objective = Distillation(
+            pruned,
+            dense,
+            train.ids,
+            validation.ids,
+            options,
+            layer_map=numbers,
+            answers={**train.answers, **validation.answers},
+            labels={**train.labels, **validation.labels},
+        )
     for line in shortages(train, "heal"):
         (say or get_logger("training").warning)(line)
     trained = run_training(

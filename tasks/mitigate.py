@@ -11,8 +11,8 @@ from avss_core.evaluation.splits import refuse_test_questions
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import folder_written_whole
 from avss_core.models.architectures import context_length, depth
-from avss_core.models.loading import save_checkpoint
 from avss_core.models.placement import refuse_spread
+from avss_core.models.saving import save_checkpoint
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
 from avss_core.training.history import best_epoch

@@ -12,7 +12,8 @@ from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.encoding import opening_tokens
-from avss_core.models.loading import load_model, load_tokenizer, save_checkpoint
+from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.models.saving import save_checkpoint
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.scores.choice import count_to_remove
 from tasks.data.downloads import fetch_weights

@@ -292,6 +292,16 @@ class ModelFigures(TypedDict):
     sentiment: SentimentFigures
 
 
+class EncoderFigures(TypedDict):
+    """All figures of one encoder."""
+
+    head: str
+    """What classifies the reviews, in words."""
+    sentiment: SentimentFigures
+    language_modelling: TextFigures | None
+    """Of hidden words; None where there is no head over the vocabulary."""
+
+
 class LayerFigures(TypedDict):
     """Figures of the answers read out at layers: by set and figure, one entry a layer."""
 
@@ -401,6 +411,8 @@ class Mitigation(TypedDict):
     training: MitigationTraining
     mitigated: ModelFigures
     mitigated_against_base: dict[str, Changes]
+    retention: NotRequired[Retention]
+    """What the trained model keeps of the dense one; not in old records."""
     divergence: Divergence
     controls: dict[str, Control]
     against_controls: dict[str, dict[str, Contrast]]

@@ -12,7 +12,7 @@ from tasks.report.activation_figures import PageRecords, activation_figures
 from tasks.report.cards import run_card
 from tasks.report.figures.figures import write_figures
 from tasks.report.figures.times_picture import write_times
-from tasks.report.page_context import render_page, timed
+from tasks.report.page_context import first_words, render_page, timed
 from tasks.report.result_tables import write_tables
 from tasks.report.run_record import FILE, parts_of, run_record, versions
 from tasks.report.summary import summarise
@@ -40,8 +40,8 @@ def write_report(
     pictures: Path,
     parameters: dict[str, Any],
     folder: Path,
-) -> tuple[dict[str, Any], list[Path]]:
-    """Return the summary and the files of the report, written whole or not at all.
+) -> tuple[dict[str, Any], list[Path], list[str]]:
+    """Return the summary, the files and the first sentences of the report, written whole or not at all.
 
     Measured times are not part of it: if this machine has any, a picture of them is drawn into `pictures`.
 
@@ -79,7 +79,7 @@ def write_report(
         write_tables(records, part / "tables")
         write_text(part / "model_card.md", run_card(records, ladder(records), timed=timed(records["sizes"])))
     shown = [*sorted((folder / "figures").glob("*")), *sorted((folder / "tables").glob("*.csv"))]
-    return summary, [*shown, folder / "index.html", folder / FILE]
+    return summary, [*shown, folder / "index.html", folder / FILE], first_words(records)
 
 
 def _record(stage: str, path: Path) -> Any:

@@ -13,13 +13,13 @@ from transformers import PreTrainedModel
 
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import folder_written_whole
-from avss_core.models.architectures import context_length, depth
+from avss_core.models.architectures import context_length, depth, reads_both_ways
 from avss_core.models.batches import Batch, by_length, pad
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
 from avss_core.surgery.repair.kept_refits import read_refits, write_refit
 from avss_core.surgery.repair.refitting import Refit
-from avss_core.surgery.repair.repair import passes, refits, sharing_copy
+from avss_core.surgery.repair.repair import passes, refits, refits_attention, sharing_copy
 from tasks.cache.fingerprints import fingerprint
 from tasks.cache.loaded_model import model_at
 from tasks.cache.units import content_digest
@@ -80,7 +80,9 @@ def repair_model(
     for line in shortages(windows, "repair"):
         (say or get_logger("repair").warning)(line)
     order = by_length(windows.ids, options.batch_size)
-    batches = [pad([windows.ids[i] for i in chosen], skip=int(options.skip_first)) for chosen in order]
+    # A head of an encoder may read the first position alone.
+    skip = int(options.skip_first and not reads_both_ways(source.config))
+    batches = [pad([windows.ids[i] for i in chosen], skip=skip) for chosen in order]
     known = [content_digest(pruned), content_digest(teacher), digest_json([windows.ids]), repr(options)]
     rooms = resume / digest_json([known, fingerprint(refits.__module__)])[:16]
     repaired = sharing_copy(source)
@@ -119,7 +121,8 @@ def _refitted(
     rooms: Path,
 ) -> Iterator[Refit]:
     """Yield each block's refit, made now or found in a folder of finished blocks."""
-    blocks = passes(kept, layers, attention=options.attention, anticipation=options.anticipation)
+    attention = options.attention and refits_attention(repaired)
+    blocks = passes(kept, layers, attention=attention, anticipation=options.anticipation)
     count = blocks * sum(len(batch.ids) for batch in batches)
     with _room(rooms), progress("repair", count, "windows through a block") as advance:
         finished = read_refits(rooms)

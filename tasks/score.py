@@ -36,6 +36,7 @@ def score_layers(
     order: Sequence[int] | None,
     residuals: Sequence[Mapping[str, Any]] | None,
     order_windows: int | None,
+    repaired_order: Sequence[int] | None,
     resamples: int,
     seed: int,
 ) -> ScoredReadings:
@@ -51,6 +52,7 @@ def score_layers(
         order: in which greedy removal takes layers, if a reading needs it.
         residuals: what a repair leaves open without each layer, by window, if a reading needs it.
         order_windows: windows of the text that this order was measured on.
+        repaired_order: the order with a repair after each removal, if a reading needs it.
         resamples: how many, of the parts or windows of the calibration text.
         seed: of the resampling.
     """
@@ -58,6 +60,7 @@ def score_layers(
     measured: dict[Need, Measured] = {
         "nothing": Measured(bare),
         "order": Measured(replace(bare, order=order), windows=order_windows),
+        "repaired_order": Measured(replace(bare, order=repaired_order)),
     }
     if texts:
         measured["statistics"] = measured_statistics(texts["text"])

@@ -1,6 +1,7 @@
 """Tiny models and a byte-level tokenizer, made in memory; and a home for all that flows leave behind."""
 
 import atexit
+import copy
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import torch
 from hypothesis import settings
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
+from tokenizers.processors import BertProcessing
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -57,9 +59,12 @@ NO_ROPE_LAYERS = [1, 1, 0, 1, 0, 0, 1, 1]
 GROUPED = {"intermediate_size": 64, "num_key_value_heads": 2}
 SLIDING = {**GROUPED, "use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 3}
 GEMMA = {**GROUPED, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": WINDOW}
+BEHIND_PADDING = {"intermediate_size": 64, "pad_token_id": 1, "max_position_embeddings": 130}
 FAMILIES: dict[str, dict[str, Any]] = {
     "bert": {"intermediate_size": 64},
+    "camembert": BEHIND_PADDING,
     "distilbert": {"hidden_dim": 64},
+    "electra": {"intermediate_size": 64, "embedding_size": 16},
     "falcon": {"ffn_hidden_size": 64},
     "gemma": {**GROUPED, "head_dim": 8},
     "gemma2": {**GEMMA, "final_logit_softcapping": 5.0},
@@ -79,10 +84,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "phi3": {**GROUPED, "sliding_window": WINDOW},
     "qwen2": SLIDING,
     "qwen3": {**SLIDING, "head_dim": 8},
+    "roberta": BEHIND_PADDING,
     "smollm3": {**GROUPED, "use_sliding_window": True, "sliding_window": WINDOW},
     "stablelm": {**GROUPED, "qk_layernorm": True, "use_qkv_bias": True},
     "starcoder2": {**GROUPED, "sliding_window": WINDOW},
+    "xlm-roberta": BEHIND_PADDING,
 }
+MASKED = {"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"}
 
 
 def _kinds(family: str, layers: int) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def _kinds(family: str, layers: int) -> dict[str, Any]:
 
 
 def _auto(family: str) -> Any:
-    return AutoModelForMaskedLM if family in {"bert", "distilbert"} else AutoModelForCausalLM
+    return AutoModelForMaskedLM if family in MASKED else AutoModelForCausalLM
 
 
 def _build(family: str, layers: int = 6, *, auto: Any = None, **settings: Any) -> PreTrainedModel:
@@ -157,6 +165,17 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=raw, eos_token="<|endoftext|>", pad_token="<|endoftext|>", model_max_length=128
     )
+
+
+@pytest.fixture(scope="session")
+def encoder_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """One token a byte, each text between [CLS] (257) and [SEP] (258); [MASK] is 259, padding 256."""
+    marked = copy.deepcopy(tokenizer)
+    names = {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    marked.add_special_tokens(names)
+    cls, sep = ((name, marked.convert_tokens_to_ids(name)) for name in ("[CLS]", "[SEP]"))
+    marked.backend_tokenizer.post_processor = BertProcessing(sep, cls)
+    return marked
 
 
 @pytest.fixture

@@ -18,8 +18,10 @@ from avss_core.judges.signs import (
     mark_operators,
     mark_signs,
     other_signs,
+    raised,
     written,
 )
+from avss_core.judges.units import other_units
 
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -57,19 +59,20 @@ def question_form(text: str) -> str:
     symbols = [
         character
         for character in unicodedata.normalize("NFKC", text)
-        if unicodedata.category(character) in ("Sm", "Sc", "So") or character in "#%&@"
+        if unicodedata.category(character) in ("Sm", "Sc", "So") or character in "#%&@^"
     ]
     return " ".join([normalise(text), *symbols])
 
 
 def exact_match(answer: str, golds: Sequence[str]) -> bool:
-    """Return whether the normalised answer is one of the normalised gold answers.
+    """Return whether the normalised answer is one of the normalised gold answers, in no other unit.
 
     Example:
-        >>> exact_match("The Beatles.", ["beatles", "fab four"])
-        True
+        >>> exact_match("The Beatles.", ["beatles", "fab four"]), exact_match("€5", ["$5"])
+        (True, False)
     """
-    return normalise(answer) in [gold for gold in map(normalise, _aliases(golds)) if gold != ""]
+    words = normalise(answer)
+    return any(normalise(gold) == words != "" and not other_units(answer, gold) for gold in _aliases(golds))
 
 
 def contains(answer: str, golds: Sequence[str]) -> bool:
@@ -82,7 +85,10 @@ def contains(answer: str, golds: Sequence[str]) -> bool:
         (True, False)
     """
     padded = f" {normalise(answer)} "
-    return any(gold != "" and f" {gold} " in padded for gold in map(normalise, _aliases(golds)))
+    return any(
+        (words := normalise(gold)) != "" and f" {words} " in padded and not other_units(answer, gold)
+        for gold in _aliases(golds)
+    )
 
 
 def f1(answer: str, golds: Sequence[str]) -> float:
@@ -113,14 +119,16 @@ def rouge_l(answer: str, golds: Sequence[str], *, signs: bool = True) -> float:
 
 
 def contradicts(answer: str, golds: Sequence[str]) -> bool:
-    """Return whether an answer differs from every gold answer by a sign, as "30" from "-30".
+    """Return whether an answer differs from every gold answer by a sign or a unit, as "30" from "-30".
 
     Example:
-        >>> contradicts("It is C#.", ["C++"]), contradicts("x < 3", ["x > 3"]), contradicts("C, C++", ["C"])
+        >>> contradicts("It is C#.", ["C++"]), contradicts("€5", ["$5"]), contradicts("C, C++", ["C"])
         (True, True, False)
     """
     words = normalise(answer).split()
-    return bool(golds) and all(other_signs(words, normalise(gold).split()) for gold in _aliases(golds))
+    return bool(golds) and all(
+        other_signs(words, normalise(gold).split()) or other_units(answer, gold) for gold in _aliases(golds)
+    )
 
 
 def _aliases(golds: Sequence[str]) -> Sequence[str]:
@@ -147,7 +155,7 @@ def _overlap(answer: Counter[str], gold: Counter[str]) -> float:
 @lru_cache(maxsize=1 << 14)  # the same accepted answers are compared with many answers
 def _words(text: str, signs: bool) -> tuple[str, ...]:
     """Return the case-folded words of a text, articles included, with composed marks."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = unicodedata.normalize("NFKC", raised(text) if signs else text).casefold()
     # Folding and dropped format characters can leave a letter and its mark apart: compose once more.
     visible = "".join(letter for letter in folded if unicodedata.category(letter) != "Cf")
     composed = unicodedata.normalize("NFKC", visible)

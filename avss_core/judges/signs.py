@@ -1,8 +1,8 @@
 """Signs that change what a short answer says: minus, decimal point, operators and the signs of names.
 
 A sign counts by where it stands: the minus of "-5" but not the hyphens of "well-known" and "1990-1995", the
-point of "0.5" but not those of "J. R. R.", and "+" and "<" between two things. Signs of units and currencies
-do not: "5%" and "$5" are as good as "5".
+point of "0.5" but not those of "J. R. R.", "+" and "<" between two things, a power ("10^2", "10²") and the
+charge of an ion ("Na+", "Cl-"). Signs of units and currencies do not: "5%" and "$5" are as good as "5".
 """
 
 import re
@@ -33,7 +33,10 @@ _ONE_FORM = str.maketrans(
         "\N{MUSIC SHARP SIGN}": "#",
     }
 )
-_OF_NAMES = re.compile("[-+#√¬♭]")
+_OF_NAMES = re.compile("[-.+#/^√¬♭]")
+_RAISED, _PLAIN = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-"
+_POWER = re.compile(rf"(?<=[0-9])[{_RAISED[-1]}]?[{_RAISED[:-1]}]+(?![⁺⁻])|(?<=[^\W\d_])⁻[{_RAISED[:-1]}]+")
+_PART = re.compile("(?<=[0-9])(?=[¼-¾⅐-⅞])")
 
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 """Patterns and what replaces a match."""
@@ -66,7 +69,9 @@ _CLOSE: Rules = (
     (r"(?<![^\W_])-([$€£¥])(?=\d)", r"\1-"),
     (r"(?<![^\W_])(?<![-)\]}%°.!?])-(?=\d)", _mark),
     (rf"(?<=[^\W\d_])(?:\+\+|\+(?![\w(√¬-]|{_MARK})|#|♭)", _mark),
-    (r"(?<!\w)(?:[a-z]|ab)-(?![-\w])", _mark),
+    (r"(?<!\w)(?:[a-z]|ab|cl|br|oh|cn|[a-z]{1,4}\d{1,2})-(?![-\w]| (?:and|or|to)\b)", _mark),
+    (r"(?<!\w)[a-z]{1,4}\d{1,2}\+(?![\w(√¬-])", _mark),
+    (r"(?<=[^\W\d_])\^(?=\d)", ""),  # x^2 is also written x2
     (rf"(?<=[^\W_])\^\(*(?=[^\W_]|{_MARK})", _mark),
 )
 """Signs that belong to the word that they touch."""
@@ -79,6 +84,15 @@ _BETWEEN: Rules = (
     (r"(?:(?<=\b[a-z])|(?<=\d)) ?(?<!\*)\*(?!\*) ?(?=\d|[a-z]\b)", _own_word),
 )
 """Operators, which stand between or before words."""
+
+
+def raised(text: str) -> str:
+    """Return a text with powers of numbers written as "10^2", and a fraction apart from its whole.
+
+    NFKC would make "102" of "10²", and "21/2" of "2½".
+    """
+    text = _POWER.sub(lambda match: "^" + match[0].translate(str.maketrans(_RAISED, _PLAIN)), text)
+    return _PART.sub(" ", text)
 
 
 def mark_signs(text: str) -> str:

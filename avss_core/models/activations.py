@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avss_core.models.architectures import architecture_of, blocks, context_length
+from avss_core.models.architectures import architecture_of, blocks, context_length, first_position
 from avss_core.models.batches import Batch
 from avss_core.models.placement import input_device
 
@@ -126,4 +126,4 @@ def run_blocks(model: nn.Module, batch: Batch) -> None:
             "lower collect.window, or leave out questions with answers as long as that"
         )
     body: Any = getattr(model, "base_model", model)
-    body(**batch.inputs(input_device(model)))
+    body(**batch.inputs(input_device(model), first_position(config)))

@@ -88,7 +88,20 @@ def depth_field(config: PretrainedConfig) -> str:
 
 def context_length(config: PretrainedConfig) -> int | None:
     """Return the number of tokens that a model reads at a time; None if its configuration sets no limit."""
-    return getattr(config, "max_position_embeddings", None)
+    room: int | None = getattr(config, "max_position_embeddings", None)
+    return None if room is None else room - first_position(config)
+
+
+def first_position(config: PretrainedConfig) -> int:
+    """Return the number of a text's first position: behind the padding token's id in RoBERTa, else 0."""
+    known = ARCHITECTURES.get(config.model_type)
+    return int(config.pad_token_id or 0) + 1 if known is not None and known.pads_first else 0
+
+
+def reads_both_ways(config: PretrainedConfig) -> bool:
+    """Tell whether a model is an encoder, which reads a text in both directions."""
+    known = ARCHITECTURES.get(config.model_type)
+    return known is not None and not known.causal
 
 
 def depth(config: PretrainedConfig) -> int:

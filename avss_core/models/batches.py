@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from avss_core.models.encoding import encode, text_tokens
+from avss_core.models.encoding import encode, frame, text_tokens
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Batch:
         """Return the number of real tokens."""
         return int(self.attention.sum())
 
-    def inputs(self, device: torch.device) -> dict[str, Any]:
+    def inputs(self, device: torch.device, first_position: int = 0) -> dict[str, Any]:
         """Return the keyword arguments of a forward pass without a cache."""
-        positions = (self.attention.cumsum(1) - 1).clamp(min=0)
+        positions = (self.attention.cumsum(1) - 1).clamp(min=0) + first_position
         return {
             "input_ids": self.ids.to(device),
             "attention_mask": self.attention.to(device).long(),
@@ -42,14 +42,16 @@ def token_stream(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], l
     """Return at most `limit` token ids of the documents, joined by a blank line.
 
     Documents without text are left out. The tokens that the tokenizer puts in front of every text stand once
-    in front of the first; nothing stands behind a document.
+    in front of the first; nothing stands behind a document. For an encoder they stand nowhere: `text_batches`
+    puts each window between them.
 
     Raises:
         ValueError: the documents hold no text.
     """
     ids: list[int] = []
+    framed = frame(tokenizer) is not None
     for document in filter(str.strip, documents):
-        ids += (text_tokens if ids else encode)(tokenizer, document + "\n\n")
+        ids += (text_tokens if ids or framed else encode)(tokenizer, document + "\n\n")
         if len(ids) >= limit:
             break
     if not ids:
@@ -88,25 +90,36 @@ def text_batches(
 ) -> list[Batch]:
     """Return the batches of the windows of a text, or of one part of it: a run of consecutive windows.
 
+    An encoder reads each window between the tokens that its tokenizer puts around every text, and all of them
+    count: a head may read the first position alone, so `skip_first` does not apply.
+
     Args:
         tokenizer: of the model.
         documents: as in `token_stream`.
         tokens: of the text, at most.
-        window: as in `windows`.
+        window: as in `windows`, with the tokens around it.
         batch_size: as in `windows`.
         skip_first: as in `windows`.
         part: number of the part, from 0.
         parts: number of parts; if there are more parts than windows, some are empty.
 
     Raises:
-        ValueError: the documents hold no text.
+        ValueError: the documents hold no text, or the window is shorter than what stands around a text.
     """
     ids = token_stream(tokenizer, documents, tokens)
-    count = -(-len(ids) // window)
+    around = frame(tokenizer)
+    room = window - (0 if around is None else sum(map(len, around)))
+    if room < 1:
+        raise ValueError(f"a window of {window} tokens has no room for text: the tokens around it fill it")
+    count = -(-len(ids) // room)
     first, last = (count * end // parts for end in (part, part + 1))
-    return list(
-        windows(ids[first * window : last * window], window, batch_size, skip_first, first_sample=first)
-    )
+    own = ids[first * room : last * room]
+    if around is None:
+        return list(windows(own, room, batch_size, skip_first, first_sample=first))
+    framed = [[*around[0], *own[i : i + room], *around[1]] for i in range(0, len(own), room)]
+    return [
+        pad(framed[i : i + batch_size], first_sample=first + i) for i in range(0, len(framed), batch_size)
+    ]
 
 
 def pad(

@@ -33,6 +33,11 @@ class Architecture:
     """Name of the configuration field with the attention window's length."""
     causal: bool = True
     """False for encoders, which do not predict the next token."""
+    stream_norm: str = ""
+    """Path of the norm inside a block that makes its output of the residual stream and what the MLP adds, as
+    in encoders; empty where none stands in the stream."""
+    pads_first: bool = False
+    """Whether positions are numbered from behind the padding token's id, as in RoBERTa."""
 
 
 _GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -117,17 +122,22 @@ DECODERS: Mapping[str, Architecture] = {
     ),
 }
 
+BERT = Architecture(
+    "encoder.layer",
+    "num_hidden_layers",
+    ("query", "key", "value", "dense"),
+    attention="attention.output.dense",
+    mlp="output.dense",
+    down="output.dense",
+    attention_out="attention.output.dense",
+    causal=False,
+    stream_norm="output.LayerNorm",
+)
+ROBERTA = replace(BERT, pads_first=True)
+
 ENCODERS: Mapping[str, Architecture] = {
-    "bert": Architecture(
-        "encoder.layer",
-        "num_hidden_layers",
-        ("query", "key", "value", "dense"),
-        attention="attention.output.dense",
-        mlp="output.dense",
-        down="output.dense",
-        attention_out="attention.output.dense",
-        causal=False,
-    ),
+    "bert": BERT,
+    "camembert": ROBERTA,
     "distilbert": Architecture(
         "transformer.layer",
         "n_layers",
@@ -137,5 +147,9 @@ ENCODERS: Mapping[str, Architecture] = {
         down="ffn.lin2",
         attention_out="attention.out_lin",
         causal=False,
+        stream_norm="output_layer_norm",
     ),
+    "electra": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
 }

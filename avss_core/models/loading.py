@@ -20,7 +20,6 @@ from transformers import (
 )
 
 from avss_core.files.shards import stored_tensors
-from avss_core.files.writing import disk_errors
 from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth, depth_field
 from avss_core.models.families import ENCODERS
 from avss_core.models.locations import gguf_file, local_folder, source
@@ -190,28 +189,6 @@ def has_tokenizer(folder: Path) -> bool:
     )
 
 
-def save_checkpoint(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
-    """Write a plain safetensors checkpoint with generation settings, tokenizer and chat template.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    with disk_errors():
-        model.save_pretrained(folder, safe_serialization=True)
-    save_tokenizer(tokenizer, folder)
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> None:
-    """Write a tokenizer with its chat template; nothing if there is no tokenizer.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    if tokenizer is not None:
-        with disk_errors():
-            tokenizer.save_pretrained(folder)
-
-
 def _loader(config: PretrainedConfig) -> Any:
     """Return the class that loads a model.
 
@@ -226,6 +203,11 @@ def _loader(config: PretrainedConfig) -> Any:
         return AutoModelForCausalLM
     if architecture(config).causal:
         return AutoModelForCausalLM
+    if getattr(config, "is_decoder", False):
+        raise LookupError(
+            f"model type {config.model_type!r} with is_decoder in config.json is not supported: it is a "
+            "decoder, and its record in avss_core/models/families.py is an encoder's"
+        )
     # An encoder has a head for its task; loaded with another one, that would be random.
     names = config.architectures or []
     classes = [getattr(transformers, name, None) for name in names]

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from avss_core.evaluation.perplexity import LanguageModelling
+from avss_core.evaluation.perplexity import LanguageModelling, language_modelling
 from avss_core.models.architectures import context_length, depth
 from avss_core.models.batches import Batch, text_batches, token_stream
 from avss_core.progress import Progress, no_progress
@@ -25,15 +25,19 @@ from avss_core.scores.repairability import layer_residuals
 from avss_core.scores.score_records import ScoredLayers
 from avss_core.scores.scores import find_score, shot_noise
 from avss_core.scores.stability import Stability, resampled, stability
-from avss_core.scores.traversal import greedy_order, traverse
+from avss_core.scores.traversal import greedy_order, tokens_of_repairs, traverse
 from avss_core.statistics.collection import collect_statistics
 from avss_core.statistics.statistics import Thresholds
+from avss_core.surgery.repair.small_repair import repaired_without
 
 THRESHOLDS = Thresholds(absolute=1e-5, relative=0.1)
 """The default thresholds, as in `params.yaml`."""
 
 REMOVAL_TOKENS = 1280
 """At most this many tokens measure the loss without each layer: every layer is removed on all of them."""
+
+REPAIR_TOKENS = 1024
+"""At most this many tokens before them are refitted on by `greedy_repaired`."""
 
 
 @dataclass(frozen=True)
@@ -152,14 +156,15 @@ def score_layers(
         texts: documents, joined by a blank line; as many as `tokens` needs are read.
         score: a key of `avss_core.scores.scores.SCORES`.
         thresholds: activation magnitudes that count as zero.
-        tokens: read at most; `traversal`, `greedy` and `repairability` read `REMOVAL_TOKENS` of them.
+        tokens: read at most; scores that remove layers read `REMOVAL_TOKENS` of them, and `greedy_repaired`
+            `REPAIR_TOKENS` before these.
         window: tokens a window, less where the model's context is shorter; `traversal` and `greedy` predict
             the second half of each behind the first, and the windows of `repairability` are half as long.
         batch_size: windows a batch; except `avss_authors`, a score depends on it only to rounding.
         parts: parts in which the windows are measured, for `LayerScores.stability`; for `traversal` and
             `repairability` each window is one.
         skip_first: leave out the first position of each window, which holds the massive activations.
-        ratio: share of the layers to remove; only `greedy` uses it, which ranks that many.
+        ratio: share of the layers to remove; `greedy` and `greedy_repaired` alone use it and rank that many.
         seed: of the score `random`.
         progress: called for each finished batch; in removals as `avss_core.scores.traversal.traverse` does.
 
@@ -219,12 +224,51 @@ def score_layers(
         without = removals()
         means = {layer: loss.window_means for layer, loss in without.items()}
         return LayerScores.of(score, measured_losses(bare, _per_token(without), means))
+    repaired = partial(
+        _losses_after_repair,
+        model,
+        tokenizer,
+        texts,
+        tokens=tokens,
+        window=window,
+        batch_size=batch_size,
+        skip_first=skip_first,
+        progress=progress,
+    )
     order = greedy_order(
-        lambda removed: _per_token(removals(removed=removed)),
+        repaired
+        if record.needs == "repaired_order"
+        else lambda removed: _per_token(removals(removed=removed)),
         count_to_remove(bare.layers, ratio),
         range(bare.layers),
     )
     return LayerScores.of(score, Measured(replace(bare, order=order)))
+
+
+def _losses_after_repair(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    removed: Sequence[int],
+    *,
+    tokens: int,
+    window: int,
+    batch_size: int,
+    skip_first: bool,
+    progress: Progress,
+) -> dict[int, float]:
+    """Return the loss without each layer more, after a small repair; predicted text is not refitted on."""
+    fitted, predicted = tokens_of_repairs(tokens, REPAIR_TOKENS, REMOVAL_TOKENS)
+    batches = text_batches(
+        tokenizer, texts, tokens=fitted, window=window, batch_size=batch_size, skip_first=skip_first
+    )
+    ids = token_stream(tokenizer, texts, fitted + predicted)[fitted:]
+    losses = {}
+    for layer in range(depth(model.config)):
+        if layer not in removed:
+            without = repaired_without(model, sorted([*removed, layer]), batches, progress=progress)
+            losses[layer] = language_modelling(without, ids, "", window=window).nll_per_token
+    return losses
 
 
 def _statistics(

@@ -31,7 +31,8 @@ def greedy(evidence: Evidence) -> Float[Tensor, " layers"]:
     """Return the step, from 1, at which repeated traversal removed each layer (higher = more important).
 
     Each step removes the layer whose removal, on top of those before, leaves the lowest loss; layers that no
-    step removed share the next number.
+    step removed share the next number. `greedy_repaired` measures the loss after a small repair of what is
+    left (`avss_core.surgery.repair.small_repair`).
 
     Raises:
         ValueError: no greedy removal was made.

@@ -9,17 +9,16 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from avss_core.models.activations import observed, run_blocks
-from avss_core.models.architectures import blocks, depth
+from avss_core.models.architectures import architecture_of, blocks, depth
 from avss_core.models.batches import Batch
 from avss_core.models.views import shallow_copy, with_blocks
 from avss_core.progress import Progress, no_progress
 from avss_core.surgery.repair.gram import Gram, Ridge, solve
-from avss_core.surgery.repair.outlets import Outlet, outlets
+from avss_core.surgery.repair.outlets import UnrepairableError, outlets
+from avss_core.surgery.repair.projections import Outlet
 from avss_core.surgery.repair.repair import check_repairable
 from avss_core.surgery.repair.resume import Span, copy_along
-
-RIDGE = 1.0
-"""The penalty of each refit, as a share of the inputs' mean square."""
+from avss_core.surgery.repair.small_repair import RIDGE
 
 FOLDS = 2
 """Windows are dealt out to so many folds; each is held out once, and the refit is made on the others."""
@@ -63,21 +62,26 @@ def layer_residuals(
         progress: called with the windows of each batch, once a block.
 
     Raises:
-        ValueError: the family cannot be repaired (named), there are too few windows, or an activation is not
-            a finite number.
+        UnrepairableError: the family cannot be repaired, or not one layer at a time as an encoder; names it.
+        ValueError: there are too few windows, or an activation is not a finite number.
     """
     count = sum(len(batch.ids) for batch in batches)
     if count < FOLDS:
         raise ValueError(f"{count} windows of text cannot be dealt out to {FOLDS} folds; give more text")
+    if architecture_of(model).stream_norm:
+        raise UnrepairableError(
+            f"cannot repair a {model.config.model_type} model one layer at a time: a norm stands in its "
+            "residual stream, so what a layer adds is no sum; avss repair and the other scores still work"
+        )
     check_repairable(model, batches[0])
     states, results = [_embedded(model, batch) for batch in batches], []
     features: list[State] = []
     for layer in range(depth(model.config)):
-        span = Span(model, [layer], watch=outlets(model, layer)[-1].projection)
+        span = Span(model, [layer], watch=outlets(model, layer)[-1].watched)
         goals, read = [], []
         for batch, state in zip(batches, states, strict=True):
             goals.append(span.run(batch, state.clone())[layer])
-            read.append(span.seen(goals[-1]))
+            read.append(span.seen(outlets(model, layer)[-1].projection, goals[-1]))
             progress(len(batch.ids))
         before = outlets(model, layer - 1)[-1] if layer else None
         rows = _windows(batches, states, goals, features or states)

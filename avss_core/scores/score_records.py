@@ -5,9 +5,9 @@ from typing import Literal, NotRequired, TypedDict
 
 from avss_core.metrics.records import Agreement
 
-Need = Literal["nothing", "statistics", "losses", "order", "residuals"]
-"""What a score needs measured: nothing, activations, the loss without each layer, greedy removal, or what a
-repair leaves open without each layer."""
+Need = Literal["nothing", "statistics", "losses", "order", "repaired_order", "residuals"]
+"""What a score needs measured: nothing, activations, the loss without each layer, greedy removal, the same
+with a repair after each removal, or what a repair leaves open without each layer."""
 
 
 class ScoredLayers(TypedDict):

@@ -229,6 +229,9 @@ SCORES: dict[str, Score] = {
     "random": Score(random, "uniform, seeded", needs="nothing"),
     "traversal": Score(traversal, "loss after removing the layer; 2411.10069, fig. 2", needs="losses"),
     "greedy": Score(greedy, "repeated traversal: the step at which the layer went", needs="order"),
+    "greedy_repaired": Score(
+        greedy, "greedy with a small repair before each loss; our own", needs="repaired_order"
+    ),
     "repairability": Score(
         repairability,
         "sum |output - refitted output|^2 / sum |output|^2 without the layer; our own",

@@ -159,6 +159,22 @@ def traverse(
     return {layer: loss_without(model, inputs, layer, progress=progress) for layer in chosen}
 
 
+def tokens_of_repairs(tokens: int, repair: int, removal: int) -> tuple[int, int]:
+    """Return how many first tokens of a text `greedy_repaired` refits on, and how many next ones it predicts.
+
+    Args:
+        tokens: of the text that is scored.
+        repair: most tokens to refit on; half of the text at most.
+        removal: most tokens to predict.
+
+    Example:
+        >>> tokens_of_repairs(8192, 1024, 1280), tokens_of_repairs(512, 1024, 1280)
+        ((1024, 1280), (256, 256))
+    """
+    fitted = min(repair, tokens // 2)
+    return fitted, min(removal, tokens - fitted)
+
+
 def greedy_order(
     loss_of: Callable[[Sequence[int]], Mapping[int, float]], count: int, candidates: Sequence[int]
 ) -> list[int]:

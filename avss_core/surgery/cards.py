@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from avss_core.models.older_keys import OLDEST
 from avss_core.surgery.certificate_records import Certificate
 from avss_core.surgery.exports import quoted
 from avss_core.surgery.markdown import plain
@@ -52,7 +53,7 @@ def model_card(
             "",
             *_table(certificate),
             "",
-            "Layers are numbered from 0, as in the source. The checkpoint loads with `transformers` alone.",
+            f"Layers are numbered from 0, as in the source. {_loads(certificate)}",
             "",
             *_kept("What was kept", "pruned", kept),
             *(line for each, figures in (later or {}).items() for line in _later(each, figures)),
@@ -67,6 +68,7 @@ def model_card(
             *(() if timed else ("- How fast it is was not measured.",)),
             "- No training has followed the removal.",
             *_quantised_limit(quantised),
+            *_version_limit(certificate),
             "- The source's licence, intended use and biases hold for what is left of it.",
             "",
             "`mergekit.yaml` and `llama-quantize.txt` hold the same choice of layers for those tools. They "
@@ -115,6 +117,21 @@ def _quantised_limit(file: str | None) -> list[str]:
         f"- The weights were read from {plain(file)}, so they are rounded; a merge by mergekit starts from "
         "those of the base model and differs."
     ]
+
+
+def _loads(certificate: Certificate) -> str:
+    """Return with what the checkpoint loads; certificates of older releases name no version."""
+    version = certificate.get("transformers")
+    since = f", version {version} or later" if version else ""
+    return f"The checkpoint loads with `transformers` alone{since}."
+
+
+def _version_limit(certificate: Certificate) -> list[str]:
+    """Return the limit of a checkpoint that the keys of transformers 4 cannot describe."""
+    version = certificate.get("transformers", OLDEST)
+    if version == OLDEST:
+        return []
+    return [f"- An older `transformers` than {version} may read another model out of it, without a word."]
 
 
 def _table(certificate: Certificate) -> list[str]:

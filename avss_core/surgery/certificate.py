@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from avss_core.files.digests import digest_path, digest_tensors
 from avss_core.files.shards import MAX_SHARD_SIZE
 from avss_core.files.writing import read_json, write_json
-from avss_core.models.loading import save_checkpoint, save_tokenizer
+from avss_core.models.older_keys import oldest_version
+from avss_core.models.saving import save_checkpoint, save_tokenizer
 from avss_core.models.sizes import parameter_bytes, parameter_count, stored_state
 from avss_core.surgery.certificate_records import Certificate, CheckRecord, Promise, Provenance
 from avss_core.surgery.checkpoints import CopyPlan, write_copy
@@ -166,6 +167,7 @@ def _certified(
         "provenance": cast(Provenance, dict(provenance)),
         "way": way,
         "configuration": digest_path(folder / "config.json"),
+        "transformers": oldest_version(model.config),
     }
     if refitted is not None:
         promise["refitted"] = sorted(refitted)

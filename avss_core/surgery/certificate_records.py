@@ -52,6 +52,8 @@ class Promise(TypedDict):
     """How the checkpoint was written, in words."""
     configuration: str
     """Digest of config.json."""
+    transformers: NotRequired[str]
+    """Oldest version that is known to read the checkpoint as the writer did; absent in older certificates."""
 
 
 class Certificate(Promise):

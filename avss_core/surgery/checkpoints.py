@@ -11,6 +11,7 @@ from avss_core.files.shards import MAX_SHARD_SIZE, Stored, digest_stored, stored
 from avss_core.models.architectures import ARCHITECTURES, block_path, depth
 from avss_core.models.configuration import kept_layers, pruned_config
 from avss_core.models.loading import DTYPES, empty_model, load_config
+from avss_core.models.saving import save_config
 from avss_core.models.sizes import parameter_count, stored_state, tied_names
 from avss_core.surgery.pruning import pruned_state
 from avss_core.surgery.survivors import check_survivors
@@ -80,7 +81,7 @@ def write_copy(plan: CopyPlan, folder: Path, max_shard_size: int | str = MAX_SHA
     model = plan.model
     model.config.architectures = [type(model).__name__]
     model.config.dtype = str(model.dtype).removeprefix("torch.")
-    model.config.save_pretrained(folder)
+    save_config(model.config, folder)
     if model.can_generate() and model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
     return write_shards(

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from avss_core.files.tensor_store import TensorStore
 from avss_core.models.activations import Seen, Visitor, observed
-from avss_core.models.architectures import ARCHITECTURES, blocks
+from avss_core.models.architectures import ARCHITECTURES, blocks, first_position, reads_both_ways
 from avss_core.models.batches import Batch, by_length, pad
 from avss_core.models.placement import input_device
 from avss_core.models.views import shallow_copy, with_blocks
@@ -32,6 +32,8 @@ class FrozenPrefix:
         """Take the model as it is; without a store, or with 0 frozen blocks, all of it runs at each step."""
         self.model, self.first = model, first
         self.store = store if first else None
+        self.left = not reads_both_ways(model.config)
+        """Whether sequences are padded on the left; an encoder's head reads the first position."""
         self._tuples = False
 
     @torch.no_grad()
@@ -53,33 +55,37 @@ class FrozenPrefix:
         distinct = list(dict.fromkeys(ids for ids in sequences if ids not in self.store))
         for chosen in by_length(distinct, batch_size):
             part = [distinct[index] for index in chosen]
-            hidden = self._enter(pad(part, left=True))
-            self.store.put({ids: {"hidden": hidden[row, -len(ids) :]} for row, ids in enumerate(part)})
+            batch = pad(part, left=self.left)
+            states = zip(part, self._enter(batch), batch.attention, strict=True)
+            self.store.put({ids: {"hidden": hidden[real.to(hidden.device)]} for ids, hidden, real in states})
             progress(len(part))
 
     def __call__(
         self, sequences: Sequence[Ids], visit: Visitor | None = None
     ) -> tuple[Batch, Float[Tensor, "batch seq hidden"]]:
-        """Return the left-padded batch and the hidden states behind the final norm.
+        """Return the padded batch and the hidden states behind the final norm.
 
         Args:
             sequences: token ids of each row.
             visit: called after each block, from the first trained one on.
         """
-        batch = pad(sequences, left=True)
-        model = self.model
-        if self.store is not None and all(ids in self.store for ids in sequences):
-            states = [self.store.get(ids)["hidden"] for ids in sequences]
-            feed = _Feed(_left_padded(states).to(input_device(model)), self._tuples)
-            model = _view(model, lambda layer, block: feed if layer < self.first else block)
+        batch, model = self._fed(sequences)
 
         def trained(index: int, seen: Seen) -> None:
             if visit is not None and index >= self.first:
                 visit(index, seen)
 
         with nullcontext() if visit is None else observed(model, trained):
-            hidden: Tensor = model.base_model(**batch.inputs(input_device(self.model))).last_hidden_state
+            hidden: Tensor = model.base_model(**self._inputs(batch)).last_hidden_state
         return batch, hidden
+
+    def whole(self, sequences: Sequence[Ids]) -> tuple[Batch, Any]:
+        """Return the padded batch and all that the model puts out, with its head."""
+        batch, model = self._fed(sequences)
+        inputs = self._inputs(batch)
+        inputs.pop("use_cache")  # which a head of an encoder does not take
+        whole: Any = model
+        return batch, whole(**inputs)
 
     def logits(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows vocab"]:
         """Return the logits of hidden states behind the final norm."""
@@ -99,12 +105,26 @@ class FrozenPrefix:
             return
         whole: Any = self.model
         batch, hidden = self([sequence])
-        own = whole(**batch.inputs(input_device(self.model))).logits
+        own = whole(**self._inputs(batch)).logits
         if not torch.allclose(self.logits(hidden), own, rtol=1e-3, atol=1e-3):
             raise ValueError(
                 f"model type {self.model.config.model_type!r} is not supported: its logits are not the "
                 "output of its head. Add a record to avss_core/models/families.py."
             )
+
+    def _inputs(self, batch: Batch) -> dict[str, Any]:
+        return batch.inputs(input_device(self.model), first_position(self.model.config))
+
+    def _fed(self, sequences: Sequence[Ids]) -> tuple[Batch, PreTrainedModel]:
+        """Return the batch, and the model with stored states in the place of its frozen blocks."""
+        batch, model = pad(sequences, left=self.left), self.model
+        if self.store is None or not all(ids in self.store for ids in sequences):
+            return batch, model
+        states = [self.store.get(ids)["hidden"] for ids in sequences]
+        hidden = states[0].new_zeros(*batch.ids.shape, states[0].shape[1])
+        hidden[batch.attention.to(hidden.device)] = torch.cat(states)
+        feed = _Feed(hidden.to(input_device(model)), self._tuples)
+        return batch, _view(model, lambda layer, block: feed if layer < self.first else block)
 
     def _enter(self, batch: Batch) -> Float[Tensor, "batch seq hidden"]:
         """Return the input of the first trained block."""
@@ -117,20 +137,11 @@ class FrozenPrefix:
             return _End() if layer == self.first else block
 
         try:
-            _view(self.model, block_at).base_model(**batch.inputs(input_device(self.model)))
+            _view(self.model, block_at).base_model(**self._inputs(batch))
         except _EnteredError as entered:
             self._tuples = kinds == [True]
             return entered.hidden
         raise ValueError(f"{self.model.config.model_type} does not run its block {self.first}")
-
-
-def _left_padded(states: Sequence[Float[Tensor, "_ hidden"]]) -> Float[Tensor, "batch seq hidden"]:
-    """Return the hidden states as a batch, padded on the left with zeros."""
-    width = max(map(len, states))
-    batch = states[0].new_zeros(len(states), width, states[0].shape[1])
-    for row, state in enumerate(states):
-        batch[row, width - len(state) :] = state
-    return batch
 
 
 def _view(model: PreTrainedModel, block_at: Callable[[int, nn.Module], nn.Module]) -> PreTrainedModel:

@@ -18,6 +18,7 @@ from avss_core.progress import Progress, no_progress
 from avss_core.training.distillation import TopLogits, hidden_distance, kl_divergence, top_kl_divergence
 from avss_core.training.frozen_prefix import FrozenPrefix, Ids
 from avss_core.training.history import Epoch, Step, Training
+from avss_core.training.lora import refuse_encoder
 from avss_core.training.objectives import Settings
 from avss_core.training.teacher import Teacher
 from avss_core.training.training import train
@@ -90,8 +91,10 @@ class Distillation:
             labels: the same of label words, which weigh `settings.labels`.
 
         Raises:
-            ValueError: the models do not share a vocabulary, or the map does not fit them.
+            ValueError: the models do not share a vocabulary, the map does not fit them, or they are encoders,
+                for which `EncoderDistillation` is made.
         """
+        refuse_encoder(student)
         words = [int(model.config.vocab_size) for model in (student, teacher)]
         if words[0] != words[1] or len(layer_map) != depth(student.config):
             raise ValueError(

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from avss_core.models.architectures import architecture_of, block_path, blocks, depth
+from avss_core.models.architectures import architecture_of, block_path, blocks, depth, reads_both_ways
 
 
 def with_adapters(model: PreTrainedModel, layers: Sequence[int], rank: int) -> Any:
@@ -20,12 +20,12 @@ def with_adapters(model: PreTrainedModel, layers: Sequence[int], rank: int) -> A
     off, even if the given model is in training mode.
 
     Args:
-        model: a causal language model; stays as it is.
+        model: a causal language model or an encoder; stays as it is.
         layers: layers that get adapters, numbered as in `model`.
         rank: rank of each adapter, whose update is scaled by 2.
 
     Raises:
-        ValueError: the model is an encoder, no layer is named, the model lacks one, or one has no linear map.
+        ValueError: no layer is named, the model lacks one, or one has no linear map.
     """
     names = _targets(model, layers)
     inside = {id(parameter) for layer in layers for parameter in blocks(model)[layer].parameters()}
@@ -40,9 +40,18 @@ def with_adapters(model: PreTrainedModel, layers: Sequence[int], rank: int) -> A
         lora_dropout=0.0,
         target_modules="|".join(map(re.escape, names)),
         fan_in_fan_out=architecture_of(model).fan_in_fan_out,
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if architecture_of(model).causal else None,
     )
     return get_peft_model(copy.deepcopy(model, shared), config).eval()
+
+
+def refuse_encoder(model: PreTrainedModel) -> None:
+    """Raise ValueError for an encoder, to which a loss of the next token does not fit."""
+    if reads_both_ways(model.config):
+        raise ValueError(
+            f"{model.config.model_type} is an encoder: it predicts no next token, so no loss here fits it; "
+            "avss heal trains it by distillation"
+        )
 
 
 def adapter_tensors(adapted: Any) -> dict[str, nn.Parameter]:
@@ -99,10 +108,6 @@ def equal_rank(model: PreTrainedModel, layers: Sequence[int], budget: int) -> in
 def _targets(model: PreTrainedModel, layers: Sequence[int]) -> list[str]:
     """Return the full names of the linear maps in the chosen layers."""
     family = architecture_of(model)
-    if not family.causal:
-        raise ValueError(
-            f"{model.config.model_type} is an encoder: it predicts no next token, so no loss here fits it"
-        )
     count = depth(model.config)
     strange = sorted(set(layers) - set(range(count)))
     if strange:

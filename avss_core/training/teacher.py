@@ -1,6 +1,8 @@
 """The model that a student learns from: its hidden states and logits, or its likeliest words kept earlier."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -33,11 +35,23 @@ class Teacher:
     def ask(
         self, sequences: Sequence[Ids], visit: Visitor | None = None
     ) -> tuple[Batch, Float[Tensor, "batch seq hidden"]]:
-        """Return the left-padded batch and the hidden states behind the final norm."""
+        """Return the padded batch and the hidden states behind the final norm."""
+        with self._judging():
+            return self._run(sequences, visit)
+
+    @torch.no_grad()
+    def whole(self, sequences: Sequence[Ids]) -> Any:
+        """Return all that the model puts out, with its head."""
+        with self._judging():
+            return self._run.whole(sequences)[1]
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """Turn dropout off for a while."""
         was = self.model.training
         self.model.train(False)
         try:
-            return self._run(sequences, visit)
+            yield
         finally:
             self.model.train(was)
 

@@ -37,7 +37,7 @@ def train(
     not been stopped.
 
     Args:
-        model: a causal language model.
+        model: a causal language model or an encoder.
         objective: examples and the loss.
         layers: layers to train, numbered as in `model`.
         settings: sizes and rates.
@@ -47,7 +47,7 @@ def train(
         progress: called with the number of sequences that have run through the frozen blocks.
 
     Raises:
-        ValueError: there is no example or no layer, the model lacks a layer or is an encoder, a loss or a
+        ValueError: there is no example or no layer, the model lacks a layer, a loss or a
             gradient is not a finite number, or the folder holds another training's checkpoint.
     """
     with peak_memory(str(model.device)) as peak, trainer(model, objective, layers, settings, folder) as loop:

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flows.commands.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose, params_of
-from flows.commands.printing import Row, show
+from flows.commands.printing import Row, say_unless, show
 from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
-from tasks.records import ModelFigures
+from tasks.records import EncoderFigures, ModelFigures
 
 if TYPE_CHECKING:
     from flows.settings.params import Params
+
+
+COLUMNS = ("set", "figure", "n", "value", "low", "high", "judge")
+"""Columns of the printed table."""
 
 
 def evaluate(
@@ -28,6 +32,10 @@ def evaluate(
     test rows are asked; demonstrations come from train rows. What decides is in
     the section evaluate of params.yaml.
 
+    An encoder is asked no question: it classifies the reviews, with its own head or
+    with a linear one that is fitted to train reviews here, which is said; a head
+    over its words is measured by the loss of hidden ones.
+
     Prints one row a figure, and writes nothing.
 
     Example: avss evaluate pruned --sets nq,sciq --limit 100
@@ -35,16 +43,34 @@ def evaluate(
     with at_work(f"evaluation of {model}", verbose):
         params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
         figures = as_flow("evaluate-model", evaluate_model, params)
+    if head := figures.get("head"):
+        say_unless(as_json, f"head for reviews: {head}")
     show({"model": params.model.name, **figures}, figure_rows(figures), title=model, as_json=as_json)
 
 
-def evaluate_model(params: "Params") -> ModelFigures:
-    """Return the figures of one model on the question sets, text and reviews."""
+def evaluate_model(params: "Params") -> ModelFigures | EncoderFigures:
+    """Return the figures of one model on the question sets, text and reviews; an encoder's without sets."""
     with loading():
+        from avss_core.models.architectures import reads_both_ways
+        from avss_core.models.loading import load_config
         from flows.evaluate import evaluate_checkpoint
         from flows.prepare import prepare_rows
+        from tasks.evaluate import evaluate_encoder
     with scratch() as workspace:
         prepare_rows(params, workspace)
+        if reads_both_ways(load_config(params.model.name, params.model.revision)):
+            options = params.evaluate
+            alone: EncoderFigures = evaluate_encoder(
+                checkpoint(params, workspace),
+                workspace.prepared,
+                **params.machine,
+                limit=options.limit,
+                tokens=options.tokens,
+                window=options.window,
+                batch_size=options.batch_size,
+                seed=params.seed,
+            )
+            return alone
         figures, _ = evaluate_checkpoint(params, workspace.prepared, checkpoint(params, workspace))
     return figures
 
@@ -53,17 +79,19 @@ def figure_rows(figures: Mapping[str, Any]) -> list[Row]:
     """Return one row for each figure of an evaluation."""
     rows: list[Row] = [
         {"set": name, "figure": figure, "n": answers["n"], **entry, "judge": answers["judge"]}
-        for name, answers in figures["sets"].items()
+        for name, answers in figures.get("sets", {}).items()
         for figure, entry in answers.items()
         if isinstance(entry, dict)
     ]
-    text, reviews = figures["language_modelling"], figures["sentiment"]
+    text, reviews = figures["language_modelling"] or {}, figures["sentiment"]
     rows += [
         {"set": "text", "figure": figure, "value": value, "n": text["tokens"]}
         for figure, value in text.items()
         if figure == "nll" or figure.endswith("_perplexity")
     ]
-    return rows + [
+    rows += [
         {"set": "sentiment", "figure": figure, **reviews[figure], "n": reviews["n"]}
         for figure in ("accuracy", "auroc")
     ]
+    # The same columns with and without sets.
+    return [{**dict.fromkeys(COLUMNS), **row} for row in rows]

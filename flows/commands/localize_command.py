@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import AsJson, Data, Model, Revision, Set, Sets, Verbose, params_of
+from flows.commands.options import (
+    AsJson,
+    Data,
+    Model,
+    Revision,
+    Set,
+    Sets,
+    Verbose,
+    params_of,
+    refuse_encoder,
+)
 from flows.commands.printing import say_unless, show
 from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
 
@@ -42,6 +52,7 @@ def localize(
     """
     with at_work(f"EAVSS of {model}", verbose):
         params = params_of(model, revision, data, sets, changes, {"collect.answers_from": answers_from})
+        refuse_encoder(params, "avss localize")
         eavss = as_flow("localize-model", localize_model, params)
         from tasks.report.words.wording import answer_lines
     for line in answer_lines(eavss["answers"]):

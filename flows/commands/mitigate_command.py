@@ -19,6 +19,7 @@ from flows.commands.options import (
     Verbose,
     layer_numbers,
     params_of,
+    refuse_encoder,
     refuse_taken,
     warn_of_width,
 )
@@ -58,6 +59,7 @@ def mitigate(
     chosen = None if layers is None else layer_numbers(layers)
     with at_work(f"training layers of {model}", verbose):
         params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+        refuse_encoder(params, "avss mitigate")
         warn_of_width(params)
         record = as_flow("mitigate-model", mitigate_model, params, out, chosen)
     say_unless(as_json, f"{out}: layers {record['training']['layers']} trained")

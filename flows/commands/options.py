@@ -111,6 +111,17 @@ def refuse_absent(params: "Params") -> None:
         require(ROOT / params.data.path, question_files(params.data.sets), params.data.sets)
 
 
+def refuse_encoder(params: "Params", what: str) -> None:
+    """Raise ValueError for an encoder, before any work, where answers or the next token are asked for."""
+    with loading():
+        from avss_core.models.architectures import reads_both_ways
+        from avss_core.models.loading import load_config
+        from flows.prepare import encoder_refused
+    config = load_config(params.model.name, params.model.revision)
+    if reads_both_ways(config):
+        raise ValueError(encoder_refused(what, config.model_type))
+
+
 def warn_of_width(params: "Params") -> None:
     """Say, before any work, that a model is stored in fewer bytes a number than what is written of it."""
     model = params.model

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from avss_core.models.locations import model_name
-from flows.commands.options import AsJson, Model, Revision, Set, Verbose, params_of
+from flows.commands.options import AsJson, Model, Revision, Set, Verbose, params_of, refuse_encoder
 from flows.commands.printing import Row, say_unless, show
 from flows.running.session import as_flow, at_work, loading
 from tasks.records import SpeedRecord
@@ -39,6 +39,7 @@ def speed(
     """
     with at_work("speed", verbose):
         params = params_of(model, revision, None, None, changes, {})
+        refuse_encoder(params, "avss speed")
         names = [params.model.name, *map(model_name, others or [])]
         times = as_flow("speed-of-models", time_models, params, names)
         from tasks.report.words.speed_wording import speed_lines

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from avss_core.files.digests import digest_json, digest_path
 from tasks.data.lineage import DataPart
@@ -39,6 +40,10 @@ class StageLog:
     """Name of a model -> its folder; path, digest and size are recorded, never the weights."""
     data: Sequence[DataPart] = ()
     """The data that the numbers were measured on."""
+    note: str = ""
+    """Markdown that describes the run of the pipeline, which the UI shows first."""
+    pictures: Sequence[Path] = ()
+    """Those of `files` that the run of the pipeline holds, too."""
     left_out: str = ""
     """The parameter that switched the stage off, "" if it did its work."""
 
@@ -57,6 +62,10 @@ def write_log(client: MlflowClient, run: str, parent: str, log: StageLog) -> Non
         log_batches(client, target, metrics=points, tags=tags)
         if log.data:
             client.log_inputs(target, [_input(part) for part in log.data])
+    if log.note:
+        client.set_tag(parent, MLFLOW_RUN_NOTE, masked(log.note))
+    for picture in log.pictures:
+        client.log_artifact(parent, str(picture), "figures")
     for name, content in log.tables.items():
         # Like the files of the stages: sorted keys, and no NaN.
         client.log_text(run, json.dumps(content, indent=2, sort_keys=True, allow_nan=False), name)

@@ -4,20 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avss_core.models.architectures import depth
 from avss_core.models.batches import text_batches
-from avss_core.models.configuration import kept_layers
-from avss_core.models.views import without_layers
 from avss_core.surgery.repair.outlets import UnrepairableError
-from avss_core.surgery.repair.repair import passes, repair
+from avss_core.surgery.repair.small_repair import repaired_without, small_passes
 from tasks.cache.loaded_model import model_at
 from tasks.cache.units import unit
 from tasks.data.rows import read_documents
 from tasks.progress.steps import progress
 from tasks.removal.costs import held_out_cost
-
-RIDGE = 1.0
-"""The one penalty: choosing among several would take an eigendecomposition a block."""
 
 
 @unit("repaired-cost")
@@ -54,20 +48,10 @@ def repaired_cost(
         batch_size=batch_size,
         skip_first=skip_first,
     )
-    layers = depth(network.config)
-    kept = kept_layers(layers, removed)
-    count = passes(kept, layers, attention=False) * sum(len(batch.ids) for batch in batches)
+    count = small_passes(network, removed) * sum(len(batch.ids) for batch in batches)
     try:
         with progress(said.replace("cost after a", "a", 1), count, "windows through a block") as advance:
-            repaired, _ = repair(
-                without_layers(network, removed),
-                network,
-                kept,
-                batches,
-                ridges=[RIDGE],
-                attention=False,
-                progress=advance,
-            )
+            repaired = repaired_without(network, removed, batches, progress=advance)
     except UnrepairableError as reason:
         return {"left_out": str(reason)}
     return {**held_out_cost(repaired, tokenizer, text, skip=skip, tokens=tokens, window=window, said=said)}

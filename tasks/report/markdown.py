@@ -1,4 +1,4 @@
-"""The results of a run as Markdown, for a README or an issue: the verdict of the page, then tables."""
+"""The results of a run as Markdown, for a README or an issue: the page's first words, its verdict, tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +23,7 @@ from tasks.report.variants import control_sides, kept_rows, kept_tables, trained
 from tasks.report.words.after_repair import repaired_order
 from tasks.report.words.evidence import MARKS, called, few_kept
 from tasks.report.words.headline import headline
+from tasks.report.words.opening import opening
 from tasks.report.words.speed_wording import NOT_MEASURED, measured, ratio_text
 from tasks.report.words.wording import NAMES, joined, listed
 
@@ -87,13 +88,15 @@ def _speed(value: float, ratio: SpeedRatio | None) -> str:
 
 
 def _first_screen(records: RunRecords, data: Path, missing: Sequence[str]) -> list[list[str]]:
-    """Return what was run on what as a heading, and the sentences of the page's first screen as a list."""
+    """Return what was run on what as a heading, the page's first words and its verdict as lists."""
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         return [[f"No verdict without all records of the run: {joined(missing)} {verb} missing."]]
     manifest, run = records["manifest"], data.parent / "reports" / FILE
+    parameters = read_json(run)["parameters"] if run.is_file() else {}
+    gate = parameters.get("gates.min_retention", "null")
     origin = listed(f"{part} {source}" for part, source in sorted(manifest["origin"].items()))
-    seed = read_json(run)["parameters"].get("seed") if run.is_file() else None
+    seed = parameters.get("seed")
     sets = records["evaluation"]["dense"]["sets"]
     small = [f"{plain(name)} {each['n']}" for name, each in sets.items() if each["small_n"]]
     heading = (
@@ -104,6 +107,7 @@ def _first_screen(records: RunRecords, data: Path, missing: Sequence[str]) -> li
     data_part = [[plain(f"Data. {'. '.join(left_out)}.")]] if left_out else []
     return [
         [heading],
+        [f"- {plain(each)}" for each in opening(records, None if gate == "null" else float(gate))],
         *data_part,
         [f"- {MARKS[each.tone]}: {plain(each.text)}" for each in headline(records)],
     ]

@@ -12,6 +12,7 @@ from avss_core.training.history import best_epoch
 from tasks.data.left_out import rows_left_out
 from tasks.records import RunRecords, Sizes
 from tasks.report.activation_figures import PageRecords
+from tasks.report.figures.overview_figure import picture_words, row_name
 from tasks.report.pages import environment
 from tasks.report.result_tables import result_tables
 from tasks.report.run_record import versions
@@ -30,6 +31,7 @@ from tasks.report.words.after_repair import repaired_order
 from tasks.report.words.evidence import TOO_FEW, few_kept
 from tasks.report.words.findings import findings
 from tasks.report.words.headline import above_zero, headline, probe_text
+from tasks.report.words.opening import opening
 from tasks.report.words.wording import (
     MORE_FIGURES,
     NAMES,
@@ -56,6 +58,9 @@ SECTIONS = {
     "limits": "Limits",
 }
 """The sections of the page in order, with their names in the contents; templates are section_NAME.html.j2."""
+
+FOLDED = frozenset({"findings", "checks"})
+"""Sections that are folded as a whole; their ids stand inside the fold, so that a link opens it."""
 
 _SHORT = {
     MEAN: "answers, mean",
@@ -96,6 +101,10 @@ def _context(records: PageRecords) -> dict[str, Any]:
             for name, title in SECTIONS.items()
             if name != "stability" or records["scores"]["stability"]
         },
+        "folded": FOLDED,
+        "opening": first_words(records),
+        "picture_words": picture_words(records),
+        "base_name": row_name("mitigated", records),
         "headline": headline(records),
         "glance": glance(records),
         "findings": findings(records),
@@ -130,6 +139,11 @@ def _context(records: PageRecords) -> dict[str, Any]:
         "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
         "timed": timed(records["sizes"]),
     }
+
+
+def first_words(records: PageRecords) -> list[str]:
+    """Return the sentences that open the page, the Markdown and the run in MLflow."""
+    return opening(records, records["parameters"].get("gates.min_retention"))
 
 
 def timed(sizes: Sizes) -> bool:

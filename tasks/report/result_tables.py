@@ -21,7 +21,7 @@ from tasks.records import (
     RunRecords,
     Scores,
 )
-from tasks.report.variants import ends, kept_tables, retentions, variants
+from tasks.report.variants import ends, retentions, rungs, variants
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -158,7 +158,7 @@ def result_tables(records: RunRecords) -> dict[str, Rows]:
         "figures": figure_rows(models | {name: each["figures"] for name, each in controls}),
         "scores": score_rows(records["scores"]),
         "removal": removal_rows(records["scores"]),
-        "retention": retention_rows(kept_tables(records)),
+        "retention": retention_rows(rungs(records)),
         "calibration": calibration_rows(models),
         "eavss": eavss_rows(records["localization"]),
         "healing": loss_rows({"healed": healing["training"]} if healing["enabled"] else {}),

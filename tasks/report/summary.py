@@ -8,7 +8,7 @@ from avss_core.metrics.right_answers import few_right
 from avss_core.training.history import best_epoch
 from tasks.records import Healing, ModelFigures
 from tasks.report.activation_figures import PageRecords
-from tasks.report.variants import MEAN, kept_tables, retentions, set_of, trained_base, variants
+from tasks.report.variants import MEAN, retentions, rungs, set_of, trained_base, variants
 from tasks.report.words.wording import NAMES
 
 
@@ -30,8 +30,7 @@ def summarise(records: PageRecords) -> dict[str, Any]:
         "divergence": mitigation["divergence"]["value"],
         "healing": _healing(records["healing"]),
         "kept": {
-            name: {**_kept(table), "sets": _kept_by_set(table)}
-            for name, table in kept_tables(records).items()
+            name: {**_kept(table), "sets": _kept_by_set(table)} for name, table in rungs(records).items()
         },
         "layers": {"dense": records["card"]["layers"], "pruned": len(records["pruned"]["layer_map"])},
         "parameters": sizes,

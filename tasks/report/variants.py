@@ -68,6 +68,12 @@ def kept_tables(records: RunRecords) -> dict[str, Retention]:
     return tables
 
 
+def rungs(records: RunRecords) -> dict[str, Retention]:
+    """Return what each model that a run made keeps of the dense one: `kept_tables`, then the trained one."""
+    trained = records["mitigation"].get("retention")
+    return kept_tables(records) | ({} if trained is None else {"mitigated": trained})
+
+
 def retentions(table: Retention) -> Iterator[tuple[str, Entry]]:
     """Yield the name and the entry of every share kept; one of too few right answers has no value."""
     generation, sentiment = table["generation"], table["classification"]["sentiment"]

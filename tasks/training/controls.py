@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from prefect import task
 
 from avss_core.metrics.comparison import differences_by_set, differences_to_mean_by_set, mean_with_interval
+from avss_core.metrics.retention import retention_table
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
 from avss_core.surgery.numbering import layer_map, own_layers
@@ -36,7 +37,7 @@ class TrainedVariant(TypedDict):
     machine: dict[str, float | None]
     figures: ModelFigures
     answers: dict[str, Any]
-    """Answers by set, as `avss_core.metrics.comparison` takes them."""
+    """Answers and losses, as `avss_core.metrics.retention` takes them."""
     divergence: WindowDivergence
 
 
@@ -82,6 +83,7 @@ def compare_trainings(
     trained: Mapping[str, TrainedVariant],
     readings: Bands,
     *,
+    dense: Mapping[str, Any],
     base: str,
     seed: int,
 ) -> Mitigation:
@@ -91,6 +93,7 @@ def compare_trainings(
         before: answers of the base by set, as `avss_core.metrics.comparison` takes them.
         trained: `mitigated` and each control.
         readings: EAVSS readings of every layer, with which the gains are compared.
+        dense: answers of the dense model, with the losses of its windows of text.
         base: name of the model that was trained.
         seed: seed of the resampling.
     """
@@ -108,6 +111,7 @@ def compare_trainings(
         "training": own["training"],
         "mitigated": own["figures"],
         "mitigated_against_base": differences_by_set(before["sets"], own["answers"]["sets"], seed),
+        "retention": retention_table(dense, own["answers"], seed=seed),
         "divergence": _moved(own, seed),
         "controls": {
             name: {

@@ -1,13 +1,15 @@
 """What a pruned model is repaired and healed on: text, questions and reviews of which none is a test row."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
 from avss_core.evaluation.prompts import Demonstration
 from avss_core.models.batches import token_stream
+from avss_core.models.encoding import frame
+from avss_core.training.encoder_text import encoder_windows
 from avss_core.training.healing_text import Shares, Sources, Windows, healing_windows
 from tasks.data.rows import read_documents, read_prepared
 
@@ -54,7 +56,8 @@ def mixed(
     """
     window = min(mixture.window, context or mixture.window)
     amounts = (mixture.validation_tokens, mixture.tokens)
-    held, learnt = (mixture.shares.of(tokens)["text"] if tokens else 0 for tokens in amounts)
+    shares = mixture.shares if frame(tokenizer) is None else replace(mixture.shares, questions=0.0)
+    held, learnt = (shares.of(tokens)["text"] if tokens else 0 for tokens in amounts)
     first = mixture.scored + mixture.costs
     text = token_stream(
         tokenizer, read_documents(prepared / "text" / "calibration.json"), first + held + learnt
@@ -72,6 +75,8 @@ def mixed(
             [*again, *text[first + held :]], _questions(prepared, sets, "train"), reviews[:last]
         ),
     }
+    if frame(tokenizer) is not None:
+        return encoder_parts(tokenizer, parts, mixture, window)
     validation, train = (
         healing_windows(
             tokenizer,
@@ -84,6 +89,20 @@ def mixed(
             repeat=part == "train",
         )
         for (part, sources), tokens in zip(parts.items(), amounts, strict=True)
+    )
+    return train, validation
+
+
+def encoder_parts(
+    tokenizer: PreTrainedTokenizerBase, parts: Mapping[str, Sources], mixture: Mixture, window: int
+) -> tuple[Windows, Windows]:
+    """Return the texts that an encoder learns from, and those it validates on; it is asked no question."""
+    amounts = {"train": mixture.tokens, "validation": mixture.validation_tokens}
+    train, validation = (
+        encoder_windows(
+            tokenizer, parts[part], mixture.shares, tokens=tokens, window=window, seed=mixture.seed
+        )
+        for part, tokens in amounts.items()
     )
     return train, validation
 

@@ -17,11 +17,12 @@ SETTINGS = {
     "score.traversal_context": WINDOW // 2,
     "score.cost_tokens": 64,
     "score.resamples": RESAMPLES,
-    "score.compare": "[avss, avss_authors, angular, random, traversal, greedy, repairability]",
+    "score.compare": "[avss, avss_authors, angular, random, traversal, greedy, greedy_repaired, "
+    "repairability]",
     "prune.ratio": RATIO,
     "evaluate.window": 64,
 }
-SCORES = ("avss", "avss_authors", "random", "traversal", "greedy", "repairability")
+SCORES = ("avss", "avss_authors", "random", "traversal", "greedy", "greedy_repaired", "repairability")
 
 
 @pytest.fixture(scope="module")

@@ -333,6 +333,15 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     figures = client.list_artifacts(report.info.run_id, "figures")
     assert {Path(each.path).suffix for each in figures} == {".png", ".svg"}
     assert client.list_artifacts(report.info.run_id, "tables")
+    # The run of the pipeline opens with the first sentences of the page and holds its picture.
+    note = parents[0].data.tags["mlflow.note.content"]
+    page = (workspace / "reports/index.html").read_text(encoding="utf-8")
+    lines = [line.removeprefix("- ") for line in note.splitlines() if line.startswith("- ")]
+    assert 3 <= len(lines) <= 5
+    assert [line for line in lines if f"<li>{line}</li>" in page] == lines
+    shown = [each.path for each in client.list_artifacts(owner, "figures")]
+    assert shown == ["figures/overview.png", "figures/overview.svg"]
+    assert f"`{shown[0]}`" in note
 
 
 def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspace, tmp_path):
@@ -388,7 +397,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
         (collect, "collect_statistics"),
         (losses, "loss_without"),
         (losses, "layer_inputs"),
-        (repaired_costs, "repair"),
+        (repaired_costs, "repaired_without"),
         (residuals, "layer_residuals"),
         (questions, "answer_questions"),
         (questions, "answers_by_layer"),

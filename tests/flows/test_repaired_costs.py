@@ -48,13 +48,13 @@ def calls(monkeypatch):
     """The layers of each choice that was repaired in the test."""
     from tasks.removal import repaired_costs
 
-    made, repair = [], repaired_costs.repair
+    made, repaired_without = [], repaired_costs.repaired_without
 
-    def watched(pruned, dense, kept, *rest, **options):
-        made.append(kept)
-        return repair(pruned, dense, kept, *rest, **options)
+    def watched(model, removed, *rest, **options):
+        made.append(removed)
+        return repaired_without(model, removed, *rest, **options)
 
-    monkeypatch.setattr(repaired_costs, "repair", watched)
+    monkeypatch.setattr(repaired_costs, "repaired_without", watched)
     return made
 
 
@@ -89,7 +89,7 @@ def test_a_model_that_cannot_be_repaired_is_scored_all_the_same(scored, monkeypa
     def refused(*_rest, **_options):
         raise UnrepairableError("cannot repair a planted model")
 
-    monkeypatch.setattr(repaired_costs, "repair", refused)
+    monkeypatch.setattr(repaired_costs, "repaired_without", refused)
     record, _ = scored(**{"score.repair_tokens": 96})
     assert record["after_repair"]["left_out"] == "cannot repair a planted model"
     assert record["after_repair"]["choices"] == 0
@@ -101,3 +101,24 @@ def test_one_token_is_refused():
 
     with pytest.raises(ValueError, match="nothing can be fitted to one token"):
         load_params(ROOT / "params.yaml", ["score.repair_tokens=1"])
+
+
+def test_greedy_removal_after_repair_takes_what_costs_least_then_and_goes_on_after_a_stop(scored, calls):
+    record, _ = scored(**{"score.name": "greedy_repaired", "score.compare": "[last_n]"})
+    first, second = record["removed"], record["readings"]["greedy_repaired"]["scores"]
+    tried = [removed for removed in calls if removed not in (first, record["readings"]["last_n"]["removed"])]
+    # Six layers alone, then the five others on top of the cheapest of them.
+    assert [removed for removed in tried if len(removed) == 1] == [[layer] for layer in range(6)]
+    taken = second.index(1.0)
+    assert all(taken in removed for removed in calls if len(removed) == 2 and removed != [4, 5])
+    assert sorted(first) == sorted([taken, second.index(2.0)])
+    made = len(calls)
+    assert scored(**{"score.name": "greedy_repaired", "score.compare": "[last_n]"})[0] == record
+    assert len(calls) == made
+
+
+def test_greedy_removal_after_repair_needs_tokens_to_refit_on(scored):
+    with pytest.raises(
+        ValueError, match=r"greedy_repaired needs tokens to refit on: raise score\.repair_tokens"
+    ):
+        scored(**{"score.name": "greedy_repaired", "score.repair_tokens": 0})

@@ -177,6 +177,7 @@ def run_records() -> Records:
         "mitigated/certificate.json": certificate([0, 1, 2, 3], 1000, {"base": "dense"}),
         "mitigation/figures.json": {
             "base": "dense", "mitigated": variant(0.5, 3.01), "mitigated_against_base": changes(),
+            "retention": kept(0.9375),
             "training": training([2]), "divergence": entry(0.02),
             "controls": {name: {"training": training(layers), "figures": variant(0.5, 3.02),
                                 "against_base": changes(), "divergence": entry(0.03)}
@@ -200,7 +201,7 @@ def named(records: Records) -> Records:
     files = {"evaluation": "evaluation/figures.json", "mitigation": "mitigation/figures.json",
              "healing": "healing/figures.json", "pruned": "pruned/certificate.json",
              "repair": "repair.json", "card": "dense/model_card.json", "scores": "scores.json",
-             "localization": "localization.json"}  # fmt: skip
+             "manifest": "prepared/manifest.json", "localization": "localization.json"}  # fmt: skip
     return {name: records[file] for name, file in files.items()}
 
 
@@ -249,4 +250,4 @@ def write_run(records: Records, root: Path, name: str = "reports") -> tuple[Reco
                   "score.resamples": 8, "heal.rank": 2,
                   "collect.relative_threshold": 0.1, "evaluate.max_new_tokens": 16, "prune.layers": None,
                   "data.sets": list(SETS)}  # fmt: skip
-    return write_report.fn(**paths, parameters=parameters, folder=root / name)
+    return write_report.fn(**paths, parameters=parameters, folder=root / name)[:2]

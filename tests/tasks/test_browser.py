@@ -43,17 +43,64 @@ def opened(browser: Any, drawn: tuple[Path, list[Path]]) -> Any:
 
 
 @pytest.fixture
-def page(opened: Any) -> Any:
+def first(opened: Any) -> Any:
     """The page at its top as it is first seen."""
     opened.set_viewport_size(WIDE)
+    opened.evaluate("document.querySelectorAll('details').forEach(each => each.open = false)")
     opened.evaluate("scrollTo(0, 0)")
     return opened
+
+
+@pytest.fixture
+def page(first: Any) -> Any:
+    """The page at its top with every fold open."""
+    first.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    first.evaluate("scrollTo(0, 0)")
+    return first
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_first_look_is_half_the_page_and_begins_with_picture_and_sentences(
+    first: Any, size: dict[str, int]
+) -> None:
+    first.set_viewport_size(size)
+    height = first.evaluate("document.documentElement.scrollHeight")
+    svgs = first.locator("#figure-overview svg")
+    assert [svg.is_visible() for svg in svgs.all()] == [size is WIDE, size is NARROW]
+    shown = svgs.nth(0 if size is WIDE else 1).bounding_box()
+    assert shown["width"] <= size["width"]
+    assert shown["y"] + shown["height"] < 1.3 * size["height"]
+    if size is WIDE:
+        last = first.locator(".opening li").last.bounding_box()
+        assert last["y"] + last["height"] < size["height"]
+    first.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert height < 0.6 * first.evaluate("document.documentElement.scrollHeight")
+
+
+def test_a_link_opens_the_fold_that_it_leads_into_and_a_button_opens_all(first: Any) -> None:
+    part = first.locator("#findings")
+    assert part.is_hidden()
+    first.click("nav a[href='#findings']")
+    first.wait_for_function("document.getElementById('findings').getBoundingClientRect().top < innerHeight")
+    assert part.is_visible()
+    count = "document.querySelectorAll('details:not([open])').length"
+    assert first.evaluate(count) > 5
+    first.click("#unfold")
+    assert first.evaluate(count) == 0
+    first.click("#unfold")
+    assert first.evaluate("document.querySelectorAll('details[open]').length") == 0
+
+
+def test_paper_shows_every_fold_and_the_screen_folds_them_again(first: Any) -> None:
+    first.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert first.evaluate("document.querySelectorAll('details:not([open])').length") == 0
+    first.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert first.evaluate("document.querySelectorAll('details[open]').length") == 0
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_nothing_fails_leaves_the_machine_or_overflows(page: Any, size: dict[str, int]) -> None:
     page.set_viewport_size(size)
-    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert page.errors == []
     assert {url.partition(":")[0] for url in page.asked} <= {"file", "blob", "data"}
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
@@ -170,7 +217,6 @@ def test_people_with_other_senses_can_use_it(page: Any, size: dict[str, int], sc
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page.set_viewport_size(size)
     page.emulate_media(color_scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     grave = {each["id"]: [node["html"][:200] for node in each["nodes"][:3]]
              for each in found if each["impact"] in ("serious", "critical")}  # fmt: skip

@@ -13,7 +13,8 @@ from avss_core.models.architectures import block_path
 from avss_core.models.batches import Batch
 from avss_core.progress import Progress
 from avss_core.surgery.repair.gram import Gram, held_out_errors, solve
-from avss_core.surgery.repair.outlets import Outlet, outlets
+from avss_core.surgery.repair.outlets import outlets
+from avss_core.surgery.repair.projections import Outlet
 from avss_core.surgery.repair.resume import Span, Spool
 
 
@@ -120,12 +121,12 @@ class Work:
     ) -> None:
         """Run states through a block as it is now, and keep what a projection reads."""
         source, target = states
-        span = Span(model, [layer], watch=keep[0].projection if keep else "")
+        span = Span(model, [layer], watch=keep[0].watched if keep else ())
         for index, batch in enumerate(self.batches):
             output = span.run(batch, None if source is None else source.read(index))[layer]
             target.write(index, output)
             if keep:
-                keep[1].write(index, span.seen(output))
+                keep[1].write(index, span.seen(keep[0].projection, output))
 
     @torch.no_grad()
     def refit(
@@ -162,7 +163,7 @@ class Work:
             if ridge is None:
                 continue
             grams[0].merge(grams[1])
-            outlet.change(solve(grams[0], ridge, intercept=outlet.bias is not None))
+            outlet.change(solve(grams[0], ridge, intercept=outlet.intercept))
             path = f"{block_path(model)}.{layer}.{outlet.projection}"
             tensors |= {f"{path}.{name}": tensor for name, tensor in outlet.stored().items()}
             if inputs is not None:
@@ -194,19 +195,20 @@ class Work:
         Raises:
             ValueError: an activation is not a finite number.
         """
-        features, outputs = outlet.weight.shape
-        grams = Gram(features, outputs, outlet.device), Gram(features, outputs, outlet.device)
-        span = Span(model, [layer], watch=outlet.projection)
+        sizes = outlet.features, outlet.weight.shape[1]
+        grams = Gram(*sizes, outlet.device), Gram(*sizes, outlet.device)
+        span = Span(model, [layer], watch=outlet.watched)
         for index, batch in enumerate(self.batches):
             state = None if source is None else source.read(index)
             output = span.run(batch, state)[layer]
-            inputs, goal = span.seen(output), theirs.read(index).to(output.device)
+            goal = theirs.read(index).to(output.device)
+            inputs, *sums = (span.seen(path, output) for path in outlet.watched)
             if keep:
                 keep[0].write(index, output)
                 keep[1].write(index, inputs)
             for gram, held in zip(grams, (False, True), strict=True):
                 rows = (batch.counted & (self.held_out[index] == held).unsqueeze(1)).to(output.device)
-                gram.add(*outlet.rows(inputs[rows], goal[rows], output[rows]))
+                gram.add(*outlet.rows(inputs[rows], goal[rows], output[rows], *(each[rows] for each in sums)))
             self.progress(len(batch.ids))
         if not all(gram.is_finite() for gram in grams):
             raise ValueError(
@@ -219,7 +221,7 @@ class Work:
         """Return the ridge with the least held-out error and that error; None and 1 where none is below 1."""
         if len(self.ridges) == 1:
             return self.ridges[0], float("nan")
-        errors = held_out_errors(*grams, self.ridges, intercept=outlet.bias is not None)
+        errors = held_out_errors(*grams, self.ridges, intercept=outlet.intercept)
         error, ridge = min(zip(errors, self.ridges, strict=True))
         return (ridge, error) if error < 1 else (None, 1.0)
 

@@ -15,6 +15,7 @@ from avss_core.models.batches import Batch
 from avss_core.progress import Progress, no_progress
 from avss_core.surgery.repair.gram import check_ridges
 from avss_core.surgery.repair.outlets import check_outlets, check_passage, outlets
+from avss_core.surgery.repair.post_norm import StreamOutlet
 from avss_core.surgery.repair.refitting import Refit, Work, held_out_windows
 from avss_core.surgery.repair.resume import Span, Spool
 
@@ -87,6 +88,11 @@ def sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
+def refits_attention(model: PreTrainedModel) -> bool:
+    """Tell whether the attention's output projection can be refitted: in an encoder its MLP's alone can."""
+    return len(outlets(model, 0)) > 1
+
+
 def passes(
     kept: Sequence[int], layers: int, *, attention: bool = ATTENTION, anticipation: float = ANTICIPATION
 ) -> int:
@@ -129,7 +135,7 @@ def refits(
         batches: calibration windows.
         ridges: what to choose from (dimensionless, > 0); one alone is taken as it is.
         held_out: one window of so many is held out, at least 2.
-        attention: whether the attention's output projection is refitted too.
+        attention: whether the attention's output projection is refitted too, where `refits_attention`.
         anticipation: share of what the layers removed behind the next kept block add that a block aims at
             already, from 0 to 1; with more than 0 the block before the first gap's is refitted too.
         known: what an earlier run of the same repair yielded, which is applied and not made again.
@@ -144,6 +150,7 @@ def refits(
     layers = depth(dense.config)
     _check(pruned, kept, layers, batches, ridges, held_out, anticipation)
     check_outlets(pruned)
+    attention = attention and refits_attention(pruned)
     first, aims = first_to_repair(kept, layers), goals(kept, layers)
     first = max(first - 1, 0) if anticipation else first
     done = {refit.layer: refit for refit in known}
@@ -186,13 +193,17 @@ def _check_passage(model: PreTrainedModel, batch: Batch) -> None:
     Raises:
         UnrepairableError: it does not.
     """
-    outlet = outlets(model, 0)[-1]
+    outlet, rest = outlets(model, 0)[-1], list[Tensor]()
 
     def tried() -> tuple[Tensor, Tensor]:
-        span = Span(model, [0], watch=outlet.projection)
+        span = Span(model, [0], watch=outlet.watched)
         output = span.run(batch, None)[0]
         rows = batch.counted.to(output.device)
-        return output[rows], outlet.added(span.seen(output)[rows])
+        inputs, *sums = (span.seen(path, output)[rows] for path in outlet.watched)
+        if not isinstance(outlet, StreamOutlet):
+            return output[rows], outlet.added(inputs)
+        rest[:] = rest or [outlet.rest(inputs, *sums)]  # of the first time, which the change leaves alone
+        return output[rows], outlet.written(inputs, *rest)
 
     old = outlet.stored()
     output, added = tried()

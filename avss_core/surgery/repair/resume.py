@@ -24,24 +24,24 @@ class Span:
     hooks, so that the model itself is left as it is and other threads may run it.
     """
 
-    def __init__(self, model: PreTrainedModel, layers: Sequence[int], watch: str = "") -> None:
+    def __init__(self, model: PreTrainedModel, layers: Sequence[int], watch: Sequence[str] = ()) -> None:
         """Prepare to run blocks.
 
         Args:
             model: stays as it is.
             layers: numbers of the blocks, ascending, at least one.
-            watch: path of a module inside the last block, whose inputs are kept; empty for none.
+            watch: paths of modules inside the last block, of which the inputs are kept.
         """
         full = blocks(model)
         copies = {layer: shallow_copy(full[layer]) for layer in layers}
         self._state: State | None = None
         self._outputs: dict[int, State] = {}
-        self._watched: list[Tensor] = []
+        self._watched: dict[str, Tensor] = {}
         copies[layers[0]].register_forward_pre_hook(self._feed, with_kwargs=True)
         for layer, block in copies.items():
             block.register_forward_hook(self._keep(layer))
-        if watch:
-            copy_along(copies[layers[-1]], watch).register_forward_pre_hook(self._see)
+        for path in watch:
+            copy_along(copies[layers[-1]], path).register_forward_pre_hook(self._see(path))
         self._last, self._view = layers[-1], with_blocks(model, copies)
 
     def run(self, batch: Batch, state: State | None) -> dict[int, State]:
@@ -57,15 +57,15 @@ class Span:
         found, self._outputs, self._state = self._outputs, {}, None
         return found
 
-    def seen(self, like: State) -> Float[Tensor, "batch seq features"]:
-        """Return what the watched module read in the last run, as [batch, seq, features].
+    def seen(self, path: str, like: State) -> Float[Tensor, "batch seq features"]:
+        """Return what a watched module read in the last run, as [batch, seq, features].
 
         Raises:
             ValueError: the module was not called.
         """
-        if not self._watched:
-            raise ValueError("the projection was not called; the model runs its block in another way")
-        rows = self._watched[0]
+        if path not in self._watched:
+            raise ValueError(f"{path} was not called; the model runs its block in another way")
+        rows = self._watched[path]
         return rows.view(*like.shape[:-1], rows.shape[-1])
 
     def _feed(self, _block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -81,8 +81,11 @@ class Span:
 
         return hook
 
-    def _see(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._watched[:] = [args[0]]
+    def _see(self, path: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...]) -> None:
+            self._watched[path] = args[0]
+
+        return hook
 
 
 def copy_along(module: nn.Module, path: str) -> nn.Module:

@@ -16,7 +16,8 @@ from tasks.report.figures.svg import tell
 from tasks.report.words.wording import significant, with_interval
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito, colour-blind safe
-SERIES = (BLUE, "#E69F00", GREEN, PURPLE, "#56B4E9", "#000000", ORANGE)
+BLACK = "#111111"  # an SVG does not name the fill of #000000, so a page could not change it
+SERIES = (BLUE, "#E69F00", GREEN, PURPLE, "#56B4E9", BLACK, ORANGE)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY, INK, EMPTY = "#8A9099", "#20262E", "#DDE1E6"
 

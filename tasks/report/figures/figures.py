@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from tasks.report.activation_figures import PageRecords
 from tasks.report.figures import (
     answer_figures,
-    ladder_figure,
     layer_figures,
     loss_figures,
+    overview_figure,
     score_figures,
     set_figures,
 )
@@ -19,7 +19,7 @@ from tasks.report.figures.drawing import STYLE
 from tasks.report.figures.svg import as_svg, inline
 
 DRAWINGS: Mapping[str, Callable[[PageRecords], Figure]] = {
-    "ladder": ladder_figure.ladder,
+    "overview": overview_figure.overview,
     "scores": score_figures.scores,
     "traversal": score_figures.traversal,
     "layers": layer_figures.layers,
@@ -39,6 +39,9 @@ DRAWINGS: Mapping[str, Callable[[PageRecords], Figure]] = {
     "training": loss_figures.training,
 }
 
+_NARROW: Mapping[str, Callable[[PageRecords], Figure]] = {"overview": overview_figure.overview_narrow}
+"""What the page shows in the place of a drawing on a narrow screen."""
+
 _MEASURED: Mapping[str, Callable[[PageRecords], bool]] = {
     "traversal": lambda run: "traversal" in {*run["scores"]["readings"]} - {run["scores"]["chosen"]},
     "layers": lambda run: run["evaluation"]["layers"] is not None,
@@ -51,7 +54,10 @@ _MEASURED: Mapping[str, Callable[[PageRecords], bool]] = {
 
 
 def write_figures(records: PageRecords, folder: Path) -> dict[str, str]:
-    """Write each figure as SVG and PNG, and return the SVG of each name for the page."""
+    """Write each figure as SVG and PNG, and return the SVG of each name for the page.
+
+    One that is drawn for narrow screens, too, is also returned as NAME_narrow.
+    """
     folder.mkdir()
     pages = {}
     with style.context(["default", STYLE]):  # a user's own matplotlibrc plays no part
@@ -62,4 +68,7 @@ def write_figures(records: PageRecords, folder: Path) -> dict[str, str]:
                 figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
                 (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
                 pages[name] = inline(svg, name)
+                if name in _NARROW:
+                    narrow = f"{name}_narrow"
+                    pages[narrow] = inline(as_svg(_NARROW[name](records), narrow), narrow)
     return pages

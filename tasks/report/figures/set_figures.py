@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from avss_core.metrics.records import Contrast
 from tasks.records import RunRecords, SetFigures
 from tasks.report.figures.drawing import (
+    BLACK,
     BLUE,
     GREEN,
     GREY,
@@ -32,8 +33,9 @@ VARIANTS = {
     "pruned": (ORANGE, "s"),
     "repaired": (PURPLE, "D"),
     "healed": (GREEN, "^"),
+    "mitigated": (BLACK, "P"),
 }
-"""The models that are compared, with colour and marker."""
+"""The models of a run, with colour and marker."""
 
 
 @contextmanager

@@ -24,7 +24,7 @@ COLOURS = {
     "#cc79a7": "purple",
     "#e69f00": "yellow",
     "#56b4e9": "sky",
-    "#000000": "black",
+    "#111111": "black",
     "#8a9099": "grey",
     "#e6e8eb": "grid",
     "#dde1e6": "empty",

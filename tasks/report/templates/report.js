@@ -1,4 +1,4 @@
-// What the page can do beside being read: values under the pointer, one question set at a time, sorting, CSV, theme.
+// What the page can do beside being read: values under the pointer, one question set at a time, sorting, CSV, folds, theme.
 (() => {
   "use strict";
   const all = (query, root = document) => [...root.querySelectorAll(query)];
@@ -27,7 +27,7 @@
     const marks = () => {  // the browser's own tooltips go once this one is there
       texts ??= new Map(all(".tip > title", box).map(title => [title.parentNode, title.textContent]));
       all(".tip > title", box).forEach(title => title.remove());
-      return [...texts.keys()].filter(mark => !mark.closest(".off"));
+      return [...texts.keys()].filter(mark => !mark.closest(".off") && mark.getClientRects().length);
     };
     const gap = (mark, x, y) => {
       const at = mark.getBoundingClientRect();
@@ -138,17 +138,41 @@
   });
   addEventListener("beforeprint", () => { document.documentElement.style.colorScheme = "light"; });
   addEventListener("afterprint", () => paint(now));
-  all("details").forEach(each => addEventListener("beforeprint", () => { each.open = true; }));
+
+  // Folded parts: a link into one opens it, one button opens or folds all, and paper shows all.
+  const folds = all("details"), unfold = document.getElementById("unfold");
+  const reveal = link => {
+    const target = link && document.getElementById(decodeURIComponent(link.slice(1)));
+    for (let fold = target?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target?.scrollIntoView();
+  };
+  all("a[href^='#']").forEach(link => link.addEventListener("click", () => reveal(link.hash)));
+  addEventListener("hashchange", () => reveal(location.hash));
+  if (location.hash) reveal(location.hash);
+  unfold?.addEventListener("click", () => {
+    const open = folds.some(each => !each.open);
+    folds.forEach(each => { each.open = open; });
+    unfold.textContent = open ? "Fold all" : "Unfold all";
+  });
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = folds.filter(each => !each.open);
+    folded.forEach(each => { each.open = true; });
+  });
+  addEventListener("afterprint", () => folded.forEach(each => { each.open = false; }));
 
   // The contents say where one is.
-  const links = new Map(all("nav a[href^='#']").map(link => [link.hash.slice(1), link]));
+  const links = new Map(all("nav a[href^='#']").map(link => [link.hash.slice(1), link])), places = new Map();
   const seen = new IntersectionObserver(entries => {
     for (const entry of entries.filter(each => each.isIntersecting)) {
       links.forEach(link => link.removeAttribute("aria-current"));
-      links.get(entry.target.id).setAttribute("aria-current", "true");
+      places.get(entry.target).setAttribute("aria-current", "true");
     }
   }, { rootMargin: "-10% 0px -80% 0px" });
-  links.forEach((_, id) => { const part = document.getElementById(id); if (part) seen.observe(part); });
+  links.forEach((link, id) => {
+    const part = document.getElementById(id)?.closest("section");
+    if (part) { places.set(part, link); seen.observe(part); }
+  });
 
   all(".tools").forEach(each => { each.hidden = false; });
 })();

@@ -83,6 +83,11 @@ def tones(
     }
 
 
+def certain(changes: Mapping[str, Contrast], sides: Mapping[str, Sequence[SetFigures]]) -> list[str]:
+    """Return what each change of the sets with enough questions may be called."""
+    return [tone for tone in tones(changes, sides).values() if tone != "unsure"]
+
+
 def overall(said: Iterable[str]) -> str:
     """Return what several tones say together: better, worse, mixed, same, or unsure without any other."""
     known = {"same" if tone == "hollow" else tone for tone in said} - {"unsure"}

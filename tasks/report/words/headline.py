@@ -1,10 +1,10 @@
 """The first screen of the report: the few findings that a decision rests on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
-from avss_core.metrics.records import Contrast, Entry, Retention
+from avss_core.metrics.records import Entry, Retention
 from avss_core.scores.stability import too_little
-from tasks.records import Localization, Mitigation, ModelFigures, RunRecords, Scores, SetFigures
+from tasks.records import Localization, Mitigation, ModelFigures, RunRecords, Scores
 from tasks.report.variants import (
     MEAN,
     control_sides,
@@ -14,7 +14,7 @@ from tasks.report.variants import (
     told_sets,
     trained_base,
 )
-from tasks.report.words.evidence import TOO_FEW, direction, few, few_kept, overall, set_sides, tones
+from tasks.report.words.evidence import TOO_FEW, certain, direction, few, few_kept, overall, set_sides
 from tasks.report.words.findings import repair_text, unmoved
 from tasks.report.words.wording import (
     SPACE,
@@ -67,9 +67,7 @@ def _kept(records: RunRecords) -> Iterator[Verdict]:
             rest += _left_out(table)
         yield Verdict(
             "worse" if lost else "same",
-            " ".join(
-                [f"{start[name]} the model keeps {_shares(shares, table)}.", _against_claim(shares), *rest]
-            ),
+            " ".join([f"{start[name]} the model keeps {_shares(shares, table)}.", _claims(shares), *rest]),
         )
 
 
@@ -92,19 +90,18 @@ def _left_out(table: Retention) -> list[str]:
     return [f"The dense model answers {joined(few)}: too few for a share."] if few and told else []
 
 
-def _against_claim(shares: Mapping[str, Entry]) -> str:
-    """Return which shares lie below the paper's claim and which above, with their whole intervals."""
+def against_claim(entry: Entry) -> str:
+    """Return whether a share kept lies below or above the paper's claim with its whole interval."""
+    if entry["high"] is not None and entry["high"] < CLAIM:
+        return "below"
+    return "above" if entry["low"] is not None and entry["low"] > CLAIM else "not certain"
+
+
+def _claims(shares: Mapping[str, Entry]) -> str:
+    """Return which shares lie below the paper's claim and which above."""
     places: dict[str, list[str]] = {"below": [], "above": [], "not certain": []}
     for name, entry in shares.items():
-        low, high = entry["low"], entry["high"]
-        place = (
-            "below"
-            if high is not None and high < CLAIM
-            else "above"
-            if low is not None and low > CLAIM
-            else ""
-        )
-        places[place or "not certain"].append(_PARTS[name])
+        places[against_claim(entry)].append(_PARTS[name])
     said = "; ".join(f"{joined(names)} {place}" for place, names in places.items() if names)
     return f"Against the {100 * CLAIM:.0f}{SPACE}% that the paper claims: {said}."
 
@@ -181,7 +178,7 @@ def trained(mitigation: Mitigation, base: ModelFigures) -> Verdict:
     still = unmoved(mitigation, base)
     if still:
         return Verdict("fact", f"{sentence(start)}: {still}.")
-    said = _certain(mitigation["mitigated_against_base"], set_sides(base, after))
+    said = certain(mitigation["mitigated_against_base"], set_sides(base, after))
     perplexities = [side["language_modelling"]["token_perplexity"] for side in (after, base)]
     text = f"perplexity on text is {number(perplexities[0] / perplexities[1])} times the one before"
     if said:
@@ -194,12 +191,7 @@ def trained(mitigation: Mitigation, base: ModelFigures) -> Verdict:
         counts = [
             f"{each.count('better')} better, {each.count('worse')} worse than {control}"
             for control, sets in in_order(mitigation["against_controls"]).items()
-            for each in [_certain(sets, {name: control_sides(mitigation, control, name) for name in sets})]
+            for each in [certain(sets, {name: control_sides(mitigation, control, name) for name in sets})]
         ]
         sentences.append(f"Against its controls: {'; '.join(counts)}")
     return Verdict(overall(said), " ".join(f"{each}." for each in sentences if each))
-
-
-def _certain(changes: Mapping[str, Contrast], sides: Mapping[str, Sequence[SetFigures]]) -> list[str]:
-    """Return what each figure of the sets with enough questions may be called."""
-    return [tone for tone in tones(changes, sides).values() if tone != "unsure"]

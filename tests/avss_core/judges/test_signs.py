@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from avss_core.judges.judges import JUDGES
 from avss_core.judges.normalisation import contradicts, exact_match, normalise, question_form
+from avss_core.judges.units import other_units
 
-SIGNED = st.text(st.sampled_from("aabcx0015 5  +-<>=*/^.,#()√¬±≤≠\u2212\u2013!%$€°_'♭minus"), max_size=14)
+SIGNED = st.text(st.sampled_from("aabcxl0015 5  +-<>=*/^.,#()√¬±≤≠\u2212\u2013!%$€°_'♭minus"), max_size=14)
+RAISED = st.text(st.sampled_from("aclx0152²⁻⁺½₂ +-^/."), max_size=8)
 OFFLINE = [name for name in JUDGES if name != "fitted"]
 
 DIFFERENT = [
@@ -32,6 +34,25 @@ DIFFERENT = [
     ("B", "B♭"),
     ("2", "√2"),
     ("-$5", "$5"),
+    ("€5", "$5"),
+    ("5 euros", "$5"),
+    ("£5 million", "5 million dollars"),
+    ("5%", "$5"),
+    ("30 °F", "30 °C"),
+    ("30 degrees Fahrenheit", "30°C"),
+    ("102", "10²"),
+    ("102", "10^2"),
+    ("10", "10²"),
+    ("10⁵", "10⁻⁵"),
+    ("15", "1.5"),
+    ("12", "1/2"),
+    ("Na", "Na+"),
+    ("Na⁺", "Na"),
+    ("Cl", "Cl-"),
+    ("Cl⁻", "Cl"),
+    ("Ca", "Ca2+"),
+    ("Fe2+", "Fe3+"),
+    ("NO3", "NO3-"),
 ]
 SAME = [
     ("1,000", "1000"),
@@ -46,6 +67,21 @@ SAME = [
     ("(C#)", "C#"),
     ("5%", "5"),
     ("$1,000", "1000"),
+    ("10²", "10^2"),
+    ("10^(-5)", "10⁻⁵"),
+    ("mc²", "mc^2"),
+    ("mc2", "mc²"),
+    ("km²", "km2"),
+    ("H₂O", "H2O"),
+    ("2½", "2 1/2"),
+    ("Na⁺", "Na+"),
+    ("Cl⁻", "Cl-"),
+    ("Ca²⁺", "Ca2+"),
+    ("SO₄²⁻", "SO42-"),
+    ("B12", "b12"),
+    ("pre- and post-war", "pre and post war"),
+    ("B12- and iron", "b12 and iron"),
+    ("re-", "re"),
     ("+5", "5"),
     ("#1", "1"),
     ("2\u00d72", "2*2"),
@@ -83,6 +119,27 @@ def test_signs_count_against_every_gold_answer_or_not_at_all() -> None:
     assert not contradicts("5", [])
 
 
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("$5", "5 dollars"),
+        ("US$5", "$5"),
+        ("5 percent", "5%"),
+        ("30°", "30 °C"),
+        ("5 or €6", "$5 or €6"),
+        ("5", "$5"),
+    ],
+)
+def test_the_same_unit_or_none_is_no_contradiction(answer: str, gold: str) -> None:
+    assert not contradicts(answer, [gold])
+    assert not contradicts(gold, [answer])
+    assert not contradicts("€5", ["$5", "€5"])
+
+
+def test_a_fraction_stands_apart_from_its_whole() -> None:
+    assert normalise("2½ cups") == normalise("2 1/2 cups") != normalise("21/2 cups")
+
+
 def test_an_article_beside_an_operator_is_a_name() -> None:
     assert normalise("a + b") == "a + b"
     assert not exact_match("a > b", ["b > a"])
@@ -100,6 +157,18 @@ def test_signs_settle(text: str) -> None:
 def test_composed_and_decomposed_signs_are_the_same(text: str) -> None:
     forms = {normalise(unicodedata.normalize(form, text)) for form in ("NFC", "NFD", "NFKC", "NFKD")}
     assert forms == {normalise(text)}
+
+
+@settings(max_examples=1000)
+@given(RAISED)
+def test_powers_and_charges_settle(text: str) -> None:
+    assert normalise(normalise(text)) == normalise(text)
+
+
+@given(SIGNED, SIGNED)
+def test_a_unit_is_another_in_both_directions_and_never_its_own(one: str, other: str) -> None:
+    assert other_units(one, other) == other_units(other, one)
+    assert not other_units(one, one)
 
 
 @given(SIGNED)
@@ -125,6 +194,9 @@ def test_a_text_without_punctuation_has_no_signs(text: str) -> None:
             "What does | mean?",
             "What does mean?",
         ],
+        ["What is x^2?", "What is x2?", "What is x+2?"],
+        ["What is 10^2?", "What is 102?", "What is 10-2?"],
+        ["What is Na?", "What is Na+?", "What is Cl?", "What is Cl-?"],
         ["What is 5?", "What is -5?", "What is 5°?", "What is 0.5?", "What is 50?"],
     ],
 )

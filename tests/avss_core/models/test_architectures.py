@@ -41,7 +41,7 @@ def test_every_record_names_parts_that_the_family_has(tiny: Any, family: str) ->
     ("name", "message"),
     [
         ("mistra1", r"model type 'mistra1' is not supported \(nearest: mistral\); known types: bert, "),
-        ("t5", r"model type 't5' is not supported; known types: bert, .*, starcoder2\. Add a record"),
+        ("t5", r"model type 't5' is not supported; known types: bert, .*, xlm-roberta\. Add a record"),
         ("", r"model type '' is not supported; known types: bert, "),
     ],
 )

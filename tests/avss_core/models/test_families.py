@@ -59,7 +59,8 @@ KINDS = [FULL, SLIDING, SLIDING, FULL, SLIDING, FULL, FULL, SLIDING]
 @pytest.fixture(scope="module", params=CASES)
 def dense(request: pytest.FixtureRequest, tiny: Any) -> PreTrainedModel:
     """Eight layers, with kinds in no regular order where the family has kinds; read-only."""
-    family, _, kind = request.param.partition("-")
+    kind = next((kind for kind in CLASSES if request.param.endswith(f"-{kind}")), "")
+    family = request.param.removesuffix(f"-{kind}")
     settings = {"layer_types": KINDS} if "qwen" in family else VARIANTS.get(request.param, {})
     model: PreTrainedModel = tiny(family, DEPTH, auto=CLASSES.get(kind), **settings)
     return model

@@ -30,10 +30,10 @@ from avss_core.models.loading import (
     load_config,
     load_model,
     load_tokenizer,
-    save_checkpoint,
 )
 from avss_core.models.locations import EMBEDDED
 from avss_core.models.refusals import not_found
+from avss_core.models.saving import save_checkpoint
 from avss_core.models.sizes import parameter_count
 
 NORM = "model.norm.weight"
@@ -411,13 +411,19 @@ def test_a_head_of_its_own_is_kept_though_the_configuration_says_tied(checkpoint
     assert model.config.tie_word_embeddings is False
 
 
-@pytest.mark.parametrize("family", ["electra", "roberta", "camembert"])
+@pytest.mark.parametrize("family", ["data2vec-text", "ernie", "xmod"])
 def test_an_encoder_of_another_family_is_named_as_one(checkpoint: Path, family: str) -> None:
     configure(checkpoint, model_type=family, architectures=[])
     with pytest.raises(LookupError, match=f"'{family}' is not supported: it is an encoder.*bert, distilbert"):
         load_config(str(checkpoint))
     configure(checkpoint, is_decoder=True)
     assert load_config(str(checkpoint)).model_type == family
+
+
+def test_a_decoder_of_an_encoder_s_family_is_refused(checkpoint: Path) -> None:
+    configure(checkpoint, model_type="roberta", architectures=["RobertaForCausalLM"], is_decoder=True)
+    with pytest.raises(LookupError, match=r"model type 'roberta' with is_decoder in config\.json"):
+        load_config(str(checkpoint))
 
 
 def test_a_token_for_padding_without_a_row_is_left_out(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -232,6 +232,7 @@ def everything(model: PreTrainedModel, name: str) -> Evidence:
         "nothing": Evidence(6),
         "losses": Evidence(6, losses=losses),
         "order": Evidence(6, order=[4, 2, 0, 5, 1]),
+        "repaired_order": Evidence(6, order=[4, 2, 0, 5, 1]),
         "residuals": Evidence(6, residuals={layer: (loss, 10.0) for layer, loss in losses.items()}),
     }[score.needs]
 

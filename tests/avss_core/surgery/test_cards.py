@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from avss_core.models.older_keys import OLDEST
 from avss_core.surgery.cards import Kept, model_card
 
 CERTIFICATE: dict[str, Any] = {
@@ -136,3 +137,12 @@ def test_names_and_details_stay_in_their_line_and_are_no_markup() -> None:
     assert r"| a\|b \<script\> | 0.500 | 0.250 | 50.0% |" in card.splitlines()
     assert r"- tokenizer: failed (a ## b \| \<img src=x\>)" in card.splitlines()
     assert len(card.splitlines()) == len(plain_card.splitlines()) - 1  # one check less
+
+
+def test_the_card_names_the_oldest_version_that_reads_the_checkpoint() -> None:
+    same = model_card("org/model", {**CERTIFICATE, "transformers": OLDEST})
+    assert f"loads with `transformers` alone, version {OLDEST} or later." in same
+    assert "may read another model" not in same
+    newer = model_card("org/model", {**CERTIFICATE, "transformers": "5.24.0"})
+    assert "loads with `transformers` alone, version 5.24.0 or later." in newer
+    assert "- An older `transformers` than 5.24.0 may read another model out of it, without a word." in newer

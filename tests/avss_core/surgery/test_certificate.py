@@ -21,6 +21,7 @@ from avss_core.files.digests import digest_tensors
 from avss_core.files.writing import read_json, write_json
 from avss_core.models.architectures import block_path, blocks
 from avss_core.models.families import DECODERS
+from avss_core.models.older_keys import OLDEST
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.surgery import certificate, checks, file_checks
 from avss_core.surgery.certificate import (
@@ -119,6 +120,7 @@ def test_a_pruned_model_is_certified_by_a_fresh_process(
     assert (found["parameters"], found["bytes"]) == (parameter_count(pruned), parameter_bytes(pruned))
     assert layer_map(folder, 3) == KEPT
     assert found["left_out"] == []
+    assert found["transformers"] == OLDEST
 
 
 @pytest.mark.usefixtures("here")

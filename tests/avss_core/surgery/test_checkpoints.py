@@ -15,7 +15,8 @@ from avss_core.files.shards import SINGLE, stored_tensors
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.models import loading as models
 from avss_core.models.families import DECODERS
-from avss_core.models.loading import DTYPES, load_model, save_checkpoint
+from avss_core.models.loading import DTYPES, load_model
+from avss_core.models.saving import save_checkpoint, save_config
 from avss_core.models.sizes import parameter_count
 from avss_core.surgery import certificate, checkpoints, checks
 from avss_core.surgery.certificate import inspect_with_logits, write_certified_copy
@@ -37,7 +38,9 @@ def save(model: PreTrainedModel, folder: Path, dtype: str, size: str) -> Path:
 
 
 def in_memory(source: Path, folder: Path, dtype: str, size: str) -> Path:
-    prune(load_model(str(source), dtype=dtype), REMOVED).save_pretrained(folder, max_shard_size=size)
+    model = prune(load_model(str(source), dtype=dtype), REMOVED)
+    model.save_pretrained(folder, max_shard_size=size)
+    save_config(model.config, folder)
     return folder
 
 
@@ -104,7 +107,8 @@ def test_old_names_of_the_dtype_and_an_old_place_do_not_survive(checkpoint: Path
     expected = contents(in_memory(checkpoint, tmp_path / "memory", "float32", "5GB"))
     found = contents(copied(checkpoint, tmp_path / "copy", "float32"))
     assert found == expected
-    assert read_json(tmp_path / "copy" / "config.json")["dtype"] == "float32"
+    written = read_json(tmp_path / "copy" / "config.json")
+    assert (written["dtype"], written["torch_dtype"]) == ("float32", "float32")
     assert b"secret" not in b"".join(found.values())
 
 

@@ -72,11 +72,6 @@ def test_the_index_of_an_expert_is_no_layer_number(tiny_llama: PreTrainedModel, 
     assert not any("experts" in name for name in names)
 
 
-def test_an_encoder_is_refused(tiny: Any) -> None:
-    with pytest.raises(ValueError, match="bert is an encoder: it predicts no next token"):
-        with_adapters(tiny("bert", 2), [0], 2)
-
-
 @pytest.mark.parametrize(
     ("layers", "message"),
     [([1, 6], r"layers \[6\] are not in a model of 6 layers"), ([], "no linear map to adapt: layers")],

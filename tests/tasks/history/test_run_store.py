@@ -1,6 +1,7 @@
 """Where runs are kept: a server as `make ui` starts it, a database elsewhere, a server that is not there."""
 
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -201,6 +202,17 @@ def test_artifacts_move_along_with_the_folder(tmp_path, monkeypatch, address):
     home, moved = tmp_path / "home", tmp_path / "working" / "moved"
     _log(home, {"nll": 1.5})
     home.rename(moved)
+    # `make ui` shows the artifacts where they are now, before any stage has run.
+    (ready,) = re.findall(
+        r"\$\(VENV\)/bin/python -c \"(from .*check_store.*)\"", (ROOT / "Makefile").read_text()
+    )
+    subprocess.run(
+        [sys.executable, "-c", ready], cwd=moved, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True
+    )
+    (seen,) = MlflowClient(f"sqlite:///{moved / 'mlflow.db'}").search_runs(
+        ["1"], "tags.`avss.stage` = 'score'"
+    )
+    assert seen.info.artifact_uri.startswith((moved / "mlartifacts").as_uri())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     _log(moved, {"nll": 2.5})
     monkeypatch.delenv("MLFLOW_TRACKING_URI")

@@ -70,6 +70,25 @@ def test_a_value_of_each_layer_has_the_layer_as_its_step(logged):
         assert sorted((point.step, point.value) for point in history) == [(0, 3.0), (2, 1.0)]
 
 
+def test_a_note_and_its_picture_open_the_run_of_the_pipeline(logged, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "a-secret-value")
+    picture = tmp_path / "overview.svg"
+    write_text(picture, "<svg/>")
+    log = StageLog(note="7 layers went.\na-secret-value", files=[picture], pictures=[picture])
+    client, run, parent, _ = logged(log)
+    # The tag that MLflow's page shows as the description of a run.
+    assert parent.data.tags["mlflow.note.content"] == "7 layers went.\n***"
+    assert "mlflow.note.content" not in run.data.tags
+    for each in (run, parent):
+        found = client.list_artifacts(each.info.run_id, "figures")
+        assert [file.path for file in found] == ["figures/overview.svg"]
+
+
+def test_a_stage_without_a_note_leaves_that_of_the_pipeline(logged):
+    _, _, parent, _ = logged(StageLog())
+    assert "mlflow.note.content" not in parent.data.tags
+
+
 def test_a_csv_file_is_a_table_that_the_ui_shows(logged, tmp_path):
     path = tmp_path / "scores.csv"
     write_text(path, "series,layer,score\navss,0,0.30000000000000004\navss,1,\n")

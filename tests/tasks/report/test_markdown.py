@@ -3,9 +3,11 @@ import json
 import pytest
 
 from avss_core.files.writing import write_json
+from avss_core.surgery.markdown import plain
 from tasks.report.markdown import markdown_tables, speed_table
+from tasks.report.words.opening import opening
 from tasks.report.words.wording import NAMES
-from tests.tasks.report_records import run_records
+from tests.tasks.report_records import named, run_records
 
 
 def _entry(value):
@@ -235,8 +237,9 @@ def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_pa
     files += tuple(f"{name}/figures.json" for name in ("evaluation", "healing", "mitigation"))
     for file in (*files, "pruned/certificate.json"):
         write_json(tmp_path / "data" / file, records[file])
-    write_json(tmp_path / "reports/run.json", {"parameters": {"seed": "7"}})
-    head, left_out, sentences, *_ = _whole(tmp_path / "data").split("\n\n")
+    parameters = {"seed": "7", "gates.min_retention": "0.9"}
+    write_json(tmp_path / "reports/run.json", {"parameters": parameters})
+    head, first, left_out, sentences, *_ = _whole(tmp_path / "data").split("\n\n")
     again = "1 row was left out: 1 asked again a question of another row"
     assert left_out == "Data. " + " ".join(
         f"{name}: {again}." for name in records["prepared/manifest.json"]["sets"]
@@ -245,12 +248,19 @@ def test_before_the_tables_stand_what_was_run_and_the_verdict_of_the_page(tmp_pa
         "### tiny: data dddddddddd (questions hub, sentiment hub, text hub), seed 7; "
         "small n: nq 60, wikiqa 60"
     )
+    assert first == "\n".join(f"- {plain(line)}" for line in opening(named(records), 0.9))
+    assert first.endswith("- Do not use it: 4 figures kept too little for the gate of 90 %.")
     assert len(sentences.splitlines()) == 6
     assert sentences.startswith("- ▼ worse: Without 1 of 4 layers (2; chosen by avss) the model keeps 50.0")
     for counts in records["prepared/manifest.json"]["sets"].values():
         counts["duplicates"] = 0
     write_json(tmp_path / "data/prepared/manifest.json", records["prepared/manifest.json"])
     assert "left out" not in _whole(tmp_path / "data")
+    for parameters in ({"parameters": {"gates.min_retention": "null"}}, None):  # no gate, no report
+        (tmp_path / "reports/run.json").unlink()
+        if parameters:
+            write_json(tmp_path / "reports/run.json", parameters)
+        assert "- Do not use it in place of the dense model: text, " in _whole(tmp_path / "data")
 
 
 def test_a_share_of_few_questions_has_no_interval_and_none_is_less_than_nothing(run):

@@ -42,8 +42,12 @@ def test_a_control_s_checkpoint_is_gone_also_after_an_error(tmp_path):
 
 
 def answered(*correct: int) -> dict:
-    rows = [{"id": f"q{i}", "confidence": 0.5, "correct": bool(right)} for i, right in enumerate(correct)]
-    return {"sets": {"nq": {"answers": rows}}}
+    rows = [
+        {"id": f"q{i}", "confidence": 0.5, "correct": bool(right), "label": i % 2}
+        for i, right in enumerate(correct)
+    ]
+    text = {"window_means": [3.0 - sum(correct) / 4] * 2}
+    return {"sets": {"nq": {"answers": rows}}, "sentiment": {"answers": rows}, "text": text}
 
 
 def trained(layers: list[int], best: float, *correct: int) -> dict:
@@ -66,11 +70,18 @@ def test_each_training_is_compared_with_the_base_and_the_mitigation_with_the_mea
             "all": trained([0, 1, 2, 3], 0.5, 1, 1, 1, 1),
         },
         {"eavss": {"values": [4.0, 3.0, 2.0, 1.0]}},
-        base="dense",
+        dense=answered(1, 1, 0, 0),
+        base="pruned",
         seed=0,
     )
     assert found["mitigated_against_base"]["nq"]["accuracy"]["value"] == pytest.approx(0.5)
     assert found["divergence"]["value"] == pytest.approx(0.2)
+    # What is kept is kept of the dense model, whatever was trained: 3 right for 2, a loss of 2.25 for 2.5.
+    assert found["base"] == "pruned"
+    kept = found["retention"]
+    assert kept["classification"]["sentiment"]["retention"]["value"] == pytest.approx(1.5)
+    assert kept["generation"]["sets"]["nq"]["retention"]["value"] == pytest.approx(1.5)
+    assert kept["language_modelling"]["nll_retention"]["value"] == pytest.approx(2.5 / 2.25)
     assert list(found["controls"]) == ["cross_entropy", "random_1", "random_2", "all"]
     assert found["controls"]["all"]["against_base"]["nq"]["accuracy"]["value"] == pytest.approx(0.75)
     against = {name: sets["nq"]["accuracy"]["value"] for name, sets in found["against_controls"].items()}
@@ -85,7 +96,7 @@ def test_each_training_is_compared_with_the_base_and_the_mitigation_with_the_mea
 def test_without_controls_there_is_nothing_to_compare_with():
     found = compare_trainings.fn(
         answered(1, 0), {"mitigated": trained([1], 1.0, 1, 1)}, {"eavss": {"values": [1.0, 2.0]}},
-        base="dense", seed=0,
+        dense=answered(1, 0), base="dense", seed=0,
     )  # fmt: skip
     assert found["controls"] == found["against_controls"] == {}
     assert found["localization_against_training"]["tau"] == {"eavss": None}

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from avss_core.models.architectures import block_path, blocks
 from avss_core.models.batches import Batch, pad
-from avss_core.models.families import DECODERS, ENCODERS
+from avss_core.models.families import DECODERS
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.outlets import outlets
 from avss_core.surgery.repair.refitting import apply
@@ -237,13 +237,6 @@ def test_progress_counts_the_windows_of_each_pass(tiny_llama: PreTrainedModel) -
     run(removed(tiny_llama), tiny_llama, dealt(WINDOWS), progress=told.append)
     # Six dense blocks, and three kept ones, measured at two projections.
     assert sum(told) == 48 * (6 + 3 * 2) == 48 * passes(KEPT, 6)
-
-
-@pytest.mark.parametrize("family", sorted(ENCODERS))
-def test_encoders_are_refused_by_name(tiny: Any, family: str) -> None:
-    dense = tiny(family)
-    with pytest.raises(ValueError, match=f"cannot repair a {family} model.*prune and avss heal still work"):
-        run(removed(dense), dense, dealt(WINDOWS))
 
 
 def test_a_norm_in_the_stream_is_refused(tiny: Any) -> None:
