@@ -116,7 +116,7 @@ def _tokens(
     """Return the text and the kind of every row of the embedding; rows without a token are unused."""
     texts = [f"[PAD{number}]" for number in range(size)]
     kinds = [int(TokenType.UNUSED)] * size
-    unknown, has_bytes = state["model"].get("unk_token"), bool(state["model"].get("byte_fallback"))
+    has_bytes = bool(state["model"].get("byte_fallback"))
     for token, number in tokenizer.get_vocab().items():
         texts[number], kinds[number] = token, int(TokenType.NORMAL)
         if has_bytes and len(token) == 6 and token.startswith("<0x"):
@@ -124,7 +124,7 @@ def _tokens(
     for token in state["added_tokens"]:
         text, number = token["content"], token["id"]
         if token["special"] or _looks_special(text):
-            kinds[number] = int(TokenType.UNKNOWN if has_bytes and text == unknown else TokenType.CONTROL)
+            kinds[number] = int(TokenType.CONTROL)
         else:
             # llama.cpp looks for it in the text as it stands.
             texts[number], kinds[number] = text.replace(_SPACE, " "), int(TokenType.USER_DEFINED)
@@ -145,9 +145,14 @@ def _scores(tokens: Sequence[str], kinds: Sequence[int], merges: Sequence[Sequen
     place: dict[str, int] = {}
     for first, second in merges:
         place.setdefault(first + second, len(place))
-    leaf = {int(TokenType.BYTE): 0.0, int(TokenType.UNKNOWN): 0.0, int(TokenType.CONTROL): 0.0}
+    # Nothing is merged into these; the numbers are those of llama.cpp's converter.
+    fixed = {
+        int(TokenType.BYTE): 0.0,
+        int(TokenType.CONTROL): -1000.0,
+        int(TokenType.USER_DEFINED): -1000.0,
+    }
     return [
-        leaf[kind] if kind in leaf else -float(place.get(token, len(place)))
+        fixed[kind] if kind in fixed else -float(place.get(token, len(place)))
         for token, kind in zip(tokens, kinds, strict=True)
     ]
 

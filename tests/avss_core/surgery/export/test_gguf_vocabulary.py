@@ -80,8 +80,7 @@ def test_the_pieces_of_sentencepiece_have_kinds_and_no_merges() -> None:
     words = words_of(PIECES)
     kinds = dict(zip(words.tokens, words.kinds, strict=True))
     assert (words.model, words.splitting, words.merges) == ("llama", "default", [])
-    assert kinds["<unk>"] == gguf.TokenType.UNKNOWN
-    assert kinds["<s>"] == gguf.TokenType.CONTROL
+    assert kinds["<unk>"] == kinds["<s>"] == gguf.TokenType.CONTROL
     assert kinds["<0x0A>"] == gguf.TokenType.BYTE
     assert kinds["▁the"] == gguf.TokenType.NORMAL
 
