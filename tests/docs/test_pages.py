@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 from ruamel.yaml import YAML
 
@@ -90,6 +91,26 @@ def test_the_results_of_the_readme_are_rows_of_the_page_of_results(pages):
     rows = [line for line in section.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 3, "a head, and what is kept of answers, sentiment and text"
     assert set(rows) <= set(pages["docs/results.md"].text.splitlines())
+
+
+def test_the_picture_of_the_readme_is_of_the_run_of_its_results(pages):
+    drawing = ElementTree.parse(ROOT / "docs/images/overview.svg").getroot()
+    told = [title.text or "" for title in drawing.iter("{http://www.w3.org/2000/svg}title")]
+    assert sum(title.startswith("layer ") and "removed" in title for title in told) == 7
+    text, answers, sentiment = (
+        row for name in ("language modelling, NLL", "mean of the sets", "sentiment, accuracy")
+        for row in pages["README.md"].rows if row[0] == name
+    )  # fmt: skip
+    for place, model in enumerate(("pruned", "repaired", "healed"), start=1):
+        drawn = [title for title in told if title.startswith(f"{model}, kept")]
+        for title, row in zip(drawn, (text, answers, sentiment), strict=True):
+            pairs = zip(_numbers(title), _numbers(row[place]), strict=True)
+            assert all(abs(one - other) < 0.6 for one, other in pairs), (title, row[place])
+
+
+def _numbers(text):
+    """Return a share and the ends of its interval, in percent."""
+    return [float(number) for number in re.findall(r"-?[\d.]+", text.replace("\u2212", "-"))]
 
 
 def test_the_page_on_the_report_has_its_sections_in_order(pages):
