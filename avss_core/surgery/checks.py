@@ -108,9 +108,9 @@ def cache_check(model: PreTrainedModel) -> Check:
         # In half precision a near tie of two tokens can fall either way, and would look like a broken cache.
         with in_float32(model):
             cached, uncached = greedy(model, cached=True), greedy(model, cached=False)
-    except (IndexError, RuntimeError) as error:
-        # A layer has no place in the cache, or shares one with another and finds too many keys there.
-        return Check("cache", False, f"a layer does not find its place: {error}")
+    except (AttributeError, IndexError, RuntimeError, ValueError) as error:
+        # A layer has no place in the cache, or finds another's keys there, or none is left that counts tokens.
+        return Check("cache", False, f"the model does not run with it: {error}")
     if not uncached.logits.isfinite().all():
         return Check("cache", False, "not compared: without it logits are NaN or infinite too")
     distance = _distance(cached.logits, uncached.logits)

@@ -86,8 +86,11 @@ def params_of(
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
-    names = [name.strip() for name in sets.split(",")] if sets else (sets_in(data) if data else [])
-    if names and not sets and data and (half := half_sets(data)):
+    whole = sets_in(data) if data and not sets else []
+    half = half_sets(data) if data and not sets else []
+    # Half a set is asked for where there is no whole one: the error then tells what it lacks.
+    names = [name.strip() for name in sets.split(",")] if sets else whole or half
+    if whole and half:
         say(f"--data {data}: left out, since a set is train.jsonl and test.jsonl: {contents(data, half)}")
     if sets:
         _refuse_misspelt(names, data, changes or [])

@@ -70,6 +70,17 @@ def test_nothing_is_left_where_the_checks_fail(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore:model type 'bamba' is not in:UserWarning")
+def test_a_cache_without_a_layer_of_attention_is_said_and_no_traceback(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    mamba = {"mamba_n_heads": 8, "mamba_d_head": 8, "attn_layer_indices": []}
+    config = AutoConfig.for_model("bamba", vocab_size=260, num_hidden_layers=3, **sizes, **mamba)
+    with pytest.raises(
+        ValueError, match=r"bamba models cannot be certified .*the model does not run with it"
+    ):
+        save_pruned(AutoModelForCausalLM.from_config(config).eval(), None, [1], tmp_path / "model")
+
+
 @pytest.mark.usefixtures("here")
 @pytest.mark.filterwarnings("ignore:model type")
 @pytest.mark.parametrize(

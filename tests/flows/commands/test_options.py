@@ -68,6 +68,17 @@ def test_a_folder_that_is_no_whole_set_is_told(data, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("name", ["test.csv", "test.jsonl.gz", "Test.JSONL"])
+def test_a_folder_of_half_a_set_alone_is_told_what_that_lacks(data, refused, model, tmp_path, name):
+    own = tmp_path / "own"
+    shutil.copytree(data / "sciq", own / "faq")
+    (own / "faq" / "test.jsonl").rename(own / "faq" / name)
+    message = refused("evaluate", model, "--data", own)
+    held = ", ".join(sorted([name, "train.jsonl"]))
+    assert f"{own} lacks faq/test.jsonl; it holds faq; faq holds {held}; files with exactly" in message
+    assert "nq" not in message
+
+
 def test_a_model_that_is_nowhere_is_named(refused, text, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     message = refused("score", "nobody/nothing", "--data", text)
