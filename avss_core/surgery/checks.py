@@ -109,7 +109,7 @@ def cache_check(model: PreTrainedModel) -> Check:
         with in_float32(model):
             cached, uncached = greedy(model, cached=True), greedy(model, cached=False)
     except (AttributeError, IndexError, RuntimeError, ValueError) as error:
-        # A layer has no place in the cache, or finds another's keys there, or none is left that counts tokens.
+        # A layer has no place in the cache, or finds another's keys there, or none left counts tokens.
         return Check("cache", False, f"the model does not run with it: {error}")
     if not uncached.logits.isfinite().all():
         return Check("cache", False, "not compared: without it logits are NaN or infinite too")

@@ -90,7 +90,7 @@ def params_of(
     half = half_sets(data) if data and not sets else []
     # Half a set is asked for where there is no whole one: the error then tells what it lacks.
     names = [name.strip() for name in sets.split(",")] if sets else whole or half
-    if whole and half:
+    if data and whole and half:
         say(f"--data {data}: left out, since a set is train.jsonl and test.jsonl: {contents(data, half)}")
     if sets:
         _refuse_misspelt(names, data, changes or [])
