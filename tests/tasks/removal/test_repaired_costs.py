@@ -9,9 +9,10 @@ from avss_core.evaluation.perplexity import language_modelling
 from avss_core.models.batches import text_batches, token_stream
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.repair import repair
+from avss_core.surgery.repair.small_repair import RIDGE
 from tasks.cache.loaded_model import model_at
 from tasks.removal.costs import removal_cost
-from tasks.removal.repaired_costs import RIDGE, repaired_cost
+from tasks.removal.repaired_costs import repaired_cost
 from tests.planted import linear_layer
 
 MACHINE = {"dtype": "float32", "device": "cpu"}
@@ -82,7 +83,7 @@ def test_a_planted_linear_layer_costs_nothing_after_the_repair(saved, tiny, text
     damped = measured(model, text, [1])
     assert damped["nll"] < whole["nll"] + 0.5 * (without["nll"] - whole["nll"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.removal.repaired_costs.RIDGE", 1e-9)
+        patch.setattr("avss_core.surgery.repair.small_repair.RIDGE", 1e-9)
         exact = measured(model, text, [1])
     assert without["nll"] > whole["nll"] + 0.1
     assert exact["nll"] == pytest.approx(whole["nll"], abs=1e-4)
