@@ -38,8 +38,7 @@ def frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]] | N
     """
     if None in (tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.mask_token_id):
         return None
-    opening, whole = opening_tokens(tokenizer), tokenizer("a", verbose=False).input_ids
-    return opening, list(whole[len(opening) + len(text_tokens(tokenizer, "a")) :])
+    return tokens_around(tokenizer)
 
 
 def encode_whole(tokenizer: PreTrainedTokenizerBase, text: str, room: int | None = None) -> list[int]:

@@ -180,37 +180,31 @@ def score_layers(
     window = min(window, context_length(model.config) or window)
     if record.needs == "nothing":
         return LayerScores.of(score, Measured(bare))
+    read = partial(text_batches, tokenizer, texts, batch_size=batch_size, skip_first=skip_first)
     if record.needs == "statistics":
-        dealt = [
-            text_batches(
-                tokenizer,
-                texts,
-                tokens=tokens,
-                window=window,
-                batch_size=batch_size,
-                skip_first=skip_first,
-                part=part,
-                parts=parts,
-            )
-            for part in range(parts)
-        ]
+        dealt = [read(tokens=tokens, window=window, part=part, parts=parts) for part in range(parts)]
         counted = [part for part in dealt if any(batch.counted.any() for batch in part)] or dealt[:1]
         seen = [_statistics(model, part, record.site or "update", thresholds, progress) for part in counted]
         return LayerScores.of(score, measured_statistics(seen))
     context = window // 2
     if record.needs == "residuals":
-        read = text_batches(
-            tokenizer,
-            texts,
-            tokens=min(tokens, REMOVAL_TOKENS),
-            window=window - context,
-            batch_size=batch_size,
-            skip_first=skip_first,
-        )
-        left = layer_residuals(model, read, progress=progress)
+        seen_windows = read(tokens=min(tokens, REMOVAL_TOKENS), window=window - context)
+        left = layer_residuals(model, seen_windows, progress=progress)
         residuals = {each.layer: each.residuals for each in left}
         outputs = {each.layer: each.outputs for each in left}
         return LayerScores.of(score, measured_residuals(bare, residuals, outputs))
+    if record.needs == "repaired_order":
+        fitted, predicted = tokens_of_repairs(tokens, REPAIR_TOKENS, REMOVAL_TOKENS)
+        loss_of = partial(
+            _losses_after_repair,
+            model,
+            read(tokens=fitted, window=window),
+            token_stream(tokenizer, texts, fitted + predicted)[fitted:],
+            window=window,
+            progress=progress,
+        )
+        order = greedy_order(loss_of, count_to_remove(bare.layers, ratio), range(bare.layers))
+        return LayerScores.of(score, Measured(replace(bare, order=order)))
     removals = partial(
         traverse,
         model,
@@ -224,21 +218,8 @@ def score_layers(
         without = removals()
         means = {layer: loss.window_means for layer, loss in without.items()}
         return LayerScores.of(score, measured_losses(bare, _per_token(without), means))
-    repaired = partial(
-        _losses_after_repair,
-        model,
-        tokenizer,
-        texts,
-        tokens=tokens,
-        window=window,
-        batch_size=batch_size,
-        skip_first=skip_first,
-        progress=progress,
-    )
     order = greedy_order(
-        repaired
-        if record.needs == "repaired_order"
-        else lambda removed: _per_token(removals(removed=removed)),
+        lambda removed: _per_token(removals(removed=removed)),
         count_to_remove(bare.layers, ratio),
         range(bare.layers),
     )
@@ -247,22 +228,14 @@ def score_layers(
 
 def _losses_after_repair(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: Sequence[str],
+    batches: Sequence[Batch],
+    ids: Sequence[int],
     removed: Sequence[int],
     *,
-    tokens: int,
     window: int,
-    batch_size: int,
-    skip_first: bool,
     progress: Progress,
 ) -> dict[int, float]:
-    """Return the loss without each layer more, after a small repair; predicted text is not refitted on."""
-    fitted, predicted = tokens_of_repairs(tokens, REPAIR_TOKENS, REMOVAL_TOKENS)
-    batches = text_batches(
-        tokenizer, texts, tokens=fitted, window=window, batch_size=batch_size, skip_first=skip_first
-    )
-    ids = token_stream(tokenizer, texts, fitted + predicted)[fitted:]
+    """Return the loss of `ids` without each layer more, after a small repair on `batches`."""
     losses = {}
     for layer in range(depth(model.config)):
         if layer not in removed:

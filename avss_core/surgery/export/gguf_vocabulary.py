@@ -8,6 +8,8 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from avss_core.models.encoding import tokens_around
+
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
@@ -94,7 +96,7 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> 
     pieces = bool(model.get("byte_fallback"))
     merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
     tokens, kinds = _tokens(tokenizer, state, config.vocab_size)
-    ids = tokenizer("a").input_ids
+    before, behind = tokens_around(tokenizer)
     special = _special(tokenizer, config)
     return Vocabulary(
         model="llama" if pieces else "gpt2",
@@ -104,7 +106,7 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> 
         merges=[] if pieces else [" ".join(_visible(part) for part in pair) for pair in merges],
         scores=_scores(tokens, kinds, merges) if pieces else [],
         special=special,
-        added={"bos": ids[0] == special.get("bos"), "eos": ids[-1] == special.get("eos")},
+        added={"bos": before[:1] == [special.get("bos")], "eos": behind[-1:] == [special.get("eos")]},
         space_in_front=pieces and backend.encode("a", add_special_tokens=False).tokens[0].startswith(_SPACE),
         chat_template=_chat_template(tokenizer),
     )
