@@ -8,6 +8,7 @@ from prefect import task
 
 from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.hallucination.samples import observe_answers, save_samples
+from avss_core.models.architectures import reads_both_ways
 from avss_core.models.batches import text_batches
 from avss_core.statistics.collection import collect_statistics
 from avss_core.statistics.layer_records import StatisticsPart
@@ -51,6 +52,7 @@ def text_statistics(
         skip_first=skip_first,
         part=part,
         parts=parts,
+        encoder=reads_both_ways(network.config),
     )
     if not any(batch.counted.any() for batch in batches):
         return {"tokens": 0, "layers": []}

@@ -155,7 +155,8 @@ def evaluate_encoder(
         "language_modelling": None,
     }
     if hides_words(network):
-        ids = token_stream(tokenizer, read_documents(prepared / "text" / "test.json"), tokens)
+        documents = read_documents(prepared / "text" / "test.json")
+        ids = token_stream(tokenizer, documents, tokens, encoder=True)
         text = str(tokenizer.decode(ids))
         with progress("hidden words", EVERY * -(-len(ids) // window), "windows") as advance:
             loss = masked_modelling(network, tokenizer, ids, text, window=window, progress=advance)

@@ -67,10 +67,13 @@ def heal_model(
     count = depth(pruned.config)
     numbers = layer_map(student, count)
     chosen = known_layers(range(count) if layers is None else layers, count)
-    train, validation = mixed(tokenizer, prepared, sets, mixture, context_length(pruned.config))
+    encoder = reads_both_ways(pruned.config)
+    train, validation = mixed(
+        tokenizer, prepared, sets, mixture, context_length(pruned.config), encoder=encoder
+    )
     options = HealingSettings(**settings)
     objective: Distillation | EncoderDistillation
-    if reads_both_ways(pruned.config):
+    if encoder:
         mask = tokenizer.mask_token_id
         objective = EncoderDistillation(pruned, dense, train.ids, validation.ids, options, numbers, mask)
     else:

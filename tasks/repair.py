@@ -76,12 +76,15 @@ def repair_model(
     dense, _ = model_at(teacher, dtype, device)
     source, tokenizer = model_at(pruned, dtype, device)
     kept, layers = layer_map(pruned, depth(source.config)), depth(dense.config)
-    windows, _ = mixed(tokenizer, prepared, sets, mixture, context_length(source.config), scored_too=True)
+    encoder = reads_both_ways(source.config)
+    windows, _ = mixed(
+        tokenizer, prepared, sets, mixture, context_length(source.config), encoder=encoder, scored_too=True
+    )
     for line in shortages(windows, "repair"):
         (say or get_logger("repair").warning)(line)
     order = by_length(windows.ids, options.batch_size)
     # A head of an encoder may read the first position alone.
-    skip = int(options.skip_first and not reads_both_ways(source.config))
+    skip = int(options.skip_first and not encoder)
     batches = [pad([windows.ids[i] for i in chosen], skip=skip) for chosen in order]
     known = [content_digest(pruned), content_digest(teacher), digest_json([windows.ids]), repr(options)]
     rooms = resume / digest_json([known, fingerprint(refits.__module__)])[:16]

@@ -38,18 +38,21 @@ class Batch:
         }
 
 
-def token_stream(tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], limit: int) -> list[int]:
+def token_stream(
+    tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], limit: int, *, encoder: bool = False
+) -> list[int]:
     """Return at most `limit` token ids of the documents, joined by a blank line.
 
     Documents without text are left out. The tokens that the tokenizer puts in front of every text stand once
     in front of the first; nothing stands behind a document. For an encoder they stand nowhere: `text_batches`
-    puts each window between them.
+    puts each window between them. The model says whether it is one: some causal models have the tokenizer of
+    an encoder.
 
     Raises:
         ValueError: the documents hold no text.
     """
     ids: list[int] = []
-    framed = frame(tokenizer) is not None
+    framed = encoder and frame(tokenizer) is not None
     for document in filter(str.strip, documents):
         ids += (text_tokens if ids or framed else encode)(tokenizer, document + "\n\n")
         if len(ids) >= limit:
@@ -87,6 +90,7 @@ def text_batches(
     skip_first: bool = True,
     part: int = 0,
     parts: int = 1,
+    encoder: bool = False,
 ) -> list[Batch]:
     """Return the batches of the windows of a text, or of one part of it: a run of consecutive windows.
 
@@ -102,12 +106,13 @@ def text_batches(
         skip_first: as in `windows`.
         part: number of the part, from 0.
         parts: number of parts; if there are more parts than windows, some are empty.
+        encoder: whether an encoder reads them.
 
     Raises:
         ValueError: the documents hold no text, or the window is shorter than what stands around a text.
     """
-    ids = token_stream(tokenizer, documents, tokens)
-    around = frame(tokenizer)
+    ids = token_stream(tokenizer, documents, tokens, encoder=encoder)
+    around = frame(tokenizer) if encoder else None
     room = window - (0 if around is None else sum(map(len, around)))
     if room < 1:
         raise ValueError(f"a window of {window} tokens has no room for text: the tokens around it fill it")

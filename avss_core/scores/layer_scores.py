@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.evaluation.perplexity import LanguageModelling, language_modelling
-from avss_core.models.architectures import context_length, depth
+from avss_core.models.architectures import context_length, depth, reads_both_ways
 from avss_core.models.batches import Batch, text_batches, token_stream
 from avss_core.progress import Progress, no_progress
 from avss_core.scores.choice import choose_layers, count_to_remove
@@ -180,7 +180,10 @@ def score_layers(
     window = min(window, context_length(model.config) or window)
     if record.needs == "nothing":
         return LayerScores.of(score, Measured(bare))
-    read = partial(text_batches, tokenizer, texts, batch_size=batch_size, skip_first=skip_first)
+    encoder = reads_both_ways(model.config)
+    read = partial(
+        text_batches, tokenizer, texts, batch_size=batch_size, skip_first=skip_first, encoder=encoder
+    )
     if record.needs == "statistics":
         dealt = [read(tokens=tokens, window=window, part=part, parts=parts) for part in range(parts)]
         counted = [part for part in dealt if any(batch.counted.any() for batch in part)] or dealt[:1]

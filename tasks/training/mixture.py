@@ -8,7 +8,6 @@ from transformers import PreTrainedTokenizerBase
 
 from avss_core.evaluation.prompts import Demonstration
 from avss_core.models.batches import token_stream
-from avss_core.models.encoding import frame
 from avss_core.training.encoder_text import encoder_windows
 from avss_core.training.healing_text import Shares, Sources, Windows, healing_windows
 from tasks.data.rows import read_documents, read_prepared
@@ -39,6 +38,7 @@ def mixed(
     mixture: Mixture,
     context: int | None,
     *,
+    encoder: bool = False,
     scored_too: bool = False,
 ) -> tuple[Windows, Windows]:
     """Return the windows to learn from and those to validate on.
@@ -52,15 +52,19 @@ def mixed(
         sets: question sets.
         mixture: amounts and kinds.
         context: positions of the model; None for no limit.
+        encoder: whether the models are encoders, which are asked no question.
         scored_too: learn from the text that layers are scored on first; then no question validates.
     """
     window = min(mixture.window, context or mixture.window)
     amounts = (mixture.validation_tokens, mixture.tokens)
-    shares = mixture.shares if frame(tokenizer) is None else replace(mixture.shares, questions=0.0)
+    shares = replace(mixture.shares, questions=0.0) if encoder else mixture.shares
     held, learnt = (shares.of(tokens)["text"] if tokens else 0 for tokens in amounts)
     first = mixture.scored + mixture.costs
     text = token_stream(
-        tokenizer, read_documents(prepared / "text" / "calibration.json"), first + held + learnt
+        tokenizer,
+        read_documents(prepared / "text" / "calibration.json"),
+        first + held + learnt,
+        encoder=encoder,
     )
     again = text[: mixture.scored] if scored_too else []
     reviews = [(row["text"], row["label"]) for row in read_prepared(prepared / "sst2" / "train.jsonl")]
@@ -75,7 +79,7 @@ def mixed(
             [*again, *text[first + held :]], _questions(prepared, sets, "train"), reviews[:last]
         ),
     }
-    if frame(tokenizer) is not None:
+    if encoder:
         return encoder_parts(tokenizer, parts, mixture, window)
     validation, train = (
         healing_windows(

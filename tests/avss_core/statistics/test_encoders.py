@@ -110,7 +110,7 @@ def test_a_planted_identity_goes_first(tiny: Any, encoder_tokenizer: Any) -> Non
 def test_windows_stand_between_the_tokens_around_a_text(encoder_tokenizer: Any, tokenizer: Any) -> None:
     assert frame(encoder_tokenizer) == ([257], [258])
     assert frame(tokenizer) is None
-    batches = text_batches(encoder_tokenizer, ["abcdefgh"], tokens=99, window=6, batch_size=2)
+    batches = text_batches(encoder_tokenizer, ["abcdefgh"], tokens=99, window=6, batch_size=2, encoder=True)
     rows = [
         ids[real].tolist() for batch in batches for ids, real in zip(batch.ids, batch.attention, strict=True)
     ]
@@ -118,12 +118,23 @@ def test_windows_stand_between_the_tokens_around_a_text(encoder_tokenizer: Any, 
     assert encoder_tokenizer.decode([token for row in rows for token in row[1:-1]]) == "abcdefgh\n\n"
     assert all((batch.counted == batch.attention).all() for batch in batches)
     parts = [
-        text_batches(encoder_tokenizer, ["abcdefgh"], tokens=99, window=6, batch_size=1, part=i, parts=3)
+        text_batches(
+            encoder_tokenizer, ["abcdefgh"], tokens=99, window=6, batch_size=1, part=i, parts=3, encoder=True
+        )
         for i in range(3)
     ]
     assert [b.ids.tolist() for part in parts for b in part] == [[row] for row in rows]
     with pytest.raises(ValueError, match="a window of 2 tokens has no room"):
-        text_batches(encoder_tokenizer, ["a"], tokens=9, window=2, batch_size=1)
+        text_batches(encoder_tokenizer, ["a"], tokens=9, window=2, batch_size=1, encoder=True)
+
+
+def test_a_causal_model_with_the_tokenizer_of_an_encoder_reads_text_as_other_causal_models_do(
+    encoder_tokenizer: Any,
+) -> None:
+    (batch,) = text_batches(encoder_tokenizer, ["abcdefgh"], tokens=99, window=6, batch_size=4)
+    first, second = (ids[real].tolist() for ids, real in zip(batch.ids, batch.attention, strict=True))
+    assert (first[0], 257 in second, 258 in [*first, *second]) == (257, False, False)
+    assert batch.counted[:, 0].tolist() == [False, False]
 
 
 def test_a_text_that_is_too_long_loses_its_end_alone(encoder_tokenizer: Any, tokenizer: Any) -> None:
