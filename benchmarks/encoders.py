@@ -29,8 +29,8 @@ from avss_core.scores.choice import count_to_remove
 from avss_core.scores.layer_scores import score_layers
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.repair import repair
-from avss_core.training.encoder_healing import EncoderDistillation
-from avss_core.training.encoder_text import encoder_windows
+from avss_core.training.encoders.encoder_healing import EncoderDistillation
+from avss_core.training.encoders.encoder_text import encoder_windows
 from avss_core.training.healing import HealingSettings
 from avss_core.training.healing_text import Shares, Sources
 from avss_core.training.training import train

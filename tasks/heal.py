@@ -14,7 +14,7 @@ from avss_core.models.layers import known_layers
 from avss_core.models.placement import refuse_spread
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
-from avss_core.training.encoder_healing import EncoderDistillation
+from avss_core.training.encoders.encoder_healing import EncoderDistillation
 from avss_core.training.healing import Distillation, HealingSettings
 from avss_core.training.lora import tensors_outside
 from tasks.cache.loaded_model import model_at

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import grimp
@@ -240,3 +241,12 @@ def test_wrong_imports_are_refused(tmp_path):
     assert len(broken) == 3, "the folders of each package"
     for file in WRONG_IMPORTS:
         assert Path(file).stem in done.stdout, file
+
+
+@pytest.mark.parametrize("package", ["avss_core", "tasks", "flows"])
+def test_no_folder_holds_more_than_a_reader_takes_in(package):
+    modules = [path for path in (ROOT / package).rglob("*.py") if path.name != "__init__.py"]
+    folders = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules)
+    assert {name: count for name, count in folders.items() if count > 16} == {}
+    names = Counter(path.stem for path in modules)
+    assert [name for name, count in names.items() if count > 1] == []

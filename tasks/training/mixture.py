@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from avss_core.evaluation.prompts import Demonstration
 from avss_core.models.batches import token_stream
-from avss_core.training.encoder_text import encoder_windows
+from avss_core.training.encoders.encoder_text import encoder_windows
 from avss_core.training.healing_text import Shares, Sources, Windows, healing_windows
 from tasks.data.rows import read_documents, read_prepared
 

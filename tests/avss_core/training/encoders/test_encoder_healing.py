@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from avss_core.surgery.pruning import prune
-from avss_core.training.encoder_healing import EncoderDistillation, kind_of
-from avss_core.training.encoder_text import encoder_windows
+from avss_core.training.encoders.encoder_healing import EncoderDistillation, kind_of
+from avss_core.training.encoders.encoder_text import encoder_windows
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.healing import Distillation, HealingSettings
 from avss_core.training.healing_text import Shares, Sources

@@ -1,0 +1,1 @@
+"""Training of encoders: what they read, and the loss by which they heal."""
