@@ -15,7 +15,7 @@ from avss_core.evaluation.classification import (
 )
 from avss_core.evaluation.masked import EVERY, hides_words, masked_modelling
 from avss_core.evaluation.perplexity import language_modelling
-from avss_core.evaluation.sentiment import balanced_demonstrations, sentiment_probabilities
+from avss_core.evaluation.sentiment import balanced_demonstrations, label_orders, sentiment_probabilities
 from avss_core.metrics.comparison import differences_by_set, mean_with_interval
 from avss_core.metrics.retention import retention_table
 from avss_core.metrics.summary import auroc_with_interval, summarise
@@ -87,7 +87,7 @@ def sentiment(
     network, tokenizer = model_at(model, dtype, device)
     shown = balanced_demonstrations(read_prepared(train), shots)
     rows = read_prepared(test, first, last)
-    with progress("sentiment", 2 * len(rows), "prompts") as advance:
+    with progress("sentiment", 2 * len(rows) * len(label_orders(shown)), "prompts") as advance:
         positive = sentiment_probabilities(
             network, tokenizer, shown, [row["text"] for row in rows], batch_size=batch_size, progress=advance
         )

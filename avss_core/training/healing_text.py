@@ -10,13 +10,10 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from avss_core.evaluation.prompts import Demonstration, chat_prompt, question_prompt
-from avss_core.evaluation.sentiment import LABEL_WORDS, sentiment_prompt
+from avss_core.evaluation.sentiment import LABEL_WORDS, Review, sentiment_prompt
 from avss_core.models.encoding import encode
 from avss_core.training.frozen_prefix import Ids
 from avss_core.training.history import WindowCounts
-
-Review = tuple[str, int]
-"""A text and its label, 0 or 1."""
 
 Piece = tuple[str, bool]
 """A piece of a text, and whether it is an answer or a label."""

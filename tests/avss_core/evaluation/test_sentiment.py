@@ -37,14 +37,14 @@ def naive_mean(model, tokenizer, prompt: str, word: str) -> float:
     return sum(float(chances[place - 1, ids[place]]) for place in range(start, len(ids))) / (len(ids) - start)
 
 
-def naive_labels(model, tokenizer, shots: str, words: tuple[str, str]) -> list[int]:
-    labels = []
+def naive_leanings(model, tokenizer, shots: str, words: tuple[str, str]) -> list[float]:
+    leanings = []
     for text in TEXTS:
         negative, positive = (
             naive_mean(model, tokenizer, f"{shots}Review: {text}\nSentiment:", w) for w in words
         )
-        labels.append(int(positive > negative))
-    return labels
+        leanings.append(positive - negative)
+    return leanings
 
 
 def test_the_prompt_ends_where_the_label_word_follows():
@@ -55,15 +55,29 @@ def test_the_prompt_ends_where_the_label_word_follows():
 @pytest.mark.parametrize(
     ("demonstrations", "shots"),
     [
-        ([], ""),
-        ([("ok", 1), ("bah", 0)], "Review: ok\nSentiment: positive\n\nReview: bah\nSentiment: negative\n\n"),
+        ([], [""]),
+        (
+            [("ok", 1), ("bah", 0)],
+            [
+                "Review: ok\nSentiment: positive\n\nReview: bah\nSentiment: negative\n\n",
+                "Review: bah\nSentiment: negative\n\nReview: ok\nSentiment: positive\n\n",
+            ],
+        ),
     ],
 )
 @pytest.mark.parametrize("words", [LABEL_WORDS, UNEQUAL_WORDS])
 def test_the_more_likely_label_wins(demonstrations, shots, words, tiny_model, tokenizer, monkeypatch):
     monkeypatch.setattr(sentiment, "LABEL_WORDS", words)
-    shots = shots.replace(LABEL_WORDS[0], words[0]).replace(LABEL_WORDS[1], words[1])
-    expected = naive_labels(tiny_model, tokenizer, shots, words)
+    orders = [
+        naive_leanings(
+            tiny_model,
+            tokenizer,
+            each.replace(LABEL_WORDS[0], words[0]).replace(LABEL_WORDS[1], words[1]),
+            words,
+        )
+        for each in shots
+    ]
+    expected = [int(sum(both) > 0) for both in zip(*orders, strict=True)]
     assert predict_sentiment(tiny_model, tokenizer, demonstrations, TEXTS) == expected
     assert predict_sentiment(tiny_model, tokenizer, demonstrations, TEXTS, batch_size=3) == expected
 
@@ -87,7 +101,7 @@ def test_a_model_without_preference_finds_both_labels_equally_likely(tiny, token
 
 
 def test_the_labels_of_these_tests_differ(tiny_model, tokenizer):
-    assert set(naive_labels(tiny_model, tokenizer, "", UNEQUAL_WORDS)) == {0, 1}
+    assert {each > 0 for each in naive_leanings(tiny_model, tokenizer, "", UNEQUAL_WORDS)} == {False, True}
 
 
 def test_a_tie_is_negative(tiny, tokenizer):
@@ -133,3 +147,10 @@ def test_demonstrations_take_the_labels_in_turn(shots, expected):
 def test_rows_of_one_label_or_none_give_no_demonstration():
     assert balanced_demonstrations([], 4) == []
     assert balanced_demonstrations([{"text": "a", "label": 1}], 4) == []
+
+
+def test_the_order_of_a_pair_of_demonstrations_changes_nothing(tiny_model, tokenizer):
+    shown = [("bah", 0), ("ok", 1), ("no", 0), ("fine", 1)]
+    swapped = [("ok", 1), ("bah", 0), ("fine", 1), ("no", 0)]
+    found = sentiment_probabilities(tiny_model, tokenizer, shown, TEXTS)
+    assert found == pytest.approx(sentiment_probabilities(tiny_model, tokenizer, swapped, TEXTS), abs=1e-6)
