@@ -150,7 +150,7 @@ def test_rows_of_one_label_or_none_give_no_demonstration():
 
 
 def test_the_order_of_a_pair_of_demonstrations_changes_nothing(tiny_model, tokenizer):
-    shown = [("bah", 0), ("ok", 1), ("no", 0), ("fine", 1)]
-    swapped = [("ok", 1), ("bah", 0), ("fine", 1), ("no", 0)]
+    shown = [("bah", 0), ("ok", 1)]
+    swapped = [("ok", 1), ("bah", 0)]
     found = sentiment_probabilities(tiny_model, tokenizer, shown, TEXTS)
     assert found == pytest.approx(sentiment_probabilities(tiny_model, tokenizer, swapped, TEXTS), abs=1e-6)
