@@ -61,6 +61,5 @@ def repair_settings(params: Params) -> dict[str, Any]:
             attention=options.attention,
             anticipation=options.anticipation,
             batch_size=options.batch_size,
-            skip_first=params.collect.skip_first,
         ),
     }

@@ -123,7 +123,6 @@ def repaired_costs(
         repair_tokens=repair_tokens(params),
         repair_window=params.collect.window,
         batch_size=params.collect.batch_size,
-        skip_first=params.collect.skip_first,
         **_held_out(params),
     )
     costs = _by_choice(params, choices, job, "cost after a repair of", "costs after a repair")
@@ -237,7 +236,6 @@ def measure_removals(params: Params, model: Path, text: Path, scores: Iterable[s
             tokens=removal_tokens(params),
             window=params.score.traversal_window,
             batch_size=params.collect.batch_size,
-            skip_first=params.collect.skip_first,
         )
         (result["residuals"],) = run(params, [job], "repair without each layer")
     return result
@@ -265,7 +263,6 @@ def _losses_after_repair(
         repair_tokens=fitted,
         repair_window=params.collect.window,
         batch_size=params.collect.batch_size,
-        skip_first=params.collect.skip_first,
         skip=fitted,
         tokens=predicted,
         window=window,

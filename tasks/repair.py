@@ -36,7 +36,6 @@ class RepairOptions:
     attention: bool
     anticipation: float
     batch_size: int
-    skip_first: bool
 
 
 @task(name="repair-model")
@@ -83,9 +82,8 @@ def repair_model(
     for line in shortages(windows, "repair"):
         (say or get_logger("repair").warning)(line)
     order = by_length(windows.ids, options.batch_size)
-    # A head of an encoder may read the first position alone.
-    skip = int(options.skip_first and not encoder)
-    batches = [pad([windows.ids[i] for i in chosen], skip=skip) for chosen in order]
+    # The first position counts too: a refit that does not see it moves what all later tokens attend to.
+    batches = [pad([windows.ids[i] for i in chosen]) for chosen in order]
     known = [content_digest(pruned), content_digest(teacher), digest_json([windows.ids]), repr(options)]
     rooms = resume / digest_json([known, fingerprint(refits.__module__)])[:16]
     repaired = sharing_copy(source)

@@ -36,11 +36,11 @@ def sentiment_probabilities(
     p = 1 / (1 + exp(-d)), with d the mean over both orders of the demonstrations of l+ - l-, and l the mean
     log-probability of a label word's tokens. The confidence of a predicted label is max(p, 1 - p).
 
-    Our reading: the mean over tokens, not the sum, so that a label word of several tokens has no disadvantage.
-    And both orders, since a model leans towards the label that it read last: with one order alone the dense
-    default model is as much a judge of that order as of the review.
+    Our reading: the mean over tokens, not the sum, so that a label word of several tokens is at no
+    disadvantage. And both orders, since a model leans towards the label that it read last: behind one order alone it judges
+    that order as much as the review.
 
-    Source of the leaning: Zhao et al. 2021, arXiv 2102.09690 (recency bias); Lu et al. 2022, arXiv 2104.08786.
+    Source: Zhao et al. 2021, arXiv 2102.09690 (recency bias); Lu et al. 2022, arXiv 2104.08786.
 
     Args:
         model: a causal language model.
@@ -58,7 +58,7 @@ def sentiment_probabilities(
 
 
 def label_orders(demonstrations: Sequence[Review]) -> list[list[Review]]:
-    """Return the demonstrations as they are and with the two of each pair swapped; one order if that is equal.
+    """Return the demonstrations as they are, and with the two of each pair swapped unless that is equal.
 
     Example:
         >>> label_orders([("bah", 0), ("ok", 1), ("no", 0)])

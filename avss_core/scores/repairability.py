@@ -15,7 +15,7 @@ from avss_core.models.views import shallow_copy, with_blocks
 from avss_core.progress import Progress, no_progress
 from avss_core.surgery.repair.gram import Gram, Ridge, solve
 from avss_core.surgery.repair.outlets import UnrepairableError, outlets
-from avss_core.surgery.repair.projections import Outlet
+from avss_core.surgery.repair.projections import Outlet, token_weights
 from avss_core.surgery.repair.repair import check_repairable
 from avss_core.surgery.repair.resume import Span, copy_along
 from avss_core.surgery.repair.small_repair import RIDGE
@@ -33,9 +33,9 @@ class LayerResidual:
 
     layer: int
     residuals: tuple[float, ...]
-    """Sum over tokens of |goal - refitted output|^2; the goal is the layer's output in the dense model."""
+    """Sum over tokens of |goal - refitted output|^2 / |goal|^2, the goal being the layer's dense output."""
     outputs: tuple[float, ...]
-    """Sum over tokens of |goal|^2."""
+    """Sum over tokens of |goal|^2 / |goal|^2: nearly their number."""
 
 
 @torch.no_grad()
@@ -117,15 +117,16 @@ def _measured(layer: int, outlet: Outlet | None, windows: Sequence[_Window], rid
         ValueError: an activation is not a finite number.
     """
     missing = [window.goal.double() - window.state.double() for window in windows]
-    residuals = [_square(rows) for rows in missing]
+    weights = [token_weights(window.goal) for window in windows]
+    residuals = [_square(rows, weight) for rows, weight in zip(missing, weights, strict=True)]
     if outlet is not None:
         for fold in range(FOLDS):
             refitted = _refitted(outlet, [w for i, w in enumerate(windows) if i % FOLDS != fold], ridge)
             for index in range(fold, len(windows), FOLDS):
                 read = windows[index].features
                 change = refitted.added(read) - outlet.added(read)
-                residuals[index] = _square(missing[index].to(change.device) - change)
-    outputs = [_square(window.goal.double()) for window in windows]
+                residuals[index] = _square(missing[index].to(change.device) - change, weights[index])
+    outputs = [_square(window.goal.double(), weight) for window, weight in zip(windows, weights, strict=True)]
     if not torch.tensor([*residuals, *outputs]).isfinite().all():
         raise ValueError(
             f"layer {layer}: an activation is not a finite number; load the model in float32 or check its "
@@ -139,7 +140,7 @@ def _refitted(outlet: Outlet, windows: Sequence[_Window], ridge: float) -> Outle
     features, outputs = outlet.weight.shape
     gram = Gram(features, outputs, outlet.device)
     for window in windows:
-        gram.add(*outlet.rows(window.features, window.goal, window.state))
+        gram.add(*outlet.rows(window.features, window.goal, window.state), token_weights(window.goal))
     block = shallow_copy(outlet.block)
     copy_along(block, outlet.projection)
     copied = replace(outlet, block=block)
@@ -159,5 +160,5 @@ def _embedded(model: PreTrainedModel, batch: Batch) -> State:
     return states[0]
 
 
-def _square(rows: Tensor) -> float:
-    return float(rows.square().sum())
+def _square(rows: Tensor, weights: Tensor) -> float:
+    return float(weights.to(rows.device) @ rows.square().mean(1))

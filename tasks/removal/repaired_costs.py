@@ -25,7 +25,6 @@ def repaired_cost(
     repair_tokens: int,
     repair_window: int,
     batch_size: int,
-    skip_first: bool,
     skip: int,
     tokens: int,
     window: int,
@@ -46,7 +45,7 @@ def repaired_cost(
         tokens=repair_tokens,
         window=repair_window,
         batch_size=batch_size,
-        skip_first=skip_first,
+        skip_first=False,
     )
     count = small_passes(network, removed) * sum(len(batch.ids) for batch in batches)
     try:

@@ -22,7 +22,6 @@ def repair_residuals(
     tokens: int,
     window: int,
     batch_size: int,
-    skip_first: bool,
 ) -> list[dict[str, Any]]:
     """Return, for each layer, what a refit of the block before it leaves of its update, window by window."""
     network, tokenizer = model_at(model, dtype, device)
@@ -32,7 +31,7 @@ def repair_residuals(
         tokens=tokens,
         window=window,
         batch_size=batch_size,
-        skip_first=skip_first,
+        skip_first=False,
     )
     count = depth(network.config) * sum(len(batch.ids) for batch in batches)
     with progress("what a repair leaves without each layer", count, "windows through a block") as advance:

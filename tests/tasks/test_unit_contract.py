@@ -76,11 +76,10 @@ def given(checkpoint, prepared):
         },
         "repair-residuals": {
             "model": checkpoint, "text": text, "tokens": 64, "window": 16, "batch_size": 2,
-            "skip_first": True,
         },
         "repaired-cost": {
             "model": checkpoint, "text": text, "removed": [1], "repair_tokens": 32, "repair_window": 16,
-            "batch_size": 2, "skip_first": True, "skip": 32, "tokens": 64, "window": 32,
+            "batch_size": 2, "skip": 32, "tokens": 64, "window": 32,
         },
     }  # fmt: skip
     return {name: arguments | MACHINE for name, arguments in found.items()}

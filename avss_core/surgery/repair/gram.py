@@ -14,9 +14,10 @@ PANEL = 512
 class Gram:
     """Centred second moments of inputs h and targets r, in float64; the rows themselves are not kept.
 
-    Holds the count n, the means, inner = sum (h - mean)(h - mean)^T, cross = sum (h - mean)(r - mean)^T and
-    square = sum |r - mean|^2. Any split and order of the rows gives the same sums to rounding. Memory:
-    features^2 + features x outputs numbers, whatever the number of rows.
+    Holds the count n, the means, inner = sum w (h - mean)(h - mean)^T, cross = sum w (h - mean)(r - mean)^T
+    and square = sum w |r - mean|^2, with w the weight of a row and n the sum of the weights. Any split and
+    order of the rows gives the same sums to rounding. Memory: features^2 + features x outputs numbers,
+    whatever the number of rows.
 
     Source: Chan, Golub, LeVeque 1983 (merging of centred sums).
     """
@@ -25,22 +26,30 @@ class Gram:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.float64, device=device)
 
-        self.count = 0
+        self.count = 0.0
         self.mean_input: Float[Tensor, " features"] = zeros(features)
         self.mean_target: Float[Tensor, " outputs"] = zeros(outputs)
         self.inner: Float[Tensor, "features features"] = zeros(features, features)
         self.cross: Float[Tensor, "features outputs"] = zeros(features, outputs)
         self.square = 0.0
 
-    def add(self, inputs: Float[Tensor, "rows features"], targets: Float[Tensor, "rows outputs"]) -> None:
-        """Count rows in; they are upcast to float64 before the first sum."""
+    def add(
+        self,
+        inputs: Float[Tensor, "rows features"],
+        targets: Float[Tensor, "rows outputs"],
+        weights: Float[Tensor, " rows"] | None = None,
+    ) -> None:
+        """Count rows in, each with its weight (> 0; None for 1), upcast to float64 before the first sum."""
         if len(inputs) == 0:
             return
         device = self.inner.device
         rows, wanted = (side.to(device).to(torch.float64) for side in (inputs, targets))
+        shares = torch.ones_like(rows[:, 0]) if weights is None else weights.to(device).to(torch.float64)
         part = Gram(0, 0)
-        part.count, part.mean_input, part.mean_target = len(rows), rows.mean(0), wanted.mean(0)
-        rows, wanted = rows - part.mean_input, wanted - part.mean_target
+        part.count = float(shares.sum())
+        part.mean_input, part.mean_target = (shares @ side / part.count for side in (rows, wanted))
+        root = shares.sqrt().unsqueeze(1)
+        rows, wanted = (rows - part.mean_input) * root, (wanted - part.mean_target) * root
         self._shift(part)
         for start in range(0, rows.shape[1], PANEL):
             stop = start + PANEL
@@ -90,10 +99,11 @@ class Ridge:
 
 
 def solve(gram: Gram, ridge: float, *, intercept: bool = False) -> Ridge:
-    """Return the weights that minimise sum |h W + b - r|^2 + ridge * n * s * |W|^2.
+    """Return the weights that minimise sum w |h W + b - r|^2 + ridge * n * s * |W|^2.
 
-    n is the number of rows and s the mean square of an input (its variance with an intercept), so that the
-    penalty does not depend on how many rows there are nor on the unit of the inputs. b is not penalised.
+    n is the sum of the rows' weights and s the mean square of an input (its variance with an intercept), so
+    that the penalty does not depend on how many rows there are nor on the unit of the inputs. b is not
+    penalised.
 
     Args:
         gram: of at least one row.
@@ -115,7 +125,7 @@ def solve(gram: Gram, ridge: float, *, intercept: bool = False) -> Ridge:
 def held_out_errors(
     fitted: Gram, held_out: Gram, ridges: Sequence[float], *, intercept: bool = False
 ) -> list[float]:
-    """Return the error on held-out rows for each ridge: sum |h W + b - r|^2 / sum |r|^2.
+    """Return the error on held-out rows for each ridge: sum w |h W + b - r|^2 / sum w |r|^2.
 
     One eigendecomposition inner = V diag(e) V^T serves all of them: W = V (e + penalty)^-1 V^T cross, so that
     each further ridge costs a product of a features x features matrix with a vector. An error of 1 is that of
@@ -171,7 +181,7 @@ def _sums(gram: Gram, intercept: bool) -> tuple[Tensor, Tensor, float]:
     return (gram.inner, gram.cross, gram.square) if intercept else gram.raw()
 
 
-def _scale(inner: Float[Tensor, "features features"], count: int) -> float:
+def _scale(inner: Float[Tensor, "features features"], count: float) -> float:
     """Return the mean square of an input; the smallest normal number where all inputs are zero."""
     return max(float(inner.diagonal().mean()) / count, torch.finfo(torch.float64).tiny)
 

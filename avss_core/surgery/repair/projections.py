@@ -13,7 +13,23 @@ LEAST_GAIN = 0.1
 """Gains of a norm under this share of their root mean square are treated as that: dividing by them would let
 outputs that hardly count change the size by which all others are divided."""
 
+LEAST_SQUARE = 1e-6
+"""Added to a token's mean square before dividing by it, as norms do: a token of zeros stays finite."""
+
 _TINY = torch.finfo(torch.float64).tiny
+
+
+def token_weights(goal: Float[Tensor, "rows outputs"]) -> Float[Tensor, " rows"]:
+    """Return how much each token's error counts, float64: 1 / mean square of its goal.
+
+    Our reading: the next block reads the stream through a norm, which divides each token by its root mean
+    square, so an error counts relative to that. The first position of a text, whose activations are massive
+    (Sun et al. 2024, arXiv 2402.17762), then weighs like any other token and can be counted: left out, a
+    refit moves it freely, and all later tokens attend to it.
+    """
+    square = goal.double().square().mean(1)
+    # An infinite goal has no weight of 0, which would hide it.
+    return 1 / torch.where(square.isfinite(), square + LEAST_SQUARE, torch.nan)
 
 
 @dataclass(frozen=True)

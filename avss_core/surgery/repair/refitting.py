@@ -14,7 +14,7 @@ from avss_core.models.batches import Batch
 from avss_core.progress import Progress
 from avss_core.surgery.repair.gram import Gram, held_out_errors, solve
 from avss_core.surgery.repair.outlets import outlets
-from avss_core.surgery.repair.projections import Outlet
+from avss_core.surgery.repair.projections import Outlet, token_weights
 from avss_core.surgery.repair.resume import Span, Spool
 
 
@@ -29,8 +29,8 @@ class Refit:
     ridges: Mapping[str, float | None]
     """For each projection in turn the ridge chosen; None where none lowered the held-out error."""
     errors: Mapping[str, float]
-    """For each projection sum |goal - output|^2 on held-out windows after its refit over that before it, as
-    the linear model estimates it; 1 where the projection stayed as it was."""
+    """For each projection sum w |goal - output|^2 on held-out windows after its refit over that before it, as
+    the linear model estimates it, w being `token_weights`; 1 where the projection stayed as it was."""
 
 
 def apply(model: PreTrainedModel, refit: Refit) -> None:
@@ -208,7 +208,8 @@ class Work:
                 keep[1].write(index, inputs)
             for gram, held in zip(grams, (False, True), strict=True):
                 rows = (batch.counted & (self.held_out[index] == held).unsqueeze(1)).to(output.device)
-                gram.add(*outlet.rows(inputs[rows], goal[rows], output[rows], *(each[rows] for each in sums)))
+                problem = outlet.rows(inputs[rows], goal[rows], output[rows], *(each[rows] for each in sums))
+                gram.add(*problem, token_weights(goal[rows]))
             self.progress(len(batch.ids))
         if not all(gram.is_finite() for gram in grams):
             raise ValueError(

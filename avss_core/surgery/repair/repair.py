@@ -119,7 +119,8 @@ def refits(
     """Refit the kept blocks of a pruned model in place, from the first gap on, and yield each when done.
 
     In depth order; h is what a projection reads in the model repaired so far, goal the dense model's output
-    right before the next kept layer:  W' = W + argmin |h dW - (goal - output)|^2 + ridge |dW|^2. First the
+    right before the next kept layer:  W' = W + argmin sum w |h dW - (goal - output)|^2 + ridge |dW|^2, over
+    tokens, with w as `projections.token_weights` has it: an error counts relative to its token. First the
     projection of the attention, then that of the MLP, each on what the one before left. The ridge is chosen
     on held-out windows, then all windows are fitted with it; a projection that no ridge improves stays.
 

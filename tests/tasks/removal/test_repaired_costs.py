@@ -16,7 +16,7 @@ from tasks.removal.repaired_costs import repaired_cost
 from tests.planted import linear_layer
 
 MACHINE = {"dtype": "float32", "device": "cpu"}
-FITTED = {"repair_tokens": 512, "repair_window": 32, "batch_size": 4, "skip_first": True}
+FITTED = {"repair_tokens": 512, "repair_window": 32, "batch_size": 4}
 HELD_OUT = {"skip": 600, "tokens": 256, "window": 64}
 WORDS = [f"Line {i} says that {i * i} is the square of {i}, and {i % 7} is what is left." for i in range(60)]
 
@@ -46,7 +46,7 @@ def measured(model, text, removed):
 
 def test_the_cost_is_that_of_a_repaired_model_by_hand(checkpoint, text, tokenizer, tiny_llama):
     removed, kept = [2, 3], [0, 1, 4, 5]
-    batches = text_batches(tokenizer, WORDS, tokens=512, window=32, batch_size=4)
+    batches = text_batches(tokenizer, WORDS, tokens=512, window=32, batch_size=4, skip_first=False)
     repaired, _ = repair(
         prune(tiny_llama, removed), tiny_llama, kept, batches, ridges=[RIDGE], attention=False
     )

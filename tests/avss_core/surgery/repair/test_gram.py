@@ -43,6 +43,18 @@ def test_ridge_equals_scikit_learn(intercept: bool) -> None:
         np.testing.assert_allclose(found.bias.numpy(), reference.intercept_, atol=1e-10)
 
 
+@given(st.lists(st.integers(1, 4), min_size=3, max_size=9), st.booleans())
+def test_a_row_of_weight_n_counts_as_n_rows(counts: list[int], intercept: bool) -> None:
+    inputs, targets, often = normal(len(counts), 3, shift=1.0), normal(len(counts), 2), torch.tensor(counts)
+    weighted = Gram(3, 2)
+    weighted.add(inputs, targets, often.double())
+    repeated = gram_of(inputs.repeat_interleave(often, 0), targets.repeat_interleave(often, 0))
+    assert weighted.count == repeated.count
+    found, expected = (solve(gram, 0.2, intercept=intercept).weight for gram in (weighted, repeated))
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-10)
+    assert weighted.square == pytest.approx(repeated.square)
+
+
 @pytest.mark.parametrize("intercept", [False, True])
 def test_held_out_errors_are_those_of_the_solutions(intercept: bool) -> None:
     inputs, targets = normal(60, 5, shift=1.0), normal(60, 3, seed=1, shift=2.0)

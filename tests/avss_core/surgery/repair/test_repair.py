@@ -17,6 +17,7 @@ from avss_core.models.batches import Batch, pad
 from avss_core.models.families import DECODERS
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.outlets import outlets
+from avss_core.surgery.repair.projections import token_weights
 from avss_core.surgery.repair.refitting import apply
 from avss_core.surgery.repair.repair import (
     Refit,
@@ -124,7 +125,7 @@ def test_one_block_is_refitted_as_scikit_learn_does(tiny: Any, family: str) -> N
     dense = tiny(family)
     pruned = removed(dense)
     batches, ridge = dealt(WINDOWS), 0.05
-    outlet, reads, misses = outlets(pruned, 1)[-1], [], []
+    outlet, reads, misses, sizes = outlets(pruned, 1)[-1], [], [], []
     for batch in batches:
         seen: dict[str, Tensor] = {}
         hooks = [
@@ -140,11 +141,15 @@ def test_one_block_is_refitted_as_scikit_learn_does(tiny: Any, family: str) -> N
         out, goal = (x[0] if isinstance(x, tuple) else x for x in (seen["out"], seen["goal"]))
         reads.append(seen["h"].view(*out.shape[:2], -1)[batch.counted])
         misses.append((goal - out)[batch.counted])
+        sizes.append(goal[batch.counted].double().square().mean(1))
     rows, missing = torch.cat(reads).double(), torch.cat(misses).double()
     biased = outlet.bias is not None
-    around = rows - rows.mean(0) if biased else rows
-    penalty = ridge * float(around.square().sum()) / rows.shape[1]
-    reference = Reference(alpha=penalty, fit_intercept=biased).fit(rows.numpy(), missing.numpy())
+    each = 1 / (torch.cat(sizes) + 1e-6)
+    around = rows - each @ rows / each.sum() if biased else rows
+    penalty = ridge * float(each @ around.square().sum(1)) / rows.shape[1]
+    reference = Reference(alpha=penalty, fit_intercept=biased).fit(
+        rows.numpy(), missing.numpy(), sample_weight=each.numpy()
+    )
     old, old_bias = outlet.weight.clone(), None if outlet.bias is None else outlet.bias.clone()
     run(pruned, dense, batches, ridges=[ridge], attention=False)
     np.testing.assert_allclose((outlet.weight - old).numpy(), reference.coef_.T, atol=2e-5)
@@ -288,3 +293,10 @@ def test_values_that_are_not_finite_are_named(tiny: Any) -> None:
         dense.model.layers[3].mlp.down_proj.weight[0, 0] = torch.inf
     with pytest.raises(ValueError, match="layer 1: an activation is not a finite number"):
         run(pruned, dense, dealt(WINDOWS))
+
+
+def test_a_token_s_error_counts_relative_to_its_goal() -> None:
+    # Mean squares 1 and 100: the same error is a hundredth behind a norm's squares.
+    found = token_weights(torch.tensor([[1.0, -1.0], [10.0, 10.0]]))
+    assert found.tolist() == pytest.approx([1.0, 0.01], rel=1e-5)
+    assert token_weights(torch.zeros(1, 2)).isfinite().all()
