@@ -1,12 +1,14 @@
 """Measure how far the offline judges agree with GPT-4's verdicts: `python benchmarks/judges.py --data DIR`.
 
-DIR holds a file SET.MODEL.jsonl for each set and model, with an answer, a gold (aliases joined by "; ") and
-gpt4_correct a row. The fitted judges saw these answers: `benchmarks/fit_judge.py` measures them.
+DIR holds a file SET.MODEL.jsonl for each set and model, with a question, an answer, a gold (aliases joined by
+"; ") and gpt4_correct a row. The fitted judges saw the answers of the three models that are read by default:
+`benchmarks/fit_judge.py` measures them there. With `--models NAME ...` the files SET.NAME.jsonl of those
+models are read instead, and every judge is measured, the fitted ones too.
 """
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,18 @@ from avss_core.judges.normalisation import f1, rouge_l
 
 CHOSEN_ON = ("gpt2-xl", "gpt-j-6b")
 HELD_OUT = ("llama-7b-hf",)
+LEXICAL = tuple(name for name in JUDGES if not name.startswith("fitted"))
 THRESHOLDS = tuple(step / 20 for step in range(4, 17))
 
 Rows = list[dict[str, Any]]
 
 
-def read_rows(data: Path, set_name: str, models: tuple[str, ...]) -> Rows:
-    """Return the rows of a set, of all given models."""
+def read_rows(data: Path, set_name: str, models: Sequence[str]) -> Rows:
+    """Return the rows of a set, of all given models.
+
+    Raises:
+        FileNotFoundError: a model has no file of that set.
+    """
     paths = [data / f"{set_name}.{model}.jsonl" for model in models]
     rows = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
     return [row | {"gold": row["gold"].split("; ")} for row in rows]
@@ -35,18 +42,19 @@ def kappa(rows: Rows, verdicts: list[bool]) -> float:
     return float(cohen_kappa_score([row["gpt4_correct"] for row in rows], verdicts, labels=[False, True]))
 
 
-def print_agreement(title: str, rows: dict[str, Rows]) -> None:
-    """Print kappa by judge and set, with a mark at the default judge of each set."""
-    print(f"\n{title}\n{'judge':<12}" + "".join(f"{name:>12}" for name in rows))
-    for judge in (record for record in JUDGES.values() if not record.name.startswith("fitted")):
-        cells = []
-        for name, members in rows.items():
-            value = kappa(
-                members, judge.verdicts([(row["question"], row["answer"], row["gold"]) for row in members])
+def print_agreement(title: str, judges: Sequence[str], rows: dict[str, Rows]) -> None:
+    """Print kappa by judge and set."""
+    print(f"\n{title}\n{'judge':<14}" + "".join(f"{name:>12}" for name in rows))
+    for judge in judges:
+        values = [
+            kappa(
+                members,
+                JUDGES[judge].verdicts([(row["question"], row["answer"], row["gold"]) for row in members]),
             )
-            cells.append(f"{value:.3f}{'*' if DEFAULT_JUDGE[name] == judge.name else ' '}")
-        print(f"{judge.name:<12}" + "".join(f"{cell:>12}" for cell in cells))
-    print(f"{'rows':<12}" + "".join(f"{len(members):>11} " for members in rows.values()))
+            for members in rows.values()
+        ]
+        print(f"{judge:<14}" + "".join(f"{value:>12.3f}" for value in values))
+    print(f"{'rows':<14}" + "".join(f"{len(members):>12}" for members in rows.values()))
 
 
 def print_thresholds(name: str, score: Callable[[str, list[str]], float], rows: dict[str, Rows]) -> None:
@@ -59,14 +67,25 @@ def print_thresholds(name: str, score: Callable[[str, list[str]], float], rows: 
 
 
 def main() -> None:
-    """Print the agreement on the held-out model, and the numbers behind thresholds and defaults."""
+    """Print the agreement on the named models, or on the held-out one with what thresholds were chosen by."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="directory of SET.MODEL.jsonl files")
-    data = parser.parse_args().data
-    held_out = {name: read_rows(data, name, HELD_OUT) for name in DEFAULT_JUDGE}
-    chosen_on = {name: read_rows(data, name, CHOSEN_ON) for name in DEFAULT_JUDGE}
-    print_agreement(f"kappa, held out: {', '.join(HELD_OUT)} (* default judge)", held_out)
-    print_agreement(f"kappa, chosen on: {', '.join(CHOSEN_ON)} (* default judge)", chosen_on)
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="measure every judge on these models")
+    options = parser.parse_args()
+
+    def read(models: Sequence[str]) -> dict[str, Rows]:
+        return {name: read_rows(options.data, name, models) for name in DEFAULT_JUDGE}
+
+    if options.models:
+        seen = [name for name in options.models if name in CHOSEN_ON + HELD_OUT]
+        title = f"kappa: {', '.join(options.models)}"
+        if seen:
+            title += f"\nthe fitted judges are fitted to the answers of {', '.join(seen)}"
+        print_agreement(title, list(JUDGES), read(options.models))
+        return
+    chosen_on = read(CHOSEN_ON)
+    print_agreement(f"kappa, held out: {', '.join(HELD_OUT)}", LEXICAL, read(HELD_OUT))
+    print_agreement(f"kappa, chosen on: {', '.join(CHOSEN_ON)}", LEXICAL, chosen_on)
     print_thresholds("f1", f1, chosen_on)
     print_thresholds("rouge_l", rouge_l, chosen_on)
 

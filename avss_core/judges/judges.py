@@ -20,7 +20,8 @@ With each of the three models left out in turn, kappa of the verdicts on all thr
 | fitted         | .744 | .734 |     .615 |       .545 |   .505 |
 
 The encoders help most on sets whose answers are sentences (TruthfulQA, WikiQA), on which every judge stays
-weak; another seed of the trees changes about .01, on WikiQA .02. The judges mostly reject a right answer that
+weak; another seed of the trees changes about .01, on WikiQA .02. Features and thresholds were chosen on the
+same files; on models that nobody chose on, expect `UNCHOSEN`. The judges mostly reject a right answer that
 shares no word with the gold answer. `fitted_judge.json` has the kappas of each model, and those of fits that
 did not see the questions either.
 
@@ -46,6 +47,19 @@ DEFAULT_JUDGE: Mapping[str, str] = dict.fromkeys(("nq", "sciq", "triviaqa", "tru
 """The judge of each set that agrees best with GPT-4 in the second table above.
 
 It does not depend on what is installed: without its encoders `fitted` raises an error.
+"""
+
+UNCHOSEN: Mapping[str, float] = {
+    "nq": 0.70,
+    "sciq": 0.67,
+    "triviaqa": 0.61,
+    "truthfulqa": 0.56,
+    "wikiqa": 0.48,
+}
+"""Kappa of `fitted` with GPT-4 on the answers of Llama-2-7b, LLaMA-30b and vicuna-13b, together.
+
+Nobody fitted or chose anything on these answers, up to 300 a set and model. `benchmarks/judges.py --models`
+prints such a row from their files.
 """
 
 Judged = tuple[str, str, Sequence[str]]
@@ -80,11 +94,20 @@ def default_judge(set_name: str) -> str:
 def kappa(name: str, set_name: str) -> float | None:
     """Return a fitted judge's agreement with GPT-4 on a set (Cohen's kappa), None if it was not measured.
 
-    It is measured on the answers of three models, each left out of the fit in turn.
+    It is measured on the answers of three models, each left out of the fit in turn; features and thresholds
+    were chosen on the same answers.
     """
     fit = read_fits(FILE).get(name)
     measured = None if fit is None else fit.kappa["model left out"].get(set_name)
     return None if measured is None else float(measured["together"])
+
+
+def unchosen_kappa(name: str, set_name: str) -> float | None:
+    """Return a judge's agreement with GPT-4 on a set, on models that nobody chose on; None if unknown.
+
+    It is Cohen's kappa, and what to expect on another model.
+    """
+    return UNCHOSEN.get(set_name) if name == "fitted" else None
 
 
 def _f1_verdict(answer: str, golds: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from avss_core.judges.judges import JUDGES, kappa
+from avss_core.judges.judges import JUDGES, kappa, unchosen_kappa
 from avss_core.metrics.records import Entry
 from avss_core.training.controls import CONTROLS
 from avss_core.training.history import best_epoch
@@ -137,6 +137,9 @@ def _context(records: PageRecords) -> dict[str, Any]:
         },
         "left_out": rows_left_out(records["manifest"]["sets"]),
         "kappas": {name: kappa(figures["judge"], name) for name, figures in dense["sets"].items()},
+        "expected_kappas": {
+            name: unchosen_kappa(figures["judge"], name) for name, figures in dense["sets"].items()
+        },
         "timed": timed(records["sizes"]),
     }
 

@@ -113,6 +113,25 @@ def _numbers(text):
     return [float(number) for number in re.findall(r"-?[\d.]+", text.replace("\u2212", "-"))]
 
 
+def test_the_kappas_of_the_fitted_judges_are_those_of_the_code(pages):
+    from avss_core.judges.fitted_judge import FILE, read_fits
+    from avss_core.judges.judges import UNCHOSEN
+
+    rows = {row[0]: row[1:] for row in pages["docs/stages.md"].rows}
+    measured = {name: fit.kappa["model left out"] for name, fit in read_fits(FILE).items()}
+    ways = [("fitted", way, f"{way} left out") for way in ("gpt2-xl", "gpt-j-6b", "llama-7b")]
+    ways += [(name, "together", "together") for name in ("fitted", "fitted_lexical")]
+    for name, way, said in ways:
+        key = {"llama-7b": "llama-7b-hf"}.get(way, way)
+        values = [measured[name][each][key] for each in UNCHOSEN]
+        for shown, value in zip(rows[f"`{name}`, {said}"], values, strict=True):
+            assert abs(float(shown) - value) < 0.00051, (name, said)
+    expected = [f"{value:.2f}".removeprefix("0") for value in UNCHOSEN.values()]
+    assert rows["`fitted`, on models that nobody chose on"] == expected
+    limits = pages["docs/limits.md"].text.partition("On models that nobody chose on")[2]
+    assert re.findall(r"\.\d\d", limits.partition("expect")[0]) == expected
+
+
 def test_the_page_on_the_report_has_its_sections_in_order(pages):
     from tasks.report.page_context import SECTIONS
 

@@ -275,6 +275,17 @@ def test_cells_hold_the_records_numbers(render: Any, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_fitted_judge_has_its_agreement_and_what_to_expect(
+    records: Records, render: Any, tmp_path: Path
+) -> None:
+    sets = records["evaluation/figures.json"]["dense"]["sets"]
+    sets["nq"] = sets["nq"] | {"judge": "fitted"}
+    render()
+    cell = Page(tmp_path / "reports" / "index.html").row("nq", "9")[9]
+    said = "kappa 0.74 with GPT-4 on models that its fit has not seen, 0.70 on models that nobody chose its"
+    assert said in cell
+
+
 def test_activations_are_read_by_name(render: Any, tmp_path: Path) -> None:
     render()
     rows = [row for row in Page(tmp_path / "reports" / "index.html").rows if len(row) == 11 and row[0] == "3"]
