@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from avss_core.sweep.sweep_records import SweepPoint, SweepRecord
     from avss_core.sweep.targets import Targets
     from flows.settings.params import Params
+    from tasks.data.sources import Wanted
 
 USUAL = "avss,block_influence,angular,relative_magnitude"
 
@@ -144,7 +145,6 @@ def sweep_model(
         from avss_core.sweep.source_digest import source_digest
         from avss_core.sweep.sweep import sweep as run_sweep
         from avss_core.sweep.sweep_plan import Plan
-        from flows.prepare import wanted
         from tasks.data.sources import load_text
     layers = depth(load_config(params.model.name, params.model.revision))
     options, collect = params.prune, params.collect
@@ -168,7 +168,7 @@ def sweep_model(
         seed=params.seed,
     )
     data = params.data
-    text, origin = load_text(data.source, ROOT / data.path, data.sets, SAMPLE, wanted(params))
+    text, origin = load_text(data.source, ROOT / data.path, data.sets, SAMPLE, _wanted(params))
     subject = {"weights": source_digest(params.model.name, params.model.revision), **params.machine}
     record = run_sweep(
         partial(_load, params),
@@ -202,6 +202,13 @@ def rows(record: "SweepRecord") -> list[Row]:
     ]
 
 
+def _wanted(params: "Params") -> "Wanted":
+    """Return the text that the settings name."""
+    from tasks.data.sources import Wanted
+
+    return Wanted(params.data.text, params.data.sentiment, params.data.characters)
+
+
 def _numbers(text: str | None) -> list[float] | None:
     """Return the numbers of a text such as 2,4,0.25."""
     if text is None:
@@ -232,11 +239,10 @@ def _held_out_questions(params: "Params", count: int) -> list[dict[str, Any]]:
     from avss_core.evaluation.answerable import answerable
     from avss_core.evaluation.splits import split_sets
     from avss_core.sweep.preferences import askable
-    from flows.prepare import wanted
     from tasks.data.sources import load
 
     data = params.data
-    raw = load(data.source, ROOT / data.path, data.sets, SAMPLE, wanted(params)).questions
+    raw = load(data.source, ROOT / data.path, data.sets, SAMPLE, _wanted(params)).questions
     usable = {
         name: {side: answerable(each).rows for side, each in sides.items()} for name, sides in raw.items()
     }
