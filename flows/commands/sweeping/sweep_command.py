@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows import ROOT, SAMPLE
+from flows import PROJECT, SAMPLE
 from flows.commands.options import (
     AsJson,
     Data,
@@ -168,7 +168,7 @@ def sweep_model(
         seed=params.seed,
     )
     data = params.data
-    text, origin = load_text(data.source, ROOT / data.path, data.sets, SAMPLE, _wanted(params))
+    text, origin = load_text(data.source, PROJECT / data.path, data.sets, SAMPLE, _wanted(params))
     subject = {"weights": source_digest(params.model.name, params.model.revision), **params.machine}
     record = run_sweep(
         partial(_load, params),
@@ -242,7 +242,7 @@ def _held_out_questions(params: "Params", count: int) -> list[dict[str, Any]]:
     from tasks.data.sources import load
 
     data = params.data
-    raw = load(data.source, ROOT / data.path, data.sets, SAMPLE, _wanted(params)).questions
+    raw = load(data.source, PROJECT / data.path, data.sets, SAMPLE, _wanted(params)).questions
     usable = {
         name: {side: answerable(each).rows for side, each in sides.items()} for name, sides in raw.items()
     }
