@@ -129,7 +129,7 @@ def test_in_place_the_stage_reads_and_writes_the_repository_wherever_home_is(pro
     assert left <= {".prefect", ".mlflow.lock", "mlflow.db", "mlartifacts"}
     assert not (project.root / "mlflow.db").exists()
     project.git("checkout", "--quiet", "--", ".")
-    project.dvc("checkout", "--force", "--quiet")
+    project.dvc("checkout", "--force", "--quiet", "data/scores.json")
 
 
 @pytest.mark.slow
@@ -146,4 +146,4 @@ def test_in_a_copy_history_and_units_stay_in_the_repository(project, how, ratio,
     project.dvc("exp", "apply", f"take{how}")
     assert _removed(project) == count
     project.git("reset", "--quiet", "--hard")
-    project.dvc("checkout", "--force", "--quiet")
+    project.dvc("checkout", "--force", "--quiet", "data/scores.json")
