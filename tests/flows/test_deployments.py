@@ -59,7 +59,7 @@ def home(client, tiny, tokenizer, tmp_path_factory):
     from flows.settings.reading import load_params
 
     home = tmp_path_factory.mktemp("home")
-    for name in ("avss_core", "tasks", "flows"):
+    for name in ("avss_core", "tasks", "flows", "data/sample"):
         shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "prefect.yaml"):
         shutil.copy(ROOT / name, home)
