@@ -71,8 +71,7 @@ def _read(path: Path, key: str) -> Any:
     """Return what a file holds, None if it is not there or is not what was written."""
     try:
         kept = read_json(path)
-    except (FileNotFoundError, ValueError):
+        whole = isinstance(kept, dict) and kept.keys() == {"key", "digest", "value"} and kept["key"] == key
+        return kept if whole and kept["digest"] == digest_json(kept["value"]) else None
+    except (FileNotFoundError, ValueError):  # a number that is not finite is a ValueError, too
         return None
-    if not isinstance(kept, dict) or kept.get("key") != key or "value" not in kept:
-        return None
-    return kept if kept.get("digest") == digest_json(kept["value"]) else None

@@ -173,16 +173,16 @@ def test_other_settings_and_other_models_are_measured_anew(change, tiny_llama, t
     assert other.made == kept.made
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"value": 1}'])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"value": 1}', '{"value": NaN}'])
 def test_a_damaged_result_is_made_again(damage, kept):
     kept.get("loss", {"layer": 1}, lambda: [1.5, None])
     (path,) = kept.folder.iterdir()
     whole = path.read_text()
-    for text in (damage, whole.replace("1.5", "2.5")):
+    for text in (damage, whole.replace("1.5", "2.5"), whole.replace("1.5", "NaN")):
         path.write_text(text)
         assert kept.get("loss", {"layer": 1}, lambda: [1.5, None]) == [1.5, None]
         assert json.loads(path.read_text()) == json.loads(whole)
-    assert kept.made == ["loss"] * 3
+    assert kept.made == ["loss"] * 4
 
 
 def test_the_code_is_in_the_key(kept, monkeypatch):
