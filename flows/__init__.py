@@ -6,10 +6,22 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent.parent
 """The folder of the packages: the repository, or where they are installed."""
 
-ROOT = Path(
-    os.environ.get("AVSS_HOME") or (SOURCE if (SOURCE / "dvc.yaml").is_file() else Path.cwd())
-).resolve()
-"""Where caches and history live: AVSS_HOME, else the repository, else the working folder."""
+PROJECT = (SOURCE if (SOURCE / "dvc.yaml").is_file() else Path.cwd()).resolve()
+"""Where a stage reads its settings and writes, whatever AVSS_HOME says: the repository, else the working
+folder."""
+
+
+def _without_experiment(project: Path) -> Path:
+    """Return the repository of which `dvc exp run --temp` or `--queue` has made a copy, below its `.dvc`."""
+    for folder in project.parents:
+        if folder.name == "exps" and folder.parent.name == "tmp" and folder.parent.parent.name == ".dvc":
+            return folder.parent.parent.parent
+    return project
+
+
+ROOT = Path(os.environ.get("AVSS_HOME") or _without_experiment(PROJECT)).resolve()
+"""Where caches and history live: AVSS_HOME, else the repository (DVC removes the copy of an experiment), else
+the working folder."""
 # Prefect makes its own folder in it, but none above.
 ROOT.mkdir(parents=True, exist_ok=True)
 

@@ -4,7 +4,7 @@ import gc
 import importlib
 import sys
 
-from flows import ROOT
+from flows import PROJECT
 from flows.running.errors import quiet, readable_errors, whole_output
 from tasks.progress.steps import stage_shown
 
@@ -44,7 +44,7 @@ def _run(name: str) -> str:
     gc.disable()
     from flows.settings.reading import load_params
 
-    params = load_params(ROOT / "params.yaml")
+    params = load_params(PROJECT / "params.yaml")
     # Only the stage's own module: importing all stages takes longer.
     module = importlib.import_module(f"flows.{name}")
     gc.freeze()
@@ -52,7 +52,7 @@ def _run(name: str) -> str:
     from flows.running.server import kept_server
 
     with kept_server():
-        return str(getattr(module, name)(params, ROOT))
+        return str(getattr(module, name)(params, PROJECT))
 
 
 if __name__ == "__main__":

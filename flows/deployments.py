@@ -17,7 +17,7 @@ from prefect.states import Completed
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from flows import ROOT
+from flows import PROJECT
 from flows.running.command import run_command
 from flows.running.workspace import Workspace
 
@@ -40,8 +40,8 @@ def nightly(retries: Retries, backoff_seconds: Seconds) -> None:
     """
     from tasks.report.markdown import markdown_tables
 
-    _persistent(retries, backoff_seconds)(REPRO, folder=ROOT)
-    place = Workspace(ROOT)
+    _persistent(retries, backoff_seconds)(REPRO, folder=PROJECT)
+    place = Workspace(PROJECT)
     create_markdown_artifact(
         markdown_tables(place.scores, place.evaluation, place.healing, place.mitigation),
         key="avss-nightly",
@@ -66,12 +66,12 @@ def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
     with tempfile.TemporaryDirectory(prefix="avss-drift-") as scratch:
         fresh = Path(scratch) / "scores.json"
         _persistent(retries, backoff_seconds)(
-            scoring(load_params(ROOT / "params.yaml")),
-            folder=ROOT,
+            scoring(load_params(PROJECT / "params.yaml")),
+            folder=PROJECT,
             output=fresh,
             environment={"PREFECT_LOCAL_STORAGE_PATH": str(Path(scratch) / "results")},
         )
-        comparison = compare_scores(Workspace(ROOT).scores, fresh)
+        comparison = compare_scores(Workspace(PROJECT).scores, fresh)
     publish_drift(comparison)
     log = get_run_logger()
     if not comparison["drifted"]:

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import flow
 
 from avss_core.files.writing import write_text
-from flows import ROOT
+from flows import PROJECT, ROOT
 from flows.collect import collect
 from flows.evaluate import evaluate
 from flows.gate import gate
@@ -47,14 +47,14 @@ STAGES: Mapping[str, Any] = {
 
 
 @flow(name="pipeline")
-def pipeline(params: Params, root: Path = ROOT) -> None:
+def pipeline(params: Params, root: Path = PROJECT) -> None:
     """Run every stage in order in one workspace, as children of one MLflow run.
 
     Outside the repository the settings are written beside the results, where `avss report` reads them.
     """
-    if root.resolve() != ROOT:
+    if root.resolve() != PROJECT:
         write_text(Workspace(root).settings, params_text(params))
-    with pipeline_run(ROOT):
+    with pipeline_run(ROOT, PROJECT):
         for number, (name, stage) in enumerate(STAGES.items(), 1):
             with stage_shown(name, number, len(STAGES)) as shown:
                 shown.switched_off = stage(params, root)

@@ -5,7 +5,7 @@ from prefect.logging import get_logger
 from avss_core.models.architectures import reads_both_ways
 from avss_core.models.loading import load_config
 from avss_core.models.locations import model_name
-from flows import ROOT, SAMPLE
+from flows import PROJECT, SAMPLE
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from flows.settings.params import Params
@@ -55,7 +55,7 @@ def prepare_rows(params: Params, workspace: Workspace) -> Manifest:
     data = params.data
     manifest: Manifest = prepare_data(
         data.source,
-        ROOT / data.path,
+        PROJECT / data.path,
         SAMPLE,
         data.sets,
         wanted(params),

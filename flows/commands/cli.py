@@ -19,12 +19,13 @@ from flows.commands.score_command import score
 from flows.commands.shipping.export_command import export
 from flows.commands.shipping.push_command import push
 from flows.commands.speed_command import speed
+from flows.commands.sweeping.sweep_command import sweep
 from flows.commands.verify_command import verify
 from flows.running.errors import error_object, readable_errors, whole_output
 
 PANELS = {
     "Whole runs": (run, report),
-    "Layers": (score, prune, repair, verify),
+    "Layers": (score, sweep, prune, repair, verify),
     "Measuring": (evaluate, speed),
     "Training": (heal, localize, mitigate),
     "Handing on": (export, push),

@@ -10,7 +10,7 @@ import typer
 
 from avss_core.models.locations import model_name
 from avss_core.registry import SCORE_SITES
-from flows import ROOT, SAMPLE, SOURCE
+from flows import PROJECT, SAMPLE
 from flows.commands.printing import say
 from flows.running.session import loading
 from tasks.data.data_folders import contents, half_sets, question_files, require, sets_in
@@ -18,7 +18,7 @@ from tasks.data.data_folders import contents, half_sets, question_files, require
 if TYPE_CHECKING:
     from flows.settings.params import Params
 
-DEFAULT_PARAMS = (SOURCE if (SOURCE / "params.yaml").is_file() else ROOT) / "params.yaml"
+DEFAULT_PARAMS = PROJECT / "params.yaml"
 
 Model = Annotated[
     str,
@@ -111,7 +111,7 @@ def refuse_absent(params: "Params") -> None:
     """Raise FileNotFoundError for a model or data that are not there, before any work is done."""
     model_name(params.model.name)
     if params.data.source == "path":
-        require(ROOT / params.data.path, question_files(params.data.sets), params.data.sets)
+        require(PROJECT / params.data.path, question_files(params.data.sets), params.data.sets)
 
 
 def refuse_encoder(params: "Params", what: str) -> None:

@@ -28,13 +28,23 @@ HEADS = {
     "train_loss": "train loss, nats/token",
     "validation_loss": "validation loss, nats/token",
     "at_a_time": "at a time",
+    "removed_layers": "layers removed",
+    "loss": "loss, nats/token",
+    "over_dense": "above dense",
+    "parameters": "parameters, M",
+    "preferred": "truth preferred",
 }
 """Heads of columns on a terminal, with their units."""
 
-UNITS = {"peak_bytes": 1e6, "cache_bytes_per_token": 1e3, "bytes": 1e3}
+UNITS = {"peak_bytes": 1e6, "cache_bytes_per_token": 1e3, "bytes": 1e3, "parameters": 1e6}
 """Divisors of columns on a terminal."""
 
-WORDS = {"removed": ("removed", ""), "shot_noise": ("noisy", ""), "passed": ("yes", "FAILED")}
+WORDS = {
+    "removed": ("removed", ""),
+    "knee": ("knee", ""),
+    "shot_noise": ("noisy", ""),
+    "passed": ("yes", "FAILED"),
+}
 """Words for true and false in columns where `yes` and `no` would say less."""
 
 INTERVAL = "95 % interval"

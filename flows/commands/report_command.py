@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows import ROOT
+from flows import PROJECT, ROOT
 from flows.commands.options import DEFAULT_PARAMS, Set
 from flows.commands.printing import show
 from flows.running.session import at_work
@@ -23,7 +23,7 @@ def report(
         typer.Option(
             help="The folder of `avss run --output`, or the repository.", show_default="the repository"
         ),
-    ] = ROOT,
+    ] = PROJECT,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the results as Markdown tables instead.")
     ] = False,

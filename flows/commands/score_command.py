@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows import ROOT, SAMPLE
+from flows import PROJECT, SAMPLE
 from flows.commands.options import (
     AsJson,
     Model,
@@ -111,7 +111,7 @@ def choose(params: "Params") -> "LayerChoice":
     with scratch() as workspace:
         origin = prepare_text(
             params.data.source,
-            ROOT / params.data.path,
+            PROJECT / params.data.path,
             params.data.sets,
             SAMPLE,
             wanted(params),

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from types import TracebackType
 
-from flows import ROOT
+from flows import PROJECT, ROOT
 from tasks.history.masking import masked
 
 EXPECTED = (ValueError, LookupError, OSError, ImportError)
@@ -207,13 +207,13 @@ def _full_disk(error: BaseException) -> str:
     """Return which disk is full, for an error of the system that does not name it."""
     if not (isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None):
         return ""
-    places = [ROOT / name for name in ("", "data", "reports", ".prefect", ".dvc")]
+    places = [ROOT, ROOT / ".prefect", *(PROJECT / name for name in ("", "data", "reports", ".dvc"))]
     places.append(Path(os.environ.get("TMPDIR", "/tmp")))
     free = {place: shutil.disk_usage(place).free for place in places if place.is_dir()}
     least = min(free, key=lambda place: free[place])
     if free[least] > _ROOM:
         return "; free some space"  # another disk
-    shown = least.relative_to(ROOT) if least.is_relative_to(ROOT) else least
+    shown = least.relative_to(PROJECT) if least.is_relative_to(PROJECT) else least
     return f"; free some space: the disk of {shown} has {free[least] / 1e6:,.0f} MB left"
 
 

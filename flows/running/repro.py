@@ -13,7 +13,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from flows import ROOT
+from flows import PROJECT, ROOT
 from flows.running.errors import readable_errors, whole_output
 from flows.running.mending import check_room, drop_damaged_objects, mend
 from flows.running.workspace import Workspace
@@ -91,12 +91,12 @@ def repro(arguments: list[str]) -> int:
         BlockingIOError: another one runs in the repository.
         OSError: the disk is full, or DVC cannot work in the folder.
     """
-    check_room(ROOT)
-    check_repository(ROOT)
-    with only_run(ROOT) as record:
+    check_room(PROJECT)
+    check_repository(PROJECT)
+    with only_run(PROJECT) as record:
         if record.name is not None:
             _clear(record.name)
-        for line in mend(ROOT):
+        for line in mend(PROJECT):
             print(line, flush=True)
         with working("asking DVC what has changed"):
             current = not arguments and up_to_date()
@@ -104,7 +104,7 @@ def repro(arguments: list[str]) -> int:
             print("Nothing has changed: every stage is up to date. The report is reports/index.html.")
             return 0
         _run(arguments, record)
-    for line in measured_speed(Workspace(ROOT)):
+    for line in measured_speed(Workspace(PROJECT)):
         print(line)
     print("The report is reports/index.html; `make ui` shows the experiments.")
     return 0
@@ -146,11 +146,11 @@ def _run(arguments: list[str], record: RunRecord) -> None:
     from tasks.history.run_store import check_store
     from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run
 
-    load_params(ROOT / "params.yaml")
+    load_params(PROJECT / "params.yaml")
     check_store(ROOT)
-    for line in drop_damaged_objects(ROOT):
+    for line in drop_damaged_objects(PROJECT):
         print(line, flush=True)
-    with pipeline_run(ROOT):
+    with pipeline_run(ROOT, PROJECT):
         name = os.environ[PIPELINE_VARIABLE]
         record.note(name)
         with keeper(PIPELINE_VARIABLE, name), prefect_server() as address:
@@ -159,7 +159,7 @@ def _run(arguments: list[str], record: RunRecord) -> None:
                 flush=True,
             )
             before = set(of_pipeline(PIPELINE_VARIABLE, name))
-            dvc = subprocess.Popen([*_DVC, "repro", *arguments], cwd=ROOT)
+            dvc = subprocess.Popen([*_DVC, "repro", *arguments], cwd=PROJECT)
             patience = 0.0
             try:
                 code = dvc.wait()
@@ -182,7 +182,7 @@ def _clear(killed: str) -> None:
 
     print("The run before this one was killed: going on where it stopped", flush=True)
     end_all(PIPELINE_VARIABLE, killed)
-    end_pipeline(ROOT, killed, "KILLED")
+    end_pipeline(ROOT, killed, "KILLED", PROJECT)
 
 
 def measured_speed(workspace: Workspace) -> list[str]:
@@ -200,10 +200,10 @@ def measured_speed(workspace: Workspace) -> list[str]:
 
 def up_to_date() -> bool:
     """Tell whether DVC has nothing to do, without starting a server."""
-    if not (ROOT / "dvc.lock").is_file():
+    if not (PROJECT / "dvc.lock").is_file():
         return False
     status = subprocess.run(
-        [*_DVC, "status", "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*_DVC, "status", "--json"], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     return status.returncode == 0 and status.stdout.strip().splitlines()[-1:] == ["{}"]
 

@@ -10,7 +10,7 @@ from prefect import flow
 
 from avss_core.files.digests import digest_json
 from avss_core.files.writing import sweep
-from flows import ROOT
+from flows import PROJECT, ROOT
 from flows.running.workspace import Workspace
 from flows.settings.params import UNTRACKED, Params
 from tasks.data.lineage import data_parts
@@ -32,12 +32,13 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
     """
 
     def wrap(body: Body) -> Any:
-        def run(params: Params, root: Path = ROOT) -> str:
+        def run(params: Params, root: Path = PROJECT) -> str:
             flat, recorded = params.flat(), {*sections, *UNTRACKED}
             chosen = {key: value for key, value in flat.items() if key.partition(".")[0] in recorded}
             workspace = Workspace(root.resolve())
             sweep(workspace.root / "data", workspace.reports)
-            with stage_run(ROOT, name, chosen, digest_json(params.decisive()), flat) as log:
+            digest = digest_json(params.decisive())
+            with stage_run(ROOT, name, chosen, digest, flat, project=PROJECT) as log:
                 result = body(params, workspace)
                 read = () if result.left_out else data_parts(workspace.prepared, reads)
                 log(replace(result, data=read))

@@ -36,10 +36,14 @@ _LOCK = "dvc.lock"
 
 
 @contextmanager
-def pipeline_run(home: Path) -> Iterator[None]:
+def pipeline_run(home: Path, project: Path | None = None) -> Iterator[None]:
     """Make all stages inside the context children of one parent run, and end that run with the context.
 
     The first stage makes the parent, so a pipeline in which no stage runs leaves none.
+
+    Args:
+        home: as in `stage_run`.
+        project: as in `stage_run`.
     """  # noqa: DOC501 - an interrupt is only passed on
     before = os.environ.get(PIPELINE_VARIABLE)
     name = before or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
@@ -58,10 +62,10 @@ def pipeline_run(home: Path) -> Iterator[None]:
         finally:
             if before is None:
                 del os.environ[PIPELINE_VARIABLE]
-                end_pipeline(home, name, status)
+                end_pipeline(home, name, status, project)
 
 
-def end_pipeline(home: Path, name: str, status: str) -> None:
+def end_pipeline(home: Path, name: str, status: str, project: Path | None = None) -> None:
     """End the parent run of a pipeline, and its children that still run."""
     if not has_store(home):
         return
@@ -69,7 +73,7 @@ def end_pipeline(home: Path, name: str, status: str) -> None:
     for run in search(client, experiment, f"tags.`{_PIPELINE}` = '{name}'"):
         is_parent = _PARENT not in run.data.tags
         if is_parent:
-            client.set_tag(run.info.run_id, _LOCK, _lock_digest(home))
+            client.set_tag(run.info.run_id, _LOCK, _lock_digest(project or home))
         if run.info.status == "RUNNING":
             client.set_terminated(run.info.run_id, status if is_parent else "KILLED")
 
@@ -81,6 +85,8 @@ def stage_run(
     params: Mapping[str, Any],
     parameters_digest: str,
     pipeline_params: Mapping[str, Any] | None = None,
+    *,
+    project: Path | None = None,
 ) -> Iterator[Callable[[StageLog], None]]:
     """Record one stage as a run, and yield the function that logs its results.
 
@@ -93,6 +99,7 @@ def stage_run(
         params: the parameters that the stage reads, by their flat names.
         parameters_digest: digest of all parameters.
         pipeline_params: all parameters, for the parent run; if None, those of the stage.
+        project: repository whose commit and `dvc.lock` are noted; None for `home`.
 
     Raises:
         ConnectionError: the server of the history does not answer.
@@ -105,8 +112,8 @@ def stage_run(
         )
         tags = {
             _PIPELINE: pipeline,
-            "git.commit": _git_commit(home),
-            _LOCK: _lock_digest(home),
+            "git.commit": _git_commit(project or home),
+            _LOCK: _lock_digest(project or home),
             "avss.parameters": parameters_digest,
         }
         with store_lock(home):

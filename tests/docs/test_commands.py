@@ -47,9 +47,14 @@ RUN_BY = {
     "avss run": f"{COMMANDS}/test_run_command.py::test_settings_and_folder_reach_the_pipeline",
     "avss score": f"{COMMANDS}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",
     "avss speed": f"{COMMANDS}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
+    "avss sweep": (
+        f"{COMMANDS}/sweeping/test_sweep_command.py::"
+        "test_sweep_prints_what_it_measured_and_leaves_it_in_a_folder"
+    ),
     "avss verify": f"{COMMANDS}/test_verify_command.py::test_verify_passes_what_was_written",
     "avss worker": "tests/flows/test_deployments.py::test_triggered_runs_take_turns_and_leave_their_verdict",
     "dask": "tests/flows/running/test_execution.py::test_an_address_where_nobody_answers_is_named",
+    "dvc exp": "tests/flows/test_experiments.py::test_in_a_copy_history_and_units_stay_in_the_repository",
     "dvc metrics diff": "tests/flows/test_remotes.py::test_metrics_tell_what_changed_between_two_commits",
     "dvc plots diff": "tests/flows/test_remotes.py::test_a_plot_compares_two_commits",
     "dvc plots show": "tests/flows/test_remotes.py::test_every_plot_is_drawn",

@@ -52,13 +52,17 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def home(client, tiny, tokenizer, tmp_path_factory):
-    """A place with parameters, a tiny model, and the scores that the stages found for it."""
+    """A copy of the project with parameters, a tiny model, and the scores that the stages found for it."""
     from flows.collect import collect
     from flows.prepare import prepare
     from flows.score import score
     from flows.settings.reading import load_params
 
     home = tmp_path_factory.mktemp("home")
+    for name in ("avss_core", "tasks", "flows", "data/sample"):
+        shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "prefect.yaml"):
+        shutil.copy(ROOT / name, home)
     model = home / "model"
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)
     tokenizer.save_pretrained(model)
@@ -78,7 +82,7 @@ def avss(server, home):
         environment = {
             **os.environ,
             "AVSS_HOME": str(home),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(home),
             "PREFECT_API_URL": server,
         }
         # Each process of a run finds its own home, as a worker's does.
@@ -274,7 +278,7 @@ def record(home, tmp_path, monkeypatch):
         (tmp_path / "fresh.json").write_text(json.dumps(fresh), encoding="utf-8")
         change(scores)
         (tmp_path / "data/scores.json").write_text(json.dumps(scores), encoding="utf-8")
-        monkeypatch.setattr(deployments, "ROOT", tmp_path)
+        monkeypatch.setattr(deployments, "PROJECT", tmp_path)
         show = "import pathlib; print(pathlib.Path('fresh.json').read_text())"
         monkeypatch.setattr(deployments, "scoring", lambda _params: [sys.executable, "-c", show])
         return deployments.drift(**RETRIES, return_state=True)

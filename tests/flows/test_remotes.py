@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import shutil
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -15,6 +13,7 @@ from ruamel.yaml import YAML
 from transformers import AutoModelForCausalLM
 
 from avss_core.files.digests import digest_path
+from tests.flows.dvc_projects import Project
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "not-a-real-secret"
@@ -55,56 +54,6 @@ QUICK = {
 }
 
 
-class Project:
-    """A scratch copy of the repository, with git and DVC."""
-
-    def __init__(self, root):
-        self.root = root
-        # Nothing of the machine's own settings takes part.
-        places = {name: str(root.parent / "dvc") for name in ("SITE_CACHE", "GLOBAL_CONFIG", "SYSTEM_CONFIG")}
-        kept = {name for name in os.environ if not name.startswith(("DVC_", "AWS_", "GIT_"))}
-        self.environment = {
-            **{name: os.environ[name] for name in kept},
-            **{f"DVC_{name}_DIR": place for name, place in places.items()},
-            "DVC_NO_ANALYTICS": "1",
-        }
-
-    def run(self, *command, **environment):
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def git(self, *arguments):
-        return self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments)
-
-    def dvc(self, *arguments, **environment):
-        return self.run(sys.executable, "-m", "dvc", *arguments, **environment)
-
-    def commit(self, message):
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", message)
-
-    def clone(self, folder):
-        self.git("clone", "--quiet", str(self.root), str(folder))
-        return Project(folder)
-
-    def set(self, **changes):
-        yaml = YAML()
-        path = self.root / "params.yaml"
-        content = yaml.load(path)
-        for key, value in changes.items():
-            section, _, name = key.partition(".")
-            content[section][name] = value
-        yaml.dump(content, path)
-
-
 class Reads:
     """The prepared files that each stage opened."""
 
@@ -135,11 +84,7 @@ def project(tiny, tokenizer, prefect_harness, reads, tmp_path_factory):
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)
     tokenizer.save_pretrained(model)
     project = Project(tmp_path_factory.mktemp("project") / "repository")
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split():
-        if not name.startswith(("tests/", "benchmarks/", "docs/")) and (ROOT / name).is_file():
-            (project.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, project.root / name)
+    project.fill()
     project.set(**{"model.name": str(model)}, **QUICK)
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 COMMANDS = (
-    "run", "score", "prune", "repair", "speed", "evaluate", "heal", "localize", "mitigate", "verify",
+    "run", "score", "sweep", "prune", "repair", "speed", "evaluate", "heal", "localize", "mitigate", "verify",
     "export", "push", "report", "deploy", "worker",
 )  # fmt: skip
 

@@ -50,7 +50,7 @@ def test_a_full_disk_without_a_name_is_looked_for(readable_errors, monkeypatch, 
     from flows.running import errors
 
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(errors, "ROOT", tmp_path)
+    monkeypatch.setattr(errors, "PROJECT", tmp_path)
     left = {tmp_path / "data": int(free)}
     monkeypatch.setattr(errors.shutil, "disk_usage", lambda path: SimpleNamespace(free=left.get(path, 9e9)))
     with pytest.raises(SystemExit), readable_errors():

@@ -1,0 +1,1 @@
+"""The command that asks how many layers can go, and the picture that it draws."""
