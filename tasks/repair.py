@@ -82,7 +82,6 @@ def repair_model(
     for line in shortages(windows, "repair"):
         (say or get_logger("repair").warning)(line)
     order = by_length(windows.ids, options.batch_size)
-    # The first position counts too: a refit that does not see it moves what all later tokens attend to.
     batches = [pad([windows.ids[i] for i in chosen]) for chosen in order]
     known = [content_digest(pruned), content_digest(teacher), digest_json([windows.ids]), repr(options)]
     rooms = resume / digest_json([known, fingerprint(refits.__module__)])[:16]

@@ -37,8 +37,8 @@ def sentiment_probabilities(
     log-probability of a label word's tokens. The confidence of a predicted label is max(p, 1 - p).
 
     Our reading: the mean over tokens, not the sum, so that a label word of several tokens is at no
-    disadvantage. And both orders, since a model leans towards the label that it read last: behind one order alone it judges
-    that order as much as the review.
+    disadvantage. And both orders, since a model leans towards the label that it read last: behind one order
+    alone it judges that order as much as the review.
 
     Source: Zhao et al. 2021, arXiv 2102.09690 (recency bias); Lu et al. 2022, arXiv 2104.08786.
 

@@ -92,7 +92,7 @@ def layer_residuals(
 
 @dataclass(frozen=True)
 class _Window:
-    """Counted rows of a window: what the layer and the projection before it read, and the output."""
+    """Real rows of a window: what the layer and the projection before it read, and the output."""
 
     state: Float[Tensor, "rows hidden"]
     goal: Float[Tensor, "rows hidden"]
@@ -102,11 +102,11 @@ class _Window:
 def _windows(
     batches: Sequence[Batch], states: Sequence[State], goals: Sequence[State], features: Sequence[State]
 ) -> list[_Window]:
-    """Return the counted rows of each window, in text order."""
+    """Return the real rows of each window, in text order."""
     return [
-        _Window(*(side[counted.to(side.device)] for side in sides))
+        _Window(*(side[real.to(side.device)] for side in sides))
         for batch, *each in zip(batches, states, goals, features, strict=True)
-        for counted, *sides in zip(batch.counted, *each, strict=True)
+        for real, *sides in zip(batch.attention, *each, strict=True)
     ]
 
 

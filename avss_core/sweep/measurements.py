@@ -134,7 +134,6 @@ class Measurements:
             tokens=self._plan.repair_tokens,
             window=how.window,
             batch_size=how.batch_size,
-            skip_first=how.skip_first,
         )
 
     def _sizes(self) -> dict[str, Any]:

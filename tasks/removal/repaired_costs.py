@@ -45,7 +45,6 @@ def repaired_cost(
         tokens=repair_tokens,
         window=repair_window,
         batch_size=batch_size,
-        skip_first=False,
     )
     count = small_passes(network, removed) * sum(len(batch.ids) for batch in batches)
     try:

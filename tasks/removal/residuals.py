@@ -31,7 +31,6 @@ def repair_residuals(
         tokens=tokens,
         window=window,
         batch_size=batch_size,
-        skip_first=False,
     )
     count = depth(network.config) * sum(len(batch.ids) for batch in batches)
     with progress("what a repair leaves without each layer", count, "windows through a block") as advance:

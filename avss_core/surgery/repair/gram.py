@@ -177,7 +177,7 @@ def _sums(gram: Gram, intercept: bool) -> tuple[Tensor, Tensor, float]:
         ValueError: the gram is empty.
     """
     if gram.count == 0:
-        raise ValueError("no token was counted; give calibration windows of two tokens or more")
+        raise ValueError("there is no token to fit to; give calibration text")
     return (gram.inner, gram.cross, gram.square) if intercept else gram.raw()
 
 

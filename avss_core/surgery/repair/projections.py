@@ -24,7 +24,7 @@ def token_weights(goal: Float[Tensor, "rows outputs"]) -> Float[Tensor, " rows"]
 
     Our reading: the next block reads the stream through a norm, which divides each token by its root mean
     square, so an error counts relative to that. The first position of a text, whose activations are massive
-    (Sun et al. 2024, arXiv 2402.17762), then weighs like any other token and can be counted: left out, a
+    (Sun et al. 2024, arXiv 2402.17762), then weighs like any other token and is fitted too: left out, a
     refit moves it freely, and all later tokens attend to it.
     """
     square = goal.double().square().mean(1)

@@ -27,7 +27,7 @@ class Refit:
     tensors: Mapping[str, Tensor]
     """The refitted tensors by their names in the pruned model's state; empty where none was changed."""
     ridges: Mapping[str, float | None]
-    """For each projection in turn the ridge chosen; None where none lowered the held-out error."""
+    """For each projection in turn the ridge chosen; None where nothing was missing."""
     errors: Mapping[str, float]
     """For each projection sum w |goal - output|^2 on held-out windows after its refit over that before it, as
     the linear model estimates it, w being `token_weights`; 1 where the projection stayed as it was."""
@@ -207,7 +207,7 @@ class Work:
                 keep[0].write(index, output)
                 keep[1].write(index, inputs)
             for gram, held in zip(grams, (False, True), strict=True):
-                rows = (batch.counted & (self.held_out[index] == held).unsqueeze(1)).to(output.device)
+                rows = (batch.attention & (self.held_out[index] == held).unsqueeze(1)).to(output.device)
                 problem = outlet.rows(inputs[rows], goal[rows], output[rows], *(each[rows] for each in sums))
                 gram.add(*problem, token_weights(goal[rows]))
             self.progress(len(batch.ids))
@@ -219,12 +219,12 @@ class Work:
         return grams
 
     def choose(self, grams: tuple[Gram, Gram], outlet: Outlet) -> tuple[float | None, float]:
-        """Return the ridge with the least held-out error and that error; None and 1 where none is below 1."""
+        """Return the ridge with the least held-out error and that error; None and 1 where nothing is missing."""
         if len(self.ridges) == 1:
             return self.ridges[0], float("nan")
         errors = held_out_errors(*grams, self.ridges, intercept=outlet.intercept)
         error, ridge = min(zip(errors, self.ridges, strict=True))
-        return (ridge, error) if error < 1 else (None, 1.0)
+        return (None, 1.0) if all(each == 1 for each in errors) else (ridge, error)
 
 
 def held_out_windows(batches: Sequence[Batch], one_of: int) -> list[Tensor]:

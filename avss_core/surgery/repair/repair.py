@@ -19,8 +19,12 @@ from avss_core.surgery.repair.post_norm import StreamOutlet
 from avss_core.surgery.repair.refitting import Refit, Work, held_out_windows
 from avss_core.surgery.repair.resume import Span, Spool
 
-RIDGES = tuple(10 ** (exponent / 4) for exponent in range(-32, 9))
-"""Penalties that are tried on held-out windows, as shares of the inputs' mean square: 1e-8 to 100."""
+RIDGES = tuple(10 ** (exponent / 4) for exponent in range(-32, 1))
+"""Penalties that are tried on held-out windows, as shares of the inputs' mean square: 1e-8 to 1.
+
+Larger ones, which hardly change a weight, are often a block's best and not the model's: what a block leaves, all
+blocks behind it must make good on inputs that they do not know.
+"""
 
 HELD_OUT = 4
 """One window of so many is held out while the ridge is chosen."""
@@ -122,7 +126,7 @@ def refits(
     right before the next kept layer:  W' = W + argmin sum w |h dW - (goal - output)|^2 + ridge |dW|^2, over
     tokens, with w as `projections.token_weights` has it: an error counts relative to its token. First the
     projection of the attention, then that of the MLP, each on what the one before left. The ridge is chosen
-    on held-out windows, then all windows are fitted with it; a projection that no ridge improves stays.
+    on held-out windows, then all windows are fitted with it; a projection stays where nothing is missing.
 
     Sums run in float64 over the positions that the batches count. Split, order and padding of the windows do
     not matter. Memory: the Gram matrices of one block; three hidden states a token are on disk, and what one
@@ -133,7 +137,7 @@ def refits(
         pruned: changed in place, tensor by tensor; a tensor that it shares with another model is replaced.
         dense: the model that it was pruned from; stays as it is.
         kept: old number of each layer of the pruned model, ascending.
-        batches: calibration windows.
+        batches: calibration windows; every real position counts, whatever the batches leave out elsewhere.
         ridges: what to choose from (dimensionless, > 0); one alone is taken as it is.
         held_out: one window of so many is held out, at least 2.
         attention: whether the attention's output projection is refitted too, where `refits_attention`.
@@ -145,7 +149,7 @@ def refits(
 
     Raises:
         UnrepairableError: the family cannot be repaired (named).
-        ValueError: the layers do not fit the models, there is nothing to repair, nothing was counted, or an
+        ValueError: the layers do not fit the models, there is nothing to repair, there is no token, or an
             activation is not a finite number.
     """
     layers = depth(dense.config)
@@ -199,7 +203,7 @@ def _check_passage(model: PreTrainedModel, batch: Batch) -> None:
     def tried() -> tuple[Tensor, Tensor]:
         span = Span(model, [0], watch=outlet.watched)
         output = span.run(batch, None)[0]
-        rows = batch.counted.to(output.device)
+        rows = batch.attention.to(output.device)
         inputs, *sums = (span.seen(path, output)[rows] for path in outlet.watched)
         if not isinstance(outlet, StreamOutlet):
             return output[rows], outlet.added(inputs)

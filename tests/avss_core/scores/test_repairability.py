@@ -25,7 +25,7 @@ def dealt(windows: list[list[int]], size: int = 5) -> list[Batch]:
 
 
 def seen(model: PreTrainedModel, batches: list[Batch]) -> dict[tuple[int, str], Tensor]:
-    """Return what each block reads and returns, by layer and side, as [windows, counted rows, hidden]."""
+    """Return what each block reads and returns, by layer and side, as [windows, rows, hidden]."""
     found: dict[tuple[int, str], list[Tensor]] = {}
     for batch in batches:
         kept: list[tuple[int, Any]] = []
@@ -33,7 +33,7 @@ def seen(model: PreTrainedModel, batches: list[Batch]) -> dict[tuple[int, str], 
             run_blocks(model, batch)
         for layer, sides in kept:
             for side in ("input", "output"):
-                found.setdefault((layer, side), []).append(sides[side][:, 1:].double())
+                found.setdefault((layer, side), []).append(sides[side].double())
     return {key: torch.cat(states) for key, states in found.items()}
 
 

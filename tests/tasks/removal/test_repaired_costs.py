@@ -46,7 +46,7 @@ def measured(model, text, removed):
 
 def test_the_cost_is_that_of_a_repaired_model_by_hand(checkpoint, text, tokenizer, tiny_llama):
     removed, kept = [2, 3], [0, 1, 4, 5]
-    batches = text_batches(tokenizer, WORDS, tokens=512, window=32, batch_size=4, skip_first=False)
+    batches = text_batches(tokenizer, WORDS, tokens=512, window=32, batch_size=4)
     repaired, _ = repair(
         prune(tiny_llama, removed), tiny_llama, kept, batches, ridges=[RIDGE], attention=False
     )

@@ -106,7 +106,7 @@ def test_panels_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_empty_grams_and_false_ridges_are_refused() -> None:
-    with pytest.raises(ValueError, match="no token was counted"):
+    with pytest.raises(ValueError, match="there is no token"):
         solve(Gram(2, 1), 1.0)
     with pytest.raises(ValueError, match=r"ridge 0\.0 "):
         solve(gram_of(normal(3, 2), normal(3, 1)), 0.0)

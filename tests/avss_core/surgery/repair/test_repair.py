@@ -139,9 +139,9 @@ def test_one_block_is_refitted_as_scikit_learn_does(tiny: Any, family: str) -> N
         for hook in hooks:
             hook.remove()
         out, goal = (x[0] if isinstance(x, tuple) else x for x in (seen["out"], seen["goal"]))
-        reads.append(seen["h"].view(*out.shape[:2], -1)[batch.counted])
-        misses.append((goal - out)[batch.counted])
-        sizes.append(goal[batch.counted].double().square().mean(1))
+        reads.append(seen["h"].view(*out.shape[:2], -1)[batch.attention])
+        misses.append((goal - out)[batch.attention])
+        sizes.append(goal[batch.attention].double().square().mean(1))
     rows, missing = torch.cat(reads).double(), torch.cat(misses).double()
     biased = outlet.bias is not None
     each = 1 / (torch.cat(sizes) + 1e-6)
