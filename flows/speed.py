@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from avss_core.files.digests import digest_path
 from avss_core.files.writing import write_json
+from avss_core.settings.params import Params
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
 from tasks.records import SpeedRecord
 from tasks.report.words.speed_wording import speed_lines

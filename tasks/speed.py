@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from prefect import task
 
+from avss_core.data.downloads import fetch_weights
+from avss_core.display.steps import progress
 from avss_core.evaluation.speed import Workload, measure_speed, size_of
 from avss_core.evaluation.speed_records import CheckpointSize
 from avss_core.models.loading import load_model
-from tasks.data.downloads import fetch_weights
-from tasks.progress.steps import progress
 from tasks.records import SpeedRecord
 
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avss_core.cli.options import AsJson, Model, Revision, Set, Verbose, params_of, refuse_encoder
+from avss_core.cli.printing import Row, say_unless, show
+from avss_core.cli.session import loading
 from avss_core.models.locations import model_name
-from flows.commands.options import AsJson, Model, Revision, Set, Verbose, params_of, refuse_encoder
-from flows.commands.printing import Row, say_unless, show
-from flows.running.session import as_flow, at_work, loading
+from flows.running.session import as_flow, at_work
 from tasks.records import SpeedRecord
 
 if TYPE_CHECKING:
-    from flows.settings.params import Params
+    from avss_core.settings.params import Params
 
 
 def speed(

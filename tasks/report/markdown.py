@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from avss_core.data.left_out import rows_left_out
 from avss_core.files.writing import read_json
 from avss_core.metrics.records import Entry, Retention
 from avss_core.surgery.markdown import plain
-from tasks.data.left_out import rows_left_out
 from tasks.records import (
     ComparedCost,
     Mitigation,
