@@ -1,9 +1,9 @@
-"""What a person gets who installs the wheel: the core alone, in any folder, with what it declares and no more.
+"""What the wheel installs: the core alone, at work in any folder with what it declares and no more.
 
-The wheel is built from a source distribution of the tracked files, as `python -m build` does, and installed in
-a new environment. That environment has no packages of its own: those that the wheel requires, and what these
-require, are links to the ones of the environment of the tests. So nothing is fetched, and whatever the wheel
-needs and does not declare is missing, and with it Prefect, DVC and MLflow.
+The wheel is built from a source distribution of the tracked files, as `python -m build` does, and installed
+in a new environment. That environment has no packages of its own: those that the wheel requires, and what
+these require, are links to the ones of the environment of the tests. So nothing is fetched, and whatever the
+wheel needs and does not declare is missing, and with it Prefect, DVC and MLflow.
 """
 
 import importlib.metadata

@@ -25,6 +25,9 @@ EXPECTED = (ValueError, LookupError, OSError, ImportError)
 _BUGS = (KeyError, IndexError)
 """Kinds of LookupError that the code never raises on purpose."""
 
+EXTRAS = {"datasets": "hub", "gguf": "gguf", "zstandard": "hub"}
+"""The extra of the distribution that brings a package."""
+
 _INTERRUPTED = "interrupted; run the same command again to go on from the finished units"
 
 _ENDED = ("Execution was aborted by an interrupt signal", "Execution was aborted by Python system exit call")
@@ -150,7 +153,8 @@ def readable_errors() -> Iterator[None]:
     except EXPECTED as error:
         if not _is_expected(error):
             raise
-        print(f"error: {masked(str(error)) or type(error).__name__}{_full_disk(error)}", file=sys.stderr)
+        said = masked(str(error)) or type(error).__name__
+        print(f"error: {said}{_full_disk(error)}{_extra(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         print(_INTERRUPTED, file=sys.stderr)
@@ -201,6 +205,12 @@ def _said(error: BaseException) -> str:
         return f"exit code {error.code}"
     # Typer's errors name a wrong option in this text alone.
     return str(getattr(cause, "format_message", cause.__str__)()) or type(cause).__name__
+
+
+def _extra(error: BaseException) -> str:
+    """Return the extra that brings a package, for an error of one that is missing."""
+    extra = EXTRAS.get(error.name or "") if isinstance(error, ModuleNotFoundError) else None
+    return f"; the extra brings it: pip install 'avss-core[{extra}]'" if extra else ""
 
 
 def _full_disk(error: BaseException) -> str:

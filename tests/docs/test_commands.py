@@ -152,7 +152,7 @@ def _pip(arguments: list[str], whole: bool) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert set(re.findall(r"\[(\w+)\]", " ".join(arguments))) <= set(extras)
+    assert set(re.findall(r"\[([\w-]+)\]", " ".join(arguments))) <= set(extras)
 
 
 def _prefect(arguments: list[str], whole: bool) -> None:

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +27,26 @@ def test_an_expected_error_is_one_message_on_stderr(readable_errors, capsys, err
         raise error
     assert stop.value.code == 1
     assert capsys.readouterr() == ("", "error: row 7 is bad\n")
+
+
+def test_a_package_that_an_extra_brings_is_named_with_it(readable_errors, capsys):
+    with pytest.raises(SystemExit), readable_errors():
+        raise ModuleNotFoundError("No module named 'datasets'", name="datasets")
+    said = "error: No module named 'datasets'; the extra brings it: pip install 'avss-core[hub]'\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(SystemExit), readable_errors():
+        raise ModuleNotFoundError("No module named 'elsewhere'", name="elsewhere")
+    assert capsys.readouterr().err == "error: No module named 'elsewhere'\n"
+
+
+def test_every_extra_of_an_error_is_declared_with_its_package():
+    import tomllib
+
+    from avss_core.cli.errors import EXTRAS
+
+    text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    declared = tomllib.loads(text)["project"]["optional-dependencies"]
+    assert all(package in declared[extra] for package, extra in EXTRAS.items())
 
 
 def test_an_error_without_a_text_says_its_kind(readable_errors, capsys):

@@ -26,6 +26,43 @@ def test_json_has_a_row_for_each_layer_in_depth_order(avss, model, data):
     assert [row["layer"] for row in result["layers"] if 0.05 < row["frequency"] < 0.95] == result["undecided"]
 
 
+@pytest.mark.parametrize(("name", "home", "step"), [
+    ("avss", "text_statistics", "collect_statistics"), ("traversal", "removal.losses", "loss_without"),
+])  # fmt: skip
+def test_a_command_that_was_stopped_goes_on_at_the_first_unit_that_is_missing(
+    avss, model, text, monkeypatch, tmp_path, name, home, step
+):
+    """Its results lie where the folder of kept results is, and the numbers are those of a whole run."""
+    from importlib import import_module
+
+    module, ran = import_module(f"avss_core.jobs.{home}"), []
+    work, asked = (
+        getattr(module, step),
+        ["score", model, "--score", name, "--data", text, "--json", *SETTINGS],
+    )
+
+    def dying(*arguments, **options):
+        if len(ran) == 3:
+            raise OSError("the machine is gone")
+        ran.append(step)
+        return work(*arguments, **options)
+
+    monkeypatch.setattr("avss_core.cli.session.kept_results", lambda: tmp_path / "whole")
+    whole = avss(*asked).json
+    monkeypatch.setattr("avss_core.cli.session.kept_results", lambda: tmp_path / "kept")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, step, dying)
+        assert avss(*asked).code == 1
+    assert len(list((tmp_path / "kept").iterdir())) == 3
+    ran.clear()
+    monkeypatch.setattr(module, step, lambda *a, **o: ran.append(step) or work(*a, **o))
+    assert avss(*asked).json == whole
+    assert len(ran) == len(list((tmp_path / "whole").iterdir())) - 3
+    ran.clear()
+    assert avss(*asked).json == whole
+    assert ran == []
+
+
 def test_a_cut_inside_the_noise_is_a_warning(avss, model, text, monkeypatch):
     from avss_core.scores import stability
 
