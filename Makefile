@@ -64,7 +64,7 @@ picture: ## take the picture of the last run into docs/images, from where the RE
 	@cp reports/figures/overview.svg docs/images/overview.svg
 	@echo "The picture of this run is docs/images/overview.svg"
 
-clean: ## remove what a run wrote, never avss_core/data/sample or .venv (only what git ignores goes; the DVC cache stays)
+clean: ## remove what a run wrote, never data/sample or .venv (only what git ignores goes; the DVC cache stays)
 	git clean -fdXq data reports .prefect mlflow.db* .mlflow.lock mlartifacts
 
 # The stamp is written last: an install that was cut off starts again from an empty environment, one that is only

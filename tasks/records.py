@@ -23,6 +23,7 @@ from avss_core.jobs.job_records import RemovalLoss as RemovalLoss
 from avss_core.jobs.job_records import RepairFit as RepairFit
 from avss_core.jobs.job_records import ScoredLayer as ScoredLayer
 from avss_core.jobs.job_records import ScoredModel as ScoredModel
+from avss_core.jobs.job_records import SpeedRecord as SpeedRecord
 from avss_core.jobs.job_records import TrainingRecord as TrainingRecord
 from avss_core.jobs.job_records import VerifiedModel as VerifiedModel
 from avss_core.metrics.records import Agreement as Agreement
@@ -140,29 +141,6 @@ class Size(CheckpointSize):
 
 
 Sizes = dict[str, Size]
-
-
-class SpeedWorkload(TypedDict):
-    """What was timed."""
-
-    prompt_tokens: int
-    new_tokens: int
-    batch_sizes: list[int]
-    rounds: int
-    dtype: str
-    device: str
-    threads: int
-
-
-class SpeedRecord(TypedDict):
-    """Times of models in turn."""
-
-    workload: SpeedWorkload
-    models: dict[str, ModelSpeed]
-    base: str
-    ratios: dict[str, SpeedRatios]
-    enabled: NotRequired[bool]
-    checkpoint: NotRequired[str]
 
 
 # evaluate: data/evaluation/figures.json.

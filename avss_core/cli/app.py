@@ -17,6 +17,7 @@ from avss_core.cli.repair_command import repair
 from avss_core.cli.score_command import score
 from avss_core.cli.shipping.export_command import export
 from avss_core.cli.shipping.push_command import push
+from avss_core.cli.speed_command import speed
 from avss_core.cli.verify_command import verify
 from avss_core.settings.environment import calm_libraries
 from avss_core.settings.places import REPOSITORY
@@ -25,6 +26,7 @@ Command = Callable[..., Any]
 
 PANELS: dict[str, Sequence[Command]] = {
     "Layers": (score, prune, repair, verify),
+    "Measuring": (speed,),
     "Training": (heal,),
     "Handing on": (export, push),
 }
@@ -32,7 +34,7 @@ PANELS: dict[str, Sequence[Command]] = {
 
 PIPELINE = {
     "Whole runs": ("run", "report"),
-    "Measuring": ("evaluate", "speed"),
+    "Measuring": ("evaluate",),
     "Training": ("localize", "mitigate"),
     "Schedules": ("deploy", "worker"),
     "Kept results": ("cache",),

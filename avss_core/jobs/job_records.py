@@ -4,8 +4,9 @@ Losses are in nats a token, sizes in bytes, shares from 0 to 1; layers are numbe
 model unless a field says otherwise. None stands for a figure without a value.
 """
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from avss_core.evaluation.speed_records import ModelSpeed, SpeedRatios
 from avss_core.scores.score_records import ChoiceStability, ScoredLayers
 from avss_core.surgery.certificate_records import CheckRecord
 from avss_core.training.history import TrainingCourse, WindowCounts
@@ -25,6 +26,29 @@ class RemovalLoss(TypedDict):
     layer: int
     nll: float
     window_means: list[float]
+
+
+class SpeedWorkload(TypedDict):
+    """What was timed."""
+
+    prompt_tokens: int
+    new_tokens: int
+    batch_sizes: list[int]
+    rounds: int
+    dtype: str
+    device: str
+    threads: int
+
+
+class SpeedRecord(TypedDict):
+    """Times of models in turn."""
+
+    workload: SpeedWorkload
+    models: dict[str, ModelSpeed]
+    base: str
+    ratios: dict[str, SpeedRatios]
+    enabled: NotRequired[bool]
+    checkpoint: NotRequired[str]
 
 
 class RefitProjection(TypedDict):

@@ -12,7 +12,7 @@ REPOSITORY = SOURCE if (SOURCE / "dvc.yaml").is_file() and (SOURCE / "flows").is
 ROOT = Path(os.environ.get("AVSS_HOME") or REPOSITORY or Path.cwd()).resolve()
 """Where caches and history live: AVSS_HOME, else the repository, else the working folder."""
 
-SAMPLE = SOURCE / "avss_core" / "data" / "sample"
+SAMPLE = SOURCE / ("" if REPOSITORY else "avss_core") / "data" / "sample"
 """The sample that comes with the project."""
 
 DEFAULT_PARAMS = (REPOSITORY or Path(__file__).resolve().parent) / "params.yaml"

@@ -7,13 +7,11 @@ from flows.commands.localize_command import localize
 from flows.commands.mitigate_command import mitigate
 from flows.commands.report_command import report
 from flows.commands.run_command import run
-from flows.commands.speed_command import speed
 
 COMMANDS = {
     "run": run,
     "report": report,
     "evaluate": evaluate,
-    "speed": speed,
     "localize": localize,
     "mitigate": mitigate,
     "deploy": deploy,

@@ -189,7 +189,7 @@ def measured_speed(workspace: Workspace) -> list[str]:
     """Return the lines about the speed of the pruned checkpoint; none if another one was timed."""
     from avss_core.files.digests import digest_path
     from avss_core.files.writing import read_json
-    from tasks.report.words.speed_wording import speed_lines
+    from avss_core.jobs.speed_wording import speed_lines
 
     certificate = workspace.pruned / "certificate.json"
     if not (workspace.times.is_file() and certificate.is_file()):

@@ -46,7 +46,7 @@ RUN_BY = {
     "avss report": f"{COMMANDS}/test_report_command.py::test_it_renders_a_workspace_again",
     "avss run": f"{COMMANDS}/test_run_command.py::test_settings_and_folder_reach_the_pipeline",
     "avss score": f"{CORE}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",
-    "avss speed": f"{COMMANDS}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
+    "avss speed": f"{CORE}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
     "avss verify": f"{CORE}/test_verify_command.py::test_verify_passes_what_was_written",
     "avss worker": "tests/flows/test_deployments.py::test_triggered_runs_take_turns_and_leave_their_verdict",
     "dask": "tests/flows/running/test_execution.py::test_an_address_where_nobody_answers_is_named",
@@ -94,7 +94,8 @@ def _avss(arguments: list[str], whole: bool) -> None:
 def _clicked(command: object, arguments: list[str], whole: bool) -> None:
     """Parse as click does; running text may leave out what is required."""
     while commands := getattr(command, "commands", None):
-        if not arguments or (not whole and arguments[0] in {"COMMAND", "--help"}):
+        own = {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
+        if not arguments or (not whole and arguments[0] in {"COMMAND", "--help", *own}):
             return
         command, arguments = commands[arguments[0]], arguments[1:]
     if whole:

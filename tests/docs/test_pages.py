@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CODE = ("avss_core/", "tasks/", "flows/", "tests/", "benchmarks/", "docs/", ".ci/", "avss_core/data/sample")
+CODE = ("avss_core/", "tasks/", "flows/", "tests/", "benchmarks/", "docs/", ".ci/", "data/sample")
 METRICS = {"heal.validation_loss", "repair.projections", "localize.probe_auroc", "score.avss"}
 """Names in MLflow's history that look like settings."""
 

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from avss_core.cli.printing import drawn_columns, plain_cell, short_cell, show
-from flows.commands.speed_command import speed_rows
+from avss_core.cli.speed_command import speed_rows
 
 ROWS = [{"name": "a", "value": 0.1234567, "passed": True}, {"name": "b [c]", "value": None, "low": 1}]
 

@@ -11,7 +11,7 @@ from avss_core.data.texts import language_topics
 
 REPOSITORY = Path(__file__).parents[3]
 SHARED = REPOSITORY.parent / "shared" / "data"
-SAMPLE = REPOSITORY / "avss_core" / "data" / "sample"
+SAMPLE = REPOSITORY / "data" / "sample"
 
 ARTICLE_ONE = (
     " \n = One = \n \n First text . \n = 1 / s and k = \n more . \n \n = = Section = = \n \n Body . \n"
@@ -246,14 +246,14 @@ def test_bad_rows_of_the_hub_are_named(monkeypatch, sample):
 
 
 def test_the_sample_of_the_project_is_valid():
-    data = load("sample", None, sources.SETS, REPOSITORY / "avss_core" / "data" / "sample")
+    data = load("sample", None, sources.SETS, REPOSITORY / "data" / "sample")
     assert set(data.questions) == set(sources.SETS)
 
 
 @pytest.mark.real
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the public sets are not beside the project")
 def test_the_public_sets_beside_the_project_are_valid():
-    data = load("path", SHARED, sources.SETS, REPOSITORY / "avss_core" / "data" / "sample")
+    data = load("path", SHARED, sources.SETS, REPOSITORY / "data" / "sample")
     assert data.origin == {"questions": "path", "sentiment": "path", "text": "path"}
     # WikiText-2 is published as 60 articles for validation and 60 for the test.
     assert {part: len(documents) for part, documents in data.text.items()} == {"calibration": 60, "test": 60}
@@ -310,7 +310,7 @@ def test_the_hub_streams_the_text_that_is_wanted(monkeypatch, sample):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the public sets are not beside the project")
 def test_one_file_beside_the_project_is_cut_between_two_articles():
     name = "wikitext2/test.txt"
-    found = load("path", SHARED, ["nq"], REPOSITORY / "avss_core" / "data" / "sample", Wanted(text=name)).text
+    found = load("path", SHARED, ["nq"], REPOSITORY / "data" / "sample", Wanted(text=name)).text
     whole = (SHARED / name).read_text("utf-8")
     assert "".join(found["calibration"] + found["test"]) == whole
     assert len(found["calibration"]) + len(found["test"]) == 60

@@ -14,7 +14,7 @@ from avss_core.data.texts import (
     text_files,
 )
 
-SAMPLE = Path(__file__).parents[3] / "avss_core" / "data" / "sample"
+SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 ARTICLE_ONE = (
     " \n = One = \n \n First text . \n = 1 / s and k = \n more . \n \n = = Section = = \n \n Body . \n"
 )

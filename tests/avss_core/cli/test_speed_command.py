@@ -1,10 +1,6 @@
 """`avss speed` as a person meets it: what it prints, where, and what it leaves behind."""
 
-import pytest
-
 from tests.avss_core.cli.calls import SETTINGS
-
-pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
 def test_speed_compares_the_others_with_the_first(avss, model, pruned):

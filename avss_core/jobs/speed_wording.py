@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.records import SpeedRatio
+from avss_core.evaluation.speed_records import SpeedRatio
 
 NOT_CERTAIN = "not certain: the machine was busy"
 NOT_MEASURED = "Speed: not measured (speed.enabled)"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.report.words.speed_wording import ratio_text, speed_lines
+from avss_core.jobs.speed_wording import ratio_text, speed_lines
 
 UNSURE = "not certain: the machine was busy"
 
