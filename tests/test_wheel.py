@@ -17,7 +17,16 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("avss_core", "data/sample", "setup.py", "pyproject.toml", "MANIFEST.in", "params.yaml", "README.md", "LICENSE")
+SOURCES = (
+    "avss_core",
+    "data/sample",
+    "setup.py",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "params.yaml",
+    "README.md",
+    "LICENSE",
+)
 BUILD = """
 import os, sys, tarfile
 from pathlib import Path

@@ -1,8 +1,9 @@
-"""Run units one after another, and keep what they return in a folder, so that a stopped command goes on."""
+"""Run units in this process, and keep what they return in a folder, so that a stopped command goes on."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,17 +29,28 @@ class Run(Protocol):
         """
 
 
-def run_kept(folder: Path | None) -> Run:
-    """Return what runs units here, one after another; results are read from the folder and kept in it.
+def run_kept(folder: Path | None, workers: int = 1) -> Run:
+    """Return what runs units in this process; results are read from a folder and kept in it.
 
-    A result that is damaged is computed again; None keeps nothing. A result is a line of JSON behind its
-    SHA-256, in a file named by the unit's key, and may be removed at any time.
+    A result is a line of JSON behind its SHA-256, in a file named by the unit's key. It may be removed at any
+    time; one that is damaged is computed again.
+
+    Args:
+        folder: where results lie; None keeps nothing.
+        workers: units at a time, where they may run in threads; others run one after another.
     """
 
     def run(jobs: Any, label: str, *, threads: bool = False, sizes: Sequence[float] = ()) -> Any:
         flat = list(leaves(jobs))
         with progress(label, len(flat), "units", sizes) as advance:
-            return filled(jobs, iter([counted(advance, _result(folder, job)) for job in flat]))
+
+            def result(job: "partial[Any]") -> Any:
+                return counted(advance, _result(folder, job))
+
+            if not threads or min(workers, len(flat)) < 2:
+                return filled(jobs, iter([result(job) for job in flat]))
+            with ThreadPoolExecutor(workers) as pool:
+                return filled(jobs, iter(list(pool.map(result, flat))))
 
     return run
 

@@ -107,7 +107,7 @@ def choose(params: "Params") -> "LayerChoice":
     statistics: dict[str, TextStatistics] = {}
     tokens = 0
     needs = SCORES[params.score.name].needs
-    run = kept()
+    run = kept(params)
     with scratch() as folder:
         text, origin = prepare_calibration(params, folder / "prepared")
         model = checkpoint(params, folder / "dense")

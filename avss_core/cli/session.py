@@ -39,11 +39,17 @@ def say_left_out(manifest: "Manifest") -> None:
         print(f"warning: {sentence}", file=sys.stderr, flush=True)
 
 
-def kept() -> "Run":
-    """Return what runs units one after another, and keeps their results for the next command."""
+def kept(params: "Params") -> "Run":
+    """Return what runs units in this process, and keeps their results for the next command.
+
+    Only the number of threads is read of `execution`: processes of an engine are for the pipeline.
+    """
     from avss_core.caching.kept_results import run_kept
 
-    return run_kept(kept_results())
+    options = params.execution
+    # A model that is spread over devices moves its weights during a pass.
+    alone = options.engine != "threads" or params.model.device == "auto"
+    return run_kept(kept_results(), 1 if alone else options.workers)
 
 
 def checkpoint(params: "Params", folder: Path) -> Path:

@@ -1,5 +1,6 @@
 """What commands keep of their units: found again, computed again if it is damaged, and never in the way."""
 
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,16 @@ def length(file: Path, times: int = 1, said: str = "length") -> list[int]:
     """Return the length of a text, some times."""
     RAN.append(said)
     return [len(file.read_text())] * times
+
+
+MEETING = threading.Barrier(2, timeout=20)
+
+
+@unit("planted-meeting")
+def meeting(number: int) -> int:
+    """Return a number when another call of this is under way."""
+    MEETING.wait()
+    return number
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +97,13 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nobody(text, tm
     assert run([partial(length, text)], "lengths") == run([partial(length, text)], "lengths") == [[4]]
     assert run_kept(None)([partial(length, text)], "lengths") == [[4]]
     assert RAN == ["length"] * 3
+
+
+def test_units_that_may_run_in_threads_do(tmp_path):
+    run = run_kept(tmp_path / "kept", workers=2)
+    jobs = {name: partial(meeting, number) for number, name in enumerate("abcd")}
+    assert run(jobs, "meetings", threads=True) == {"a": 0, "b": 1, "c": 2, "d": 3}
+    assert len(list((tmp_path / "kept").iterdir())) == 4
 
 
 def test_a_unit_made_inside_of_a_function_is_refused():
