@@ -3,7 +3,7 @@
 The data folder holds train.jsonl and test.jsonl of one question set, such as nq; the model is a checkpoint
 folder. Both sides get the same prompts, greedy, in float32, in one process and in turn, part by part, so that
 other load on the machine falls on both. If answers differ, the gap of the two highest logits at the first
-different token shows whether rounding decided. Needs `pip install -c constraints.txt -e '.[benchmark]'`.
+different token shows whether rounding decided. Needs `pip install -c constraints.txt -e '.[lm-eval]'`.
 """
 
 import argparse

@@ -12,45 +12,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flows import SAMPLE
-from flows.commands.prune_command import prune_by_score
-from flows.commands.score_command import choose
+from avss_core.cli.errors import quiet
+from avss_core.cli.prune_command import prune_by_score
+from avss_core.cli.score_command import choose
+from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
+from avss_core.jobs.checkpoint_repair import repair_model, repair_settings
+from avss_core.jobs.preparation import prepare_model, prepare_rows
+from avss_core.jobs.watched_training import forget
+from avss_core.settings.params import Params
+from avss_core.settings.reading import load_params
 from flows.evaluate import evaluate_checkpoint
-from flows.heal import healing_settings
-from flows.prepare import wanted
-from flows.repair import repair_settings
-from flows.running.errors import quiet
-from flows.running.session import as_flow
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
-from flows.settings.reading import load_params
 from tasks.evaluate import retained
-from tasks.heal import heal_model
-from tasks.prepare import prepare_data, prepare_model
-from tasks.repair import repair_model
 from tasks.report.variants import retentions
-from tasks.training.watched_training import forget
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 
 
 def prepare(params: Params, place: Workspace, pruned: Path | None) -> Path:
     """Write rows, text and both models, and return the folder of the pruned one."""
-    prepare_data.fn(
-        params.data.source,
-        Path(params.data.path),
-        SAMPLE,
-        params.data.sets,
-        wanted(params),
-        validation=params.data.validation,
-        calibration=params.data.calibration,
-        seed=params.seed,
-        folder=place.prepared,
-    )
+    prepare_rows(params, place.prepared)
     name, revision = params.model.name, params.model.revision
-    prepare_model.fn(name, revision, dtype=params.model.dtype, folder=place.dense)
+    prepare_model(name, revision, dtype=params.model.dtype, folder=place.dense)
     if pruned is None and not place.pruned.exists():
-        prune_by_score(params, as_flow("prune-by-score", choose, params), place.pruned)
+        prune_by_score(params, choose(params), place.pruned)
     return pruned or place.pruned
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from avss_core.data.texts import language_topics
 from avss_core.evaluation.perplexity import language_modelling
 from avss_core.metrics.bootstrap import bootstrap_interval
 from avss_core.models.activations import run_blocks
@@ -31,14 +32,13 @@ from avss_core.models.batches import Batch, by_length, pad, token_stream
 from avss_core.models.configuration import kept_layers
 from avss_core.models.loading import load_model, load_tokenizer
 from avss_core.scores.layer_scores import score_layers
+from avss_core.settings.places import SAMPLE
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.gram import Gram, solve
 from avss_core.surgery.repair.outlets import outlets
 from avss_core.surgery.repair.repair import goals, repair, sharing_copy
 from avss_core.surgery.repair.resume import Span
 from avss_core.training.healing_text import Shares, Sources, healing_windows, text_windows
-from flows import SAMPLE
-from tasks.data.texts import language_topics
 
 SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 WINDOW = 512

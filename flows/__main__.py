@@ -4,9 +4,9 @@ import gc
 import importlib
 import sys
 
+from avss_core.cli.errors import quiet, readable_errors, whole_output
+from avss_core.display.steps import stage_shown
 from flows import PROJECT
-from flows.running.errors import quiet, readable_errors, whole_output
-from tasks.progress.steps import stage_shown
 
 STAGE_NAMES = (
     "prepare",
@@ -42,7 +42,7 @@ def _run(name: str) -> str:
     """Import a stage and run it; return the parameter that switches it off, or an empty text."""
     # Imported modules stay; searching them for garbage would take a fifth of the start.
     gc.disable()
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     params = load_params(PROJECT / "params.yaml")
     # Only the stage's own module: importing all stages takes longer.

@@ -1,20 +1,19 @@
 """Stage collect: statistics of every layer for each text source, and the activation dump."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avss_core.data.lineage import LEARNT
+from avss_core.data.rows import learning_files
 from avss_core.files.writing import write_json
-from avss_core.statistics.layer_records import TextStatistics
-from flows.running.execution import run
+from avss_core.jobs.text_collection import collect_texts
+from avss_core.settings.params import Params
+from flows.running.execution import run, run_in
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.answers.own_answers import own_answers
-from tasks.collect import dump_activations, text_statistics
-from tasks.data.lineage import LEARNT
-from tasks.data.rows import learning_files
+from tasks.collect import dump_activations
 from tasks.history.stage_log import StageLog
 
 
@@ -31,59 +30,11 @@ def collect(params: Params, workspace: Workspace) -> StageLog:
         sources[name] = (workspace.prepared / name / "calibration.jsonl", options.set_tokens)
     # A very small set has no calibration rows.
     known = {name: source for name, source in sources.items() if source[0].stat().st_size}
-    statistics = collect_texts(params, workspace.dense, known)
+    statistics = collect_texts(params, workspace.dense, known, run_in(params))
     dump = dump_answers(params, workspace.dense, workspace.prepared, workspace.activations)
     write_json(workspace.statistics, statistics)
     tokens = {f"collect.tokens.{name}": record["tokens"] for name, record in statistics.items()}
     return StageLog(metrics={**tokens, "collect.answers": dump["answers"]})
-
-
-def collect_texts(
-    params: Params, model: Path, sources: Mapping[str, tuple[Path, int]]
-) -> dict[str, TextStatistics]:
-    """Return the statistics of texts by name, in parts, so that a killed collection goes on where it stopped.
-
-    `sources` has the file of each text, and how many of its tokens are read.
-
-    Raises:
-        ValueError: a text has no token to count.
-    """
-    options = params.collect
-    jobs = {
-        name: [
-            partial(
-                text_statistics,
-                model,
-                source,
-                **params.machine,
-                tokens=tokens,
-                window=options.window,
-                batch_size=options.batch_size,
-                skip_first=options.skip_first,
-                sites=options.sites,
-                absolute=options.threshold,
-                relative=options.relative_threshold,
-                part=part,
-                parts=options.parts,
-            )
-            for part in range(options.parts)
-        ]
-        for name, (source, tokens) in sources.items()
-    }
-    sizes = [float(tokens) for _, tokens in sources.values() for _ in range(options.parts)]
-    counted = {
-        name: [part for part in parts if part["tokens"]]
-        for name, parts in run(params, jobs, "statistics", sizes=sizes).items()
-    }
-    for name, parts in counted.items():
-        if not parts:
-            raise ValueError(
-                f"{sources[name][0]}: no activation was counted; give text of two tokens or more"
-            )
-    return {
-        name: {"tokens": sum(part["tokens"] for part in parts), "parts": parts}
-        for name, parts in counted.items()
-    }
 
 
 def dump_answers(params: Params, model: Path, prepared: Path, folder: Path) -> dict[str, Any]:

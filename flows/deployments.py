@@ -22,7 +22,7 @@ from flows.running.command import run_command
 from flows.running.workspace import Workspace
 
 if TYPE_CHECKING:
-    from flows.settings.params import Params
+    from avss_core.settings.params import Params
 
 Retries = Annotated[int, Field(ge=0, le=20)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -60,7 +60,7 @@ def drift(retries: Retries, backoff_seconds: Seconds) -> Any:
         retries: further attempts to measure.
         backoff_seconds: wait before the first of them; doubled each time.
     """
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
     from tasks.drift import compare_scores, publish_drift
 
     with tempfile.TemporaryDirectory(prefix="avss-drift-") as scratch:
@@ -88,7 +88,7 @@ def scoring(params: "Params") -> list[str]:
         for key, value in params.flat().items()
         for part in ("--set", f"{key}={json.dumps(value, ensure_ascii=False)}")
     ]
-    return [sys.executable, "-m", "flows.commands.cli", "score", params.model.name, "--json", *settings]
+    return [sys.executable, "-m", "avss_core.cli.app", "score", params.model.name, "--json", *settings]
 
 
 def _persistent(retries: int, backoff_seconds: float) -> Any:

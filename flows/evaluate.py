@@ -5,16 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avss_core.data.lineage import EVALUATED
+from avss_core.data.rows import row_shards
 from avss_core.files.writing import folder_written_whole, read_json, write_json
+from avss_core.settings.params import Params
 from flows.running.execution import run
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.answers.answer_rows import read_answers, write_answers
 from tasks.answers.harness import harness_results
 from tasks.answers.questions import answer_set, join_answers, layer_answers
-from tasks.data.lineage import EVALUATED
-from tasks.data.rows import row_shards
 from tasks.evaluate import (
     compare_variants,
     retained,

@@ -1,9 +1,9 @@
 """Stage gate: fail the run if a model kept less than `gates.min_retention`, after all else is written."""
 
 from avss_core.files.writing import read_json, write_json
+from avss_core.settings.params import Params
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.gate import check_retention, fallen_lines
 from tasks.history.stage_log import StageLog
 

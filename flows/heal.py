@@ -1,22 +1,18 @@
 """Stage heal: the repaired model learns from the dense one, and is evaluated the same way."""
 
-from dataclasses import fields
-from typing import Any
-
+from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
-from avss_core.training.healing import HealingSettings
+from avss_core.jobs.checkpoint_healing import healing_settings
+from avss_core.jobs.watched_training import forget, machine_metrics
+from avss_core.settings.params import Params
 from avss_core.training.history import best_epoch
 from flows.evaluate import as_evaluated, evaluate_checkpoint, figures_by_name
-from flows.running.mixture import mixture
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.answers.answer_rows import write_answers
-from tasks.data.lineage import EVALUATED
 from tasks.evaluate import compare_variants, retained
 from tasks.heal import heal_model
 from tasks.history.stage_log import StageLog
-from tasks.training.watched_training import forget, machine_metrics
 
 
 @stage(
@@ -45,7 +41,6 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
             "base": base,
             "weights": read_json(workspace.dense / "model_card.json")["weights"],
         },
-        replace=True,
         **healing_settings(params),
     )
     figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.healed)
@@ -76,16 +71,3 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
         tables={"healing.json": result},
         checkpoints={"healed": workspace.healed},
     )
-
-
-def healing_settings(params: Params) -> dict[str, Any]:
-    """Return the data and settings of the training, as arguments of `tasks.heal.heal_model`."""
-    options = params.heal
-    names = {field.name for field in fields(HealingSettings)}
-    training = options.model_dump(include=names) | {"seed": params.seed}
-    return {
-        **params.machine,
-        "mixture": mixture(params, options),
-        "layers": options.layers,
-        "settings": training,
-    }

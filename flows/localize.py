@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from avss_core.files.writing import write_json
+from avss_core.settings.params import Params
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
 from tasks.localize import localize_layers
 from tasks.records import Localization

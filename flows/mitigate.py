@@ -4,21 +4,21 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
+from avss_core.jobs.watched_training import forget, machine_metrics
+from avss_core.settings.params import Params
 from avss_core.training.history import best_epoch
 from avss_core.training.mitigation import ContrastiveSettings
 from flows.evaluate import as_evaluated, evaluate_checkpoint, figures_by_name
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.answers.answer_rows import read_answers, write_answers
-from tasks.data.lineage import EVALUATED
 from tasks.history.stage_log import StageLog
 from tasks.mitigate import train_layers
 from tasks.records import Mitigation
 from tasks.training.controls import Plan, TrainedVariant, compare_trainings, discarded, plan_trainings
 from tasks.training.divergence import divergence
-from tasks.training.watched_training import forget, machine_metrics
 
 
 @stage(

@@ -6,7 +6,10 @@ from typing import Any
 
 from prefect import flow
 
+from avss_core.display.steps import stage_shown
 from avss_core.files.writing import write_text
+from avss_core.settings.params import Params
+from avss_core.settings.reading import params_text
 from flows import PROJECT, ROOT
 from flows.collect import collect
 from flows.evaluate import evaluate
@@ -20,11 +23,8 @@ from flows.repair import repair
 from flows.report import report
 from flows.running.workspace import Workspace
 from flows.score import score
-from flows.settings.params import Params
-from flows.settings.reading import params_text
 from flows.speed import speed
 from tasks.history.tracking import pipeline_run
-from tasks.progress.steps import stage_shown
 
 STAGES: Mapping[str, Any] = {
     stage.name: stage

@@ -2,18 +2,17 @@
 
 from prefect.logging import get_logger
 
+from avss_core.data.left_out import rows_left_out
+from avss_core.data.lineage import ALL
+from avss_core.jobs.preparation import encoder_refused, width_warning
 from avss_core.models.architectures import reads_both_ways
 from avss_core.models.loading import load_config
 from avss_core.models.locations import model_name
-from flows import PROJECT, SAMPLE
+from avss_core.settings.params import Params
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
-from tasks.data.lineage import ALL
-from tasks.data.sources import Wanted
 from tasks.history.stage_log import StageLog
-from tasks.prepare import prepare_data, prepare_model, width_warning
-from tasks.records import Manifest
+from tasks.prepare import prepare_model, prepare_rows
 
 
 @stage("prepare", ("seed", "model", "data"), reads=ALL)
@@ -26,7 +25,9 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
     sentence = width_warning(params.model.name, params.model.revision, params.model.dtype)
     if sentence:
         get_logger("model").warning(sentence)
-    manifest = prepare_rows(params, workspace)
+    manifest = prepare_rows(params, workspace.prepared)
+    for sentence in rows_left_out(manifest["sets"]):
+        get_logger("data").warning(sentence)
     card = prepare_model(
         params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense
     )
@@ -40,33 +41,3 @@ def prepare(params: Params, workspace: Workspace) -> StageLog:
         },
         checkpoints={"dense": workspace.dense},
     )
-
-
-def encoder_refused(what: str, model_type: str) -> str:
-    """Return the message for an encoder where answers or the next token are asked for."""
-    return (
-        f"{what} needs a model that writes answers, and {model_type} is an encoder; avss score, prune, "
-        "repair, heal and evaluate take it"
-    )
-
-
-def prepare_rows(params: Params, workspace: Workspace) -> Manifest:
-    """Put checked rows and text into a workspace, and return the manifest."""
-    data = params.data
-    manifest: Manifest = prepare_data(
-        data.source,
-        PROJECT / data.path,
-        SAMPLE,
-        data.sets,
-        wanted(params),
-        validation=data.validation,
-        calibration=data.calibration,
-        seed=params.seed,
-        folder=workspace.prepared,
-    )
-    return manifest
-
-
-def wanted(params: Params) -> Wanted:
-    """Return the text and the sentiment set of the parameters."""
-    return Wanted(params.data.text, params.data.sentiment, params.data.characters)

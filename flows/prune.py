@@ -1,9 +1,9 @@
 """Stage prune: write the model without the chosen layers, with a certificate."""
 
 from avss_core.files.writing import read_json
+from avss_core.settings.params import Params
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
 from tasks.prune import prune_model
 from tasks.report.cards import calibration_loss

@@ -1,16 +1,14 @@
 """Stage repair: the blocks that are left are refitted towards the dense model, without a training step."""
 
-from typing import Any
-
 from avss_core.files.writing import folder_written_whole, read_json, write_json
-from flows.running.mixture import mixture
+from avss_core.jobs.checkpoint_repair import repair_settings
+from avss_core.jobs.watched_training import forget
+from avss_core.settings.params import Params
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
 from tasks.history.stage_log import StageLog
 from tasks.records import Repair
-from tasks.repair import RepairOptions, repair_model
-from tasks.training.watched_training import forget
+from tasks.repair import repair_model
 
 
 @stage(
@@ -37,7 +35,6 @@ def repair(params: Params, workspace: Workspace) -> StageLog:
             "base": "pruned",
             "weights": read_json(workspace.dense / "model_card.json")["weights"],
         },
-        replace=True,
         **repair_settings(params),
     )
     record: Repair = {"enabled": True, "fit": fit}
@@ -49,17 +46,3 @@ def repair(params: Params, workspace: Workspace) -> StageLog:
         tables={"repair.json": record},
         checkpoints={"repaired": workspace.repaired},
     )
-
-
-def repair_settings(params: Params) -> dict[str, Any]:
-    """Return the data and settings of the repair, as arguments of `tasks.repair.repair_model`."""
-    options = params.repair
-    return {
-        **params.machine,
-        "mixture": mixture(params, options),
-        "options": RepairOptions(
-            attention=options.attention,
-            anticipation=options.anticipation,
-            batch_size=options.batch_size,
-        ),
-    }

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avss_core.data.lineage import ALL
+from avss_core.settings.params import Params
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
-from flows.settings.params import Params
-from tasks.data.lineage import ALL
 from tasks.history.stage_log import StageLog
 from tasks.render import write_report
 

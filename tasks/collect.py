@@ -1,4 +1,4 @@
-"""Measure activations: statistics of text sources that merge, and the dump of activations by answer."""
+"""Measure activations: the dump of activations by answer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,67 +6,12 @@ from typing import Any
 
 from prefect import task
 
+from avss_core.caching.loaded_model import model_at
+from avss_core.data.rows import write_rows
+from avss_core.display.steps import progress
 from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.hallucination.samples import observe_answers, save_samples
-from avss_core.models.architectures import reads_both_ways
-from avss_core.models.batches import text_batches
-from avss_core.statistics.collection import collect_statistics
-from avss_core.statistics.layer_records import StatisticsPart
-from avss_core.statistics.statistics import Thresholds
 from tasks.answers.answer_samples import samples_of
-from tasks.cache.loaded_model import model_at
-from tasks.cache.units import unit
-from tasks.data.rows import read_documents, read_prepared, write_rows
-from tasks.progress.steps import progress
-
-
-@unit("text-statistics")
-def text_statistics(
-    model: Path,
-    source: Path,
-    *,
-    dtype: str,
-    device: str,
-    tokens: int,
-    window: int,
-    batch_size: int,
-    skip_first: bool,
-    sites: Sequence[str],
-    absolute: float,
-    relative: float,
-    part: int,
-    parts: int,
-) -> StatisticsPart:
-    """Return the statistics of every layer over one part of a text: documents, or questions with answers.
-
-    Each part gets a run of the text's windows. A part without windows has no layers.
-    """
-    network, tokenizer = model_at(model, dtype, device)
-    documents = read_documents(source) if source.suffix == ".json" else _as_text(source)
-    batches = text_batches(
-        tokenizer,
-        documents,
-        tokens=tokens,
-        window=window,
-        batch_size=batch_size,
-        skip_first=skip_first,
-        part=part,
-        parts=parts,
-        encoder=reads_both_ways(network.config),
-    )
-    if not any(batch.counted.any() for batch in batches):
-        return {"tokens": 0, "layers": []}
-    # The caller already counts parts, if there are several.
-    counted = len(batches) if parts == 1 else 0
-    with progress(f"statistics of {source.parent.name}", counted, "batches") as advance:
-        layers = collect_statistics(
-            network,
-            batches,
-            sites=sites,
-            thresholds=Thresholds(absolute, relative),
-            progress=advance,
-        )
-    return {"tokens": sum(batch.tokens for batch in batches), "layers": [layer.record() for layer in layers]}
 
 
 @task(name="dump-activations")
@@ -123,8 +68,3 @@ def dump_activations(
         "layers": activations.pooled.shape[1],
         "hidden": activations.pooled.shape[2],
     }
-
-
-def _as_text(path: Path) -> list[str]:
-    """Return a document for each question row: the question and its first accepted answer."""
-    return [f"Question: {row['question']}\nAnswer: {row['answers'][0]}" for row in read_prepared(path)]

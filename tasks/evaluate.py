@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from prefect import task
 
+from avss_core.caching.loaded_model import model_at
+from avss_core.data.rows import read_documents, read_prepared
+from avss_core.display.steps import progress
 from avss_core.evaluation.classification import (
     LinearHead,
     has_classes,
@@ -20,10 +23,7 @@ from avss_core.metrics.comparison import differences_by_set, mean_with_interval
 from avss_core.metrics.retention import retention_table
 from avss_core.metrics.summary import auroc_with_interval, summarise
 from avss_core.models.batches import token_stream
-from tasks.cache.loaded_model import model_at
 from tasks.cache.units import unit
-from tasks.data.rows import read_documents, read_prepared
-from tasks.progress.steps import progress
 from tasks.records import (
     Changes,
     CountedEntry,

@@ -8,6 +8,8 @@ import torch
 from prefect import task
 from torch import Tensor
 
+from avss_core.data.rows import Row, read_prepared
+from avss_core.display.steps import working
 from avss_core.files.writing import read_json
 from avss_core.hallucination.localization import (
     READINGS,
@@ -19,8 +21,6 @@ from avss_core.hallucination.localization import (
 )
 from avss_core.hallucination.samples import SampleActivations, load_samples
 from avss_core.scores.ranking import kendall_tau, rank_agreement
-from tasks.data.rows import Row, read_prepared
-from tasks.progress.steps import working
 from tasks.records import Bands
 from tasks.records import Localization as LocalizationRecord
 

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.logging import get_logger
 
+from avss_core.caching.loaded_model import model_at
+from avss_core.data.rows import read_prepared
+from avss_core.display.steps import working
 from avss_core.evaluation.splits import refuse_test_questions
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import folder_written_whole
+from avss_core.jobs.watched_training import Say, run_training
 from avss_core.models.architectures import context_length, depth
 from avss_core.models.placement import refuse_spread
 from avss_core.models.saving import save_checkpoint
@@ -18,11 +23,8 @@ from avss_core.surgery.numbering import layer_map
 from avss_core.training.history import best_epoch
 from avss_core.training.lora import adapter_size, equal_rank, tensors_outside
 from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair, answer_loss
-from tasks.cache.loaded_model import model_at
-from tasks.data.rows import read_prepared
-from tasks.progress.steps import working
+from tasks.history.curves import curves
 from tasks.records import MitigationTraining
-from tasks.training.watched_training import Say, run_training
 
 
 @task(name="train-layers")
@@ -84,7 +86,17 @@ def train_layers(
         options = dataclasses.replace(options, rank=equal_rank(network, layers, budget))
     context = context_length(network.config)
     objective = Contrastive(tokenizer, train, validation, layers, options, context=context)
-    trained = run_training(name, network, objective, layers, options, resume=resume, inputs=[model], say=say)
+    trained = run_training(
+        name,
+        network,
+        objective,
+        layers,
+        options,
+        resume=resume,
+        inputs=[model],
+        say=say or get_logger("training").info,
+        curves=curves,
+    )
     with (
         working(f"writing {folder.name} and checking it"),
         folder_written_whole(folder, replace=replace) as part,

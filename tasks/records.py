@@ -7,10 +7,25 @@ dense model unless a field says otherwise. None stands for a figure without a va
 
 from typing import Any, NotRequired, TypedDict
 
+from avss_core.data.data_records import Manifest as Manifest
+from avss_core.data.data_records import ModelCard as ModelCard
+from avss_core.data.data_records import SplitCounts as SplitCounts
 from avss_core.evaluation.speed_records import CheckpointSize as CheckpointSize
 from avss_core.evaluation.speed_records import ModelSpeed as ModelSpeed
 from avss_core.evaluation.speed_records import SpeedRatio as SpeedRatio
 from avss_core.evaluation.speed_records import SpeedRatios as SpeedRatios
+from avss_core.jobs.job_records import Cost as Cost
+from avss_core.jobs.job_records import HealingTraining as HealingTraining
+from avss_core.jobs.job_records import LayerChoice as LayerChoice
+from avss_core.jobs.job_records import PrunedModel as PrunedModel
+from avss_core.jobs.job_records import RefitProjection as RefitProjection
+from avss_core.jobs.job_records import RemovalLoss as RemovalLoss
+from avss_core.jobs.job_records import RepairFit as RepairFit
+from avss_core.jobs.job_records import ScoredLayer as ScoredLayer
+from avss_core.jobs.job_records import ScoredModel as ScoredModel
+from avss_core.jobs.job_records import SpeedRecord as SpeedRecord
+from avss_core.jobs.job_records import TrainingRecord as TrainingRecord
+from avss_core.jobs.job_records import VerifiedModel as VerifiedModel
 from avss_core.metrics.records import Agreement as Agreement
 from avss_core.metrics.records import AnswerFigures as AnswerFigures
 from avss_core.metrics.records import Changes as Changes
@@ -25,51 +40,7 @@ from avss_core.statistics.layer_records import TextStatistics as TextStatistics
 from avss_core.surgery.certificate_records import Certificate as Certificate
 from avss_core.surgery.certificate_records import CheckRecord as CheckRecord
 from avss_core.surgery.certificate_records import Provenance as Provenance
-from avss_core.training.history import TrainingCourse, WindowCounts
-
-# prepare: data/prepared/manifest.json and data/dense/model_card.json.
-
-
-class SplitCounts(TypedDict):
-    """Rows of a question set by part, and how many were dropped."""
-
-    train: int
-    validation: int
-    calibration: int
-    test: int
-    duplicates: int
-    shared_with_test: int
-    wordless: int
-    """Rows without an accepted answer that has a word or a number."""
-    accepted_as_wrong: int
-    """Wrong answers that were accepted ones too; their rows stay."""
-
-
-class Manifest(TypedDict):
-    """What was prepared."""
-
-    origin: dict[str, str]
-    """Source of `questions`, `sentiment` and `text`: sample, path or hub."""
-    sets: dict[str, SplitCounts]
-    sentiment: dict[str, int]
-    digest: str
-
-
-class ModelCard(TypedDict):
-    """What is known of the dense model."""
-
-    name: str
-    revision: str | None
-    type: str
-    layers: int
-    dtype: str
-    parameters: int
-    bytes: int
-    weights: str
-    """Digest of the weight files."""
-    beginning_token: bool
-    """Whether the tokenizer puts a token before each text."""
-
+from avss_core.training.history import WindowCounts as WindowCounts
 
 # collect: data/statistics.json, one `TextStatistics` a text by name, and data/activations/answers.json.
 
@@ -102,27 +73,11 @@ class AnswerCounts(TypedDict, total=False):
 # score: data/scores.json.
 
 
-class Cost(TypedDict):
-    """Loss on held-out calibration text after some layers are removed."""
-
-    nll: float
-    tokens: int
-    window_means: list[float]
-
-
 class ComparedCost(Cost):
     """The same with its interval, and how far it lies above that of the choice that prunes."""
 
     interval: Entry
     over_chosen: Entry
-
-
-class RemovalLoss(TypedDict):
-    """Loss without one layer."""
-
-    layer: int
-    nll: float
-    window_means: list[float]
 
 
 class Reading(ScoredLayers):
@@ -169,31 +124,6 @@ class Scores(TypedDict):
 # repair: data/repair.json.
 
 
-class RefitProjection(TypedDict):
-    """What repair changed in one projection of one block."""
-
-    layer: int
-    """Numbered as in the pruned model."""
-    dense_layer: int
-    projection: str
-    """Path of the projection inside the block."""
-    ridge: float | None
-    """The penalty chosen; None where none lowered the error on held-out windows."""
-    error: float
-    """Squared distance from the dense model on held-out windows after the refit, over that before it."""
-
-
-class RepairFit(TypedDict):
-    """What was refitted, and on how much of what."""
-
-    windows: dict[str, WindowCounts]
-    """Windows by kind."""
-    text: str
-    """Digest of the windows."""
-    tokens: int
-    projections: list[RefitProjection]
-
-
 class Repair(TypedDict):
     """What repair did; `fit` is absent where it is switched off."""
 
@@ -211,29 +141,6 @@ class Size(CheckpointSize):
 
 
 Sizes = dict[str, Size]
-
-
-class SpeedWorkload(TypedDict):
-    """What was timed."""
-
-    prompt_tokens: int
-    new_tokens: int
-    batch_sizes: list[int]
-    rounds: int
-    dtype: str
-    device: str
-    threads: int
-
-
-class SpeedRecord(TypedDict):
-    """Times of models in turn."""
-
-    workload: SpeedWorkload
-    models: dict[str, ModelSpeed]
-    base: str
-    ratios: dict[str, SpeedRatios]
-    enabled: NotRequired[bool]
-    checkpoint: NotRequired[str]
 
 
 # evaluate: data/evaluation/figures.json.
@@ -333,23 +240,6 @@ class Evaluation(TypedDict):
 
 
 # heal: data/healing/figures.json; mitigate: data/mitigation/figures.json.
-
-
-class TrainingRecord(TrainingCourse):
-    """What every training was."""
-
-    layers: list[int]
-    """Numbered as in the model that was trained."""
-    dense_layers: list[int]
-
-
-class HealingTraining(TrainingRecord):
-    """What healing learnt from, by kind."""
-
-    train: dict[str, WindowCounts]
-    validation: dict[str, WindowCounts]
-    windows: str
-    """Digest of the windows."""
 
 
 class BothRetentions(TypedDict):
@@ -465,75 +355,6 @@ class Gates(TypedDict):
 
 
 # What commands print with --json, where it is not a record of a stage.
-
-
-class LayerChoice(TypedDict):
-    """The scores of one reading, and how sure its choice is."""
-
-    text: str
-    """Source of the calibration text: sample, path or hub."""
-    tokens: int
-    reading: ScoredLayers
-    stability: ChoiceStability | None
-    """None if the score reads no text in parts, or too few."""
-    thin: int | None
-    """Parts of the text if they are too few to tell how sure the choice is."""
-
-
-class ScoredLayer(TypedDict):
-    """One row of `avss score`."""
-
-    layer: int
-    score: float
-    normalised: float
-    cumulative: float
-    removed: bool
-    frequency: float | None
-    """Share of the resamples that remove the layer."""
-    shot_noise: bool
-
-
-class ScoredModel(TypedDict):
-    """`avss score`."""
-
-    model: str
-    score: str
-    reference: str
-    prune_first: str
-    ratio: float
-    removed: list[int]
-    text: str
-    tokens: int
-    same_choice: float | None
-    undecided: list[int] | None
-    warning: str | None
-    """Why nobody can say how sure the choice is."""
-    layers: list[ScoredLayer]
-
-
-class PrunedModel(TypedDict):
-    """`avss prune`."""
-
-    model: str
-    out: str
-    removed: list[int]
-    """Numbered as in the model that was pruned."""
-    warning: str | None
-    """Why nobody can say how sure the choice is."""
-    layer_map: list[int]
-    """The dense model's number of each layer that is left."""
-    parameters: int
-    dense_parameters: int
-    bytes: int
-    checks: list[CheckRecord]
-
-
-class VerifiedModel(TypedDict):
-    """`avss verify`."""
-
-    folder: str
-    passed: bool
-    checks: list[CheckRecord]
 
 
 class LocalizedLayer(TypedDict):

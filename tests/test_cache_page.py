@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cache.fingerprints import units
+from avss_core.caching.fingerprints import units
 
 PAGE = (Path(__file__).parents[1] / "docs" / "cache.md").read_text(encoding="utf-8")
 

@@ -32,7 +32,7 @@ def stages():
 def imports():
     graph = grimp.build_graph("avss_core", "tasks", "flows", cache_dir=None)
     # Its values are tracked key by key under `params`; its registries would tie every stage to every module.
-    for module in [name for name in graph.modules if name.startswith("flows.settings")]:
+    for module in [name for name in graph.modules if name.startswith("avss_core.settings")]:
         graph.remove_module(module)
     return graph
 
@@ -67,19 +67,20 @@ def test_a_module_that_no_dependency_holds_is_seen(imports):
 
 
 def test_every_parameter_of_dvc_is_in_the_schema(dvc_stages):
-    from flows.settings.params import known_keys
+    from avss_core.settings.params import known_keys
 
     for name, stage in dvc_stages.items():
         assert set(stage["params"]) <= set(known_keys()), name
 
 
 def test_every_parameter_that_a_stage_reads_is_tracked_by_dvc(dvc_stages, stages, imports):
-    from flows.settings.params import UNTRACKED
+    from avss_core.settings.params import UNTRACKED
 
     for name, stage in dvc_stages.items():
         used = set()
         for file in _files_of(f"flows.{name}", imports):
-            if file.startswith("flows/") and file != "flows/running/stage.py":  # which records the parameters
+            # `stage.py` records the parameters.
+            if file.startswith(("flows/", "avss_core/jobs/")) and file != "flows/running/stage.py":
                 used |= _used_parameters(ROOT / file)
         assert used, name
         for key in used:
@@ -92,7 +93,7 @@ def test_every_parameter_that_a_stage_reads_is_tracked_by_dvc(dvc_stages, stages
 
 def test_how_a_run_is_carried_out_is_read_in_one_place_and_makes_no_stage_stale(dvc_stages):
     """That it changes no number is tested in tests/flows/running/test_execution.py."""
-    from flows.settings.params import UNTRACKED
+    from avss_core.settings.params import UNTRACKED
 
     for name, stage in dvc_stages.items():
         assert not {key.partition(".")[0] for key in stage["params"]} & set(UNTRACKED), name
@@ -129,8 +130,8 @@ def test_the_plots_of_dvc_are_of_columns_and_templates_that_are_there():
 
 
 def test_params_yaml_is_complete():
-    from flows.settings.params import known_keys
-    from flows.settings.reading import load_params
+    from avss_core.settings.params import known_keys
+    from avss_core.settings.reading import load_params
 
     flat = load_params(ROOT / "params.yaml").flat()
     assert {key for key in known_keys() if "." in key} | {"seed"} == set(flat)
@@ -139,7 +140,7 @@ def test_params_yaml_is_complete():
 def test_one_number_for_dvc_and_for_the_code():
     from dvc.utils.serialize import load_yaml
 
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     threshold = load_yaml(ROOT / "params.yaml")["collect"]["threshold"]
     assert threshold == load_params(ROOT / "params.yaml").collect.threshold == 1e-5
@@ -214,8 +215,9 @@ def _is_section(node):
 WRONG_IMPORTS = {
     "avss_core/models/planted_model.py": "from avss_core.surgery.pruning import prune",
     "avss_core/judges/planted_judge.py": "from avss_core.metrics.calibration import ece",
-    "tasks/progress/planted_bar.py": "from tasks.report.pages import environment",
-    "tasks/collect.py": "from tasks.score import score_layers",
+    "tasks/cache/planted_bar.py": "from tasks.report.pages import environment",
+    "avss_core/jobs/planted_job.py": "from avss_core.cli.printing import show",
+    "tasks/collect.py": "from tasks.score import compare_costs",
     "flows/running/planted_run.py": "from flows.score import score",
     "tasks/planted_stage.py": "",  # a file that no contract places
 }

@@ -105,7 +105,7 @@ def test_names_from_scores_to_layers_are_functions() -> None:
 
 
 def test_modules_and_parameters_of_the_page_are_there() -> None:
-    from flows.settings.params import known_keys
+    from avss_core.settings.params import known_keys
 
     for module in set(re.findall(r"`((?:avss_core|tasks|flows)/[\w/]+\.py)`", PAGE)):
         assert (ROOT / module).is_file(), module

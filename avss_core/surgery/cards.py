@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from avss_core.models.locations import base_model, gguf_file
 from avss_core.models.older_keys import OLDEST
 from avss_core.surgery.certificate_records import Certificate
 from avss_core.surgery.exports import quoted
@@ -19,6 +21,22 @@ class Kept:
     after: float | None
     retention: float | None
     """Share of the source's figure that is left; None if the source's figure is zero or missing."""
+
+
+def card_of(
+    model: str,
+    certificate: Certificate,
+    *,
+    scores: Sequence[float] = (),
+    kept: Sequence[Kept] = (),
+    later: Mapping[str, Sequence[Kept]] | None = None,
+    timed: bool = True,
+) -> str:
+    """Return the card of a checkpoint pruned from a model, given by name, Hub id or folder."""
+    base = base_model(model)
+    name = model if base else Path(model).name  # a card names no place on this machine
+    quantised = gguf_file(model)
+    return model_card(name, certificate, base, quantised, scores=scores, kept=kept, later=later, timed=timed)
 
 
 def model_card(

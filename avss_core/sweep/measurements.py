@@ -18,7 +18,7 @@ from avss_core.statistics.layer_records import StatisticsPart
 from avss_core.surgery.repair.outlets import UnrepairableError
 from avss_core.surgery.repair.small_repair import repaired_without
 from avss_core.sweep.held_out import HeldOutText
-from avss_core.sweep.kept_results import KeptResults
+from avss_core.sweep.kept_points import KeptPoints
 from avss_core.sweep.layer_orders import other_score, part_statistics
 from avss_core.sweep.preferences import ANSWERS, preferences
 from avss_core.sweep.sweep_plan import Plan
@@ -38,7 +38,7 @@ class Measurements:
         load: Callable[[], Loaded],
         texts: Sequence[str],
         plan: Plan,
-        kept: KeptResults,
+        kept: KeptPoints,
         questions: Sequence[Mapping[str, Any]],
     ) -> None:
         """Measure nothing yet.

@@ -11,7 +11,7 @@ from avss_core.metrics.comparison import paired_means
 from avss_core.progress import Progress, no_progress
 from avss_core.scores.choice import choose_layers
 from avss_core.scores.scores import find_score
-from avss_core.sweep.kept_results import KeptResults
+from avss_core.sweep.kept_points import KeptPoints
 from avss_core.sweep.knee import knee
 from avss_core.sweep.layer_orders import scores_of_activations, sites_of
 from avss_core.sweep.measurements import Loaded, Measurements
@@ -38,7 +38,7 @@ def sweep(
     load: Callable[[], Loaded],
     texts: Sequence[str],
     plan: Plan,
-    kept: KeptResults,
+    kept: KeptPoints,
     *,
     questions: Sequence[Mapping[str, Any]] = (),
     targets: Targets | None = None,

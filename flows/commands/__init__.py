@@ -1,1 +1,1 @@
-"""The command line `avss`: one file a command, the options that they share, and printing."""
+"""The commands of the pipeline, one file a command."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.options import AsJson
-from flows.commands.printing import say_unless, show
-from flows.running.errors import CheckFailedError
+from avss_core.cli.errors import CheckFailedError
+from avss_core.cli.options import AsJson
+from avss_core.cli.printing import say_unless, show
 
 if TYPE_CHECKING:
     from tasks.cache.result_cache import Entry

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avss_core.cli.options import AsJson
+from avss_core.cli.printing import say_unless, show
 from flows import SOURCE
-from flows.commands.options import AsJson
-from flows.commands.printing import say_unless, show
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flows.commands.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose, params_of
-from flows.commands.printing import Row, say_unless, show
-from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
+from avss_core.cli.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose, params_of
+from avss_core.cli.printing import Row, say_unless, show
+from avss_core.cli.session import checkpoint, loading, say_left_out
+from flows.running.session import as_flow, at_work, scratch
 from tasks.records import EncoderFigures, ModelFigures
 
 if TYPE_CHECKING:
-    from flows.settings.params import Params
+    from avss_core.settings.params import Params
 
 
 COLUMNS = ("set", "figure", "n", "value", "low", "high", "judge")
@@ -51,17 +52,17 @@ def evaluate(
 def evaluate_model(params: "Params") -> ModelFigures | EncoderFigures:
     """Return the figures of one model on the question sets, text and reviews; an encoder's without sets."""
     with loading():
+        from avss_core.jobs.preparation import prepare_rows
         from avss_core.models.architectures import reads_both_ways
         from avss_core.models.loading import load_config
         from flows.evaluate import evaluate_checkpoint
-        from flows.prepare import prepare_rows
         from tasks.evaluate import evaluate_encoder
     with scratch() as workspace:
-        prepare_rows(params, workspace)
+        say_left_out(prepare_rows(params, workspace.prepared))
         if reads_both_ways(load_config(params.model.name, params.model.revision)):
             options = params.evaluate
             alone: EncoderFigures = evaluate_encoder(
-                checkpoint(params, workspace),
+                checkpoint(params, workspace.dense),
                 workspace.prepared,
                 **params.machine,
                 limit=options.limit,
@@ -71,7 +72,7 @@ def evaluate_model(params: "Params") -> ModelFigures | EncoderFigures:
                 seed=params.seed,
             )
             return alone
-        figures, _ = evaluate_checkpoint(params, workspace.prepared, checkpoint(params, workspace))
+        figures, _ = evaluate_checkpoint(params, workspace.prepared, checkpoint(params, workspace.dense))
     return figures
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.commands.options import (
+from avss_core.cli.options import (
     AsJson,
     Data,
     Model,
@@ -16,12 +16,13 @@ from flows.commands.options import (
     params_of,
     refuse_encoder,
 )
-from flows.commands.printing import say_unless, show
-from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
+from avss_core.cli.printing import say_unless, show
+from avss_core.cli.session import checkpoint, loading, say_left_out
+from flows.running.session import as_flow, at_work, scratch
 
 if TYPE_CHECKING:
+    from avss_core.settings.params import Params
     from flows.running.workspace import Workspace
-    from flows.settings.params import Params
     from tasks.records import Localization, LocalizedLayer, LocalizedModel
 
 
@@ -82,10 +83,10 @@ def localize(
 def localize_model(params: "Params") -> "Localization":
     """Return EAVSS of every layer of a model, its interval and the probe's AUROC."""
     with loading():
-        from flows.prepare import prepare_rows
+        from avss_core.jobs.preparation import prepare_rows
     with scratch() as workspace:
-        prepare_rows(params, workspace)
-        return localize_prepared(params, workspace, checkpoint(params, workspace))
+        say_left_out(prepare_rows(params, workspace.prepared))
+        return localize_prepared(params, workspace, checkpoint(params, workspace.dense))
 
 
 def localize_prepared(params: "Params", workspace: "Workspace", model: Path) -> "Localization":

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.localize_command import localize_prepared
-from flows.commands.options import (
+from avss_core.cli.options import (
     AsJson,
     Data,
     Limit,
@@ -23,11 +22,13 @@ from flows.commands.options import (
     refuse_taken,
     warn_of_width,
 )
-from flows.commands.printing import Row, say, say_unless, show
-from flows.running.session import as_flow, at_work, checkpoint, loading, scratch
+from avss_core.cli.printing import Row, say, say_unless, show
+from avss_core.cli.session import checkpoint, loading, say_left_out
+from flows.commands.localize_command import localize_prepared
+from flows.running.session import as_flow, at_work, scratch
 
 if TYPE_CHECKING:
-    from flows.settings.params import Params
+    from avss_core.settings.params import Params
 
 
 def mitigate(
@@ -69,17 +70,17 @@ def mitigate(
 def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) -> dict[str, Any]:
     """Train the given or the most prone layers, write the merged checkpoint, and compare before and after."""
     with loading():
+        from avss_core.jobs.preparation import prepare_rows
         from avss_core.models.architectures import depth
         from avss_core.models.layers import known_layers
         from avss_core.models.loading import load_config
         from flows.evaluate import evaluate_checkpoint
         from flows.mitigate import training_settings
-        from flows.prepare import prepare_rows
         from tasks.evaluate import compare_variants
         from tasks.mitigate import train_layers
     with scratch() as workspace:
-        prepare_rows(params, workspace)
-        model = checkpoint(params, workspace)
+        say_left_out(prepare_rows(params, workspace.prepared))
+        model = checkpoint(params, workspace.dense)
         if layers is not None:
             layers = known_layers(layers, depth(load_config(str(model))))
         # Before the training, so that an evaluation that cannot work costs no training.

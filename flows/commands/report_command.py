@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from avss_core.cli.options import Set
+from avss_core.cli.printing import show
+from avss_core.settings.places import DEFAULT_PARAMS
 from flows import PROJECT, ROOT
-from flows.commands.options import DEFAULT_PARAMS, Set
-from flows.commands.printing import show
 from flows.running.session import at_work
 from flows.running.workspace import Workspace
 
@@ -57,7 +58,7 @@ def report(
 
     Example: avss report --compare runs/ten runs/forty --out compare.html
     """
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     place = Workspace(workspace)
     own = place.settings if place.settings.is_file() else DEFAULT_PARAMS

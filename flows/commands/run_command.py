@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
+from avss_core.cli.errors import quiet
+from avss_core.cli.options import ParamsFile, Set, Verbose, refuse_absent, refuse_file
+from avss_core.cli.session import loading
+from avss_core.settings.places import DEFAULT_PARAMS
 from flows import ROOT
-from flows.commands.options import DEFAULT_PARAMS, ParamsFile, Set, Verbose, refuse_absent, refuse_file
-from flows.running.errors import quiet
-from flows.running.session import loading
 
 
 def run(
@@ -32,7 +33,7 @@ def run(
     refuse_file(output, "--output")
     quiet(verbose)
     with loading():
-        from flows.settings.reading import load_params
+        from avss_core.settings.reading import load_params
 
         checked = load_params(params, changes)
         refuse_absent(checked)

@@ -18,8 +18,11 @@ from prefect import flow, get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.settings.params import Params
-from tasks.progress.steps import progress
+from avss_core.caching.kept_results import Run, counted, filled, leaves
+from avss_core.caching.unit import Unit
+from avss_core.display.steps import progress
+from avss_core.settings.params import Params
+from tasks.cache.units import as_task
 
 CONNECT_SECONDS = 20
 """Seconds that a cluster with an address may take to answer."""
@@ -43,19 +46,31 @@ def run(params: Params, jobs: Any, label: str, *, threads: bool = False, sizes: 
     Raises:
         OSError: the cluster does not answer.
     """
-    flat = list(_leaves(jobs))
+    flat = [_as_tasks(job) for job in leaves(jobs)]
     runner = task_runner(params, threads=threads) if len(flat) > 1 else None
     with progress(label, len(flat), "units", sizes) as advance:
         if runner is None:
-            return _filled(jobs, iter([_counted(advance, job()) for job in flat]))
+            return filled(jobs, iter([counted(advance, job()) for job in flat]))
 
         @flow(name="fan-out", flow_run_name=label, task_runner=runner, persist_result=False)
         def fan_out() -> list[Any]:
             futures = [job.func.submit(*job.args, **job.keywords) for job in flat]
-            return [_counted(advance, future.result()) for future in futures]
+            return [counted(advance, future.result()) for future in futures]
 
         with _one_server():
-            return _filled(jobs, iter(fan_out()))
+            return filled(jobs, iter(fan_out()))
+
+
+def run_in(params: Params) -> Run:
+    """Return what runs units as these parameters say, for the jobs of the core."""
+    return functools.partial(run, params)
+
+
+def _as_tasks(job: Any) -> Any:
+    """Return the call of a unit of the core as one of its Prefect task; that of a task as it is."""
+    if not isinstance(job.func, Unit):
+        return job
+    return functools.partial(as_task(job.func), *job.args, **job.keywords)
 
 
 def task_runner(params: Params, *, threads: bool = False) -> TaskRunner[Any] | None:
@@ -181,25 +196,3 @@ def _one_server() -> Iterator[None]:
         address = str(client.api_url).rstrip("/")
     with temporary_settings({PREFECT_API_URL: address}):
         yield
-
-
-def _counted(advance: Callable[[int], None], result: Any) -> Any:
-    """Advance the bar by one unit, and return its result."""
-    advance(1)
-    return result
-
-
-def _leaves(jobs: Any) -> Iterator[Any]:
-    """Yield the units of a nest of dicts and lists, in order."""
-    if isinstance(jobs, (dict, list)):
-        for inner in jobs.values() if isinstance(jobs, dict) else jobs:
-            yield from _leaves(inner)
-    else:
-        yield jobs
-
-
-def _filled(jobs: Any, results: Iterator[Any]) -> Any:
-    """Return the nest with each unit's result in its place."""
-    if isinstance(jobs, dict):
-        return {name: _filled(inner, results) for name, inner in jobs.items()}
-    return [_filled(inner, results) for inner in jobs] if isinstance(jobs, list) else next(results)

@@ -13,11 +13,11 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
+from avss_core.cli.errors import readable_errors, whole_output
+from avss_core.display.steps import working
 from flows import PROJECT, ROOT
-from flows.running.errors import readable_errors, whole_output
 from flows.running.mending import check_room, drop_damaged_objects, mend
 from flows.running.workspace import Workspace
-from tasks.progress.steps import working
 
 _DVC = [sys.executable, "-m", "dvc"]
 
@@ -139,10 +139,10 @@ def check_repository(root: Path) -> None:
 def _run(arguments: list[str], record: RunRecord) -> None:
     """Run `dvc repro`; no process that it starts outlives this one."""
     # Imported here, so that a run with nothing to do takes only seconds.
+    from avss_core.settings.masking import masked
+    from avss_core.settings.reading import load_params
     from flows.running.keeper import end, keeper, of_pipeline, wait
     from flows.running.server import prefect_server
-    from flows.settings.reading import load_params
-    from tasks.history.masking import masked
     from tasks.history.run_store import check_store
     from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run
 
@@ -189,7 +189,7 @@ def measured_speed(workspace: Workspace) -> list[str]:
     """Return the lines about the speed of the pruned checkpoint; none if another one was timed."""
     from avss_core.files.digests import digest_path
     from avss_core.files.writing import read_json
-    from tasks.report.words.speed_wording import speed_lines
+    from avss_core.jobs.speed_wording import speed_lines
 
     certificate = workspace.pruned / "certificate.json"
     if not (workspace.times.is_file() and certificate.is_file()):

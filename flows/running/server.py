@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from avss_core.display.steps import working
 from flows import ROOT
 from flows.running.keeper import keeper
 from tasks.history.databases import database_url, is_damaged
-from tasks.progress.steps import working
 
 _DRIVER = "sqlite+aiosqlite"
 

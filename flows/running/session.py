@@ -1,28 +1,21 @@
-"""What a command works in: a quiet log, a bar, a Prefect flow with its server, and a scratch workspace.
+"""What a command of the pipeline works in: a quiet log, a bar, a Prefect flow with its server, a workspace.
 
 Prefect is imported when a command runs, so that the help does not wait for it.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from flows.running.errors import quiet
+from avss_core.cli.errors import quiet
+from avss_core.cli.session import loading
+from avss_core.display.steps import working
 from flows.running.workspace import Workspace
-from tasks.progress.steps import working
-
-if TYPE_CHECKING:
-    from flows.settings.params import Params
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def loading() -> AbstractContextManager[None]:
-    """Show that a command loads what it needs."""
-    return working("loading libraries")
 
 
 @contextmanager
@@ -50,13 +43,3 @@ def scratch() -> Iterator[Workspace]:
     """Yield a workspace that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="avss-") as folder:
         yield Workspace(Path(folder))
-
-
-def checkpoint(params: "Params", workspace: Workspace) -> Path:
-    """Return the folder of the model; a model without a folder is written into the workspace."""
-    from tasks.prepare import prepare_model
-
-    if Path(params.model.name).is_dir():
-        return Path(params.model.name).resolve()
-    prepare_model(params.model.name, params.model.revision, dtype=params.model.dtype, folder=workspace.dense)
-    return workspace.dense

@@ -8,12 +8,12 @@ from typing import Any
 
 from prefect import flow
 
+from avss_core.data.lineage import data_parts
 from avss_core.files.digests import digest_json
 from avss_core.files.writing import sweep
+from avss_core.settings.params import UNTRACKED, Params
 from flows import PROJECT, ROOT
 from flows.running.workspace import Workspace
-from flows.settings.params import UNTRACKED, Params
-from tasks.data.lineage import data_parts
 from tasks.history.stage_log import StageLog
 from tasks.history.tracking import stage_run
 
@@ -28,7 +28,7 @@ def stage(name: str, sections: tuple[str, ...], reads: Sequence[str] = ()) -> Ca
     Args:
         name: of the flow, the DVC stage and the MLflow run.
         sections: of the parameters that the stage reads; recorded with its run, like `UNTRACKED`.
-        reads: kinds of `tasks.data.lineage.ALL`, the prepared data that the stage reads or makes.
+        reads: kinds of `avss_core.data.lineage.ALL`, the prepared data that the stage reads or makes.
     """
 
     def wrap(body: Body) -> Any:

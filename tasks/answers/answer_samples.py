@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from avss_core.data.rows import Row, learning_files, learning_rows
 from avss_core.hallucination.own_answers import COUNTS, OwnAnswer, choose_pair
 from avss_core.hallucination.samples import AnswerSample, sample_pair
-from tasks.data.rows import Row, learning_files, learning_rows
 from tasks.records import AnswerCounts, GeneratedCounts
 
 

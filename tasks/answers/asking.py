@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avss_core.data.rows import read_prepared
 from avss_core.evaluation.demonstrations import FewShot, demonstrations_for, fitted_prompt
 from avss_core.judges.judges import Judge, default_judge, judge
 from avss_core.models.architectures import context_length
-from tasks.data.rows import read_prepared
 
 Question = Mapping[str, Any]
 """A row with id, question, and accepted and wrong answers."""

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.cache.fingerprints import fingerprint, units
-from tasks.cache.stored_results import CODE_DIGITS, problem_of
+from avss_core.caching.fingerprints import fingerprint, units
+from avss_core.caching.unit import CODE_DIGITS
+from tasks.cache.stored_results import problem_of
 
 _NAME = re.compile(r"(.+)-([0-9a-f]{64})")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -13,9 +13,6 @@ from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 from pydantic import Field
 
-CODE_DIGITS = 16
-"""Last digits of a key: the first ones of the fingerprint of the unit's code."""
-
 _TYPE = "checked-json"
 
 
@@ -58,11 +55,6 @@ class CheckedJSON(Serializer):
 def storage_folder() -> Path:
     """Return the folder of the results: PREFECT_LOCAL_STORAGE_PATH."""
     return Path(get_current_settings().results.local_storage_path)
-
-
-def entry_name(unit: str, content: str, code: str) -> str:
-    """Return the name of a result from its unit, the digest of its key and the fingerprint of its code."""
-    return f"{unit}-{content[:-CODE_DIGITS]}{code[:CODE_DIGITS]}"
 
 
 def problem_of(entry: Path) -> str | None:

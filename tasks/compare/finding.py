@@ -14,10 +14,10 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from avss_core.data.rows import read_prepared
 from avss_core.files.digests import digest_json
 from avss_core.files.writing import read_json
 from tasks.answers.answer_rows import SENTIMENT
-from tasks.data.rows import read_prepared
 from tasks.history.run_store import has_store, open_store, search
 from tasks.records import ComparedRecords
 from tasks.report.run_record import FILE, parts_of, run_record

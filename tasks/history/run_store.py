@@ -12,8 +12,8 @@ from mlflow.entities import Experiment, LifecycleStage, ViewType
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from avss_core.settings.masking import tracking_uri
 from tasks.history.databases import database_url, is_damaged, move_artifacts, sqlite_file
-from tasks.history.masking import tracking_uri
 
 EXPERIMENT = "avss"
 WAIT_SECONDS = 10.0

@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from avss_core.data.lineage import DataPart
 from avss_core.files.digests import digest_json, digest_path
-from tasks.data.lineage import DataPart
-from tasks.history.masking import masked
+from avss_core.settings.masking import masked
 
 Value = float | None
 Item = TypeVar("Item")

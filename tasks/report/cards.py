@@ -1,28 +1,10 @@
 """The model card of a pruned checkpoint from the records of a run."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
 from avss_core.metrics.right_answers import few_right
-from avss_core.models.locations import base_model, gguf_file
-from avss_core.surgery.cards import Kept, model_card
-from tasks.records import Certificate, Cost, ModelFigures, RunRecords, Scores, TextFigures
-
-
-def card_of(
-    model: str,
-    certificate: Certificate,
-    *,
-    scores: Sequence[float] = (),
-    kept: Sequence[Kept] = (),
-    later: Mapping[str, Sequence[Kept]] | None = None,
-    timed: bool = True,
-) -> str:
-    """Return the card of a checkpoint pruned from a model, given by name, Hub id or folder."""
-    base = base_model(model)
-    name = model if base else Path(model).name  # a card names no place on this machine
-    quantised = gguf_file(model)
-    return model_card(name, certificate, base, quantised, scores=scores, kept=kept, later=later, timed=timed)
+from avss_core.surgery.cards import Kept, card_of
+from tasks.records import Cost, ModelFigures, RunRecords, Scores, TextFigures
 
 
 def run_card(records: RunRecords, models: Mapping[str, ModelFigures], *, timed: bool) -> str:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from avss_core.data.left_out import rows_left_out
 from avss_core.files.writing import read_json
+from avss_core.jobs.speed_wording import NOT_MEASURED, measured, ratio_text
 from avss_core.metrics.records import Entry, Retention
 from avss_core.surgery.markdown import plain
-from tasks.data.left_out import rows_left_out
 from tasks.records import (
     ComparedCost,
     Mitigation,
@@ -24,7 +25,6 @@ from tasks.report.words.after_repair import repaired_order
 from tasks.report.words.evidence import MARKS, called, few_kept
 from tasks.report.words.headline import headline
 from tasks.report.words.opening import opening
-from tasks.report.words.speed_wording import NOT_MEASURED, measured, ratio_text
 from tasks.report.words.wording import NAMES, joined, listed
 
 FIGURES = ("accuracy", "exact_match", "accuracy_at_50", "coverage_at_50", "ece", "brier")

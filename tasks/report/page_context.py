@@ -5,11 +5,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from avss_core.data.left_out import rows_left_out
 from avss_core.judges.judges import JUDGES, kappa, unchosen_kappa
 from avss_core.metrics.records import Entry
 from avss_core.training.controls import CONTROLS
 from avss_core.training.history import best_epoch
-from tasks.data.left_out import rows_left_out
 from tasks.records import RunRecords, Sizes
 from tasks.report.activation_figures import PageRecords
 from tasks.report.figures.overview_figure import picture_words, row_name

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.data.lineage import ALL, data_parts
+from avss_core.data.lineage import ALL, data_parts
 from tasks.records import ComparedCost, ComparedRecords, Localization, ModelFigures
 from tasks.report.variants import ends, kept_tables, retentions, variants
 from tasks.report.words.wording import NAMES, setting_text

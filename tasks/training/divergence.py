@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TypedDict
 
+from avss_core.caching.loaded_model import model_at
+from avss_core.data.rows import read_documents
+from avss_core.display.steps import progress
 from avss_core.models.batches import token_stream
 from avss_core.training.divergence import text_divergence
-from tasks.cache.loaded_model import model_at
 from tasks.cache.units import unit
-from tasks.data.rows import read_documents
-from tasks.progress.steps import progress
 
 
 class WindowDivergence(TypedDict):

@@ -22,7 +22,7 @@ from tests.vocabularies import SIZE, byte_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 
-COMMANDS = "tests/flows/commands"
+COMMANDS, CORE = "tests/flows/commands", "tests/avss_core/cli"
 
 RUN_BY = {
     "avss cache ls": f"{COMMANDS}/test_cache_command.py::test_ls_in_json_is_exact",
@@ -31,27 +31,26 @@ RUN_BY = {
     "avss deploy": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
     "avss evaluate": f"{COMMANDS}/test_evaluate_command.py::test_evaluate_has_every_set_that_is_asked_for",
     "avss export": (
-        f"{COMMANDS}/shipping/test_export_command.py::test_export_writes_a_file_that_is_the_checkpoint"
+        f"{CORE}/shipping/test_export_command.py::test_export_writes_a_file_that_is_the_checkpoint"
     ),
-    "avss heal": f"{COMMANDS}/test_heal_command.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
+    "avss heal": f"{CORE}/test_heal_command.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
     "avss localize": f"{COMMANDS}/test_localize_command.py::test_localize_ranks_the_layers",
     "avss mitigate": f"{COMMANDS}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
-    "avss prune": f"{COMMANDS}/test_prune_command.py::test_prune_by_ratio_removes_what_score_names",
+    "avss prune": f"{CORE}/test_prune_command.py::test_prune_by_ratio_removes_what_score_names",
     "avss push": (
-        f"{COMMANDS}/shipping/test_push_command.py::test_without_yes_it_shows_what_would_go_and_sends_nothing"
+        f"{CORE}/shipping/test_push_command.py::test_without_yes_it_shows_what_would_go_and_sends_nothing"
     ),
     "avss repair": (
-        f"{COMMANDS}/test_repair_command.py::test_repair_says_what_it_refitted_and_writes_what_it_promises"
+        f"{CORE}/test_repair_command.py::test_repair_says_what_it_refitted_and_writes_what_it_promises"
     ),
     "avss report": f"{COMMANDS}/test_report_command.py::test_it_renders_a_workspace_again",
     "avss run": f"{COMMANDS}/test_run_command.py::test_settings_and_folder_reach_the_pipeline",
-    "avss score": f"{COMMANDS}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",
-    "avss speed": f"{COMMANDS}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
+    "avss score": f"{CORE}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",
+    "avss speed": f"{CORE}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
     "avss sweep": (
-        f"{COMMANDS}/sweeping/test_sweep_command.py::"
-        "test_sweep_prints_what_it_measured_and_leaves_it_in_a_folder"
+        f"{CORE}/sweeping/test_sweep_command.py::test_sweep_prints_what_it_measured_and_leaves_it_in_a_folder"
     ),
-    "avss verify": f"{COMMANDS}/test_verify_command.py::test_verify_passes_what_was_written",
+    "avss verify": f"{CORE}/test_verify_command.py::test_verify_passes_what_was_written",
     "avss worker": "tests/flows/test_deployments.py::test_triggered_runs_take_turns_and_leave_their_verdict",
     "dask": "tests/flows/running/test_execution.py::test_an_address_where_nobody_answers_is_named",
     "dvc exp": "tests/flows/test_experiments.py::test_in_a_copy_history_and_units_stay_in_the_repository",
@@ -82,7 +81,7 @@ RUN_BY = {
 
 @cache
 def _settings(changes: tuple[str, ...]) -> None:
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     load_params(ROOT / "params.yaml", list(changes))
 
@@ -90,16 +89,17 @@ def _settings(changes: tuple[str, ...]) -> None:
 def _avss(arguments: list[str], whole: bool) -> None:
     from typer.main import get_command
 
-    from flows.commands.cli import app
+    from avss_core.cli.app import made
 
-    _clicked(get_command(app), arguments, whole)
+    _clicked(get_command(made()), arguments, whole)
     _settings(tuple(word for option, word in pairwise(arguments) if option == "--set"))
 
 
 def _clicked(command: object, arguments: list[str], whole: bool) -> None:
     """Parse as click does; running text may leave out what is required."""
     while commands := getattr(command, "commands", None):
-        if not arguments or (not whole and arguments[0] in {"COMMAND", "--help"}):
+        own = {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
+        if not arguments or (not whole and arguments[0] in {"COMMAND", "--help", *own}):
             return
         command, arguments = commands[arguments[0]], arguments[1:]
     if whole:
@@ -157,7 +157,7 @@ def _pip(arguments: list[str], whole: bool) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert set(re.findall(r"\[(\w+)\]", " ".join(arguments))) <= set(extras)
+    assert set(re.findall(r"\[([\w-]+)\]", " ".join(arguments))) <= set(extras)
 
 
 def _prefect(arguments: list[str], whole: bool) -> None:
@@ -267,9 +267,9 @@ def avss(monkeypatch, capsys, tmp_path):
     from transformers import modeling_gguf_pytorch_utils
     from transformers.utils.logging import disable_progress_bar
 
+    from avss_core.cli.app import main
+    from avss_core.display import lines as progress_lines
     from avss_core.surgery import certificate
-    from flows.commands.cli import main
-    from tasks.progress import lines as progress_lines
 
     monkeypatch.setattr(progress_lines, "QUIET", math.inf)
     monkeypatch.setattr(certificate, "inspect_afresh", certificate.inspect_with_logits)

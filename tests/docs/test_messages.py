@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.schemas import DOCUMENTS, QUESTIONS, SENTIMENT, read_rows
+from avss_core.data.schemas import DOCUMENTS, QUESTIONS, SENTIMENT, read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"question": QUESTIONS, "sentiment": SENTIMENT, "text": DOCUMENTS}

@@ -65,8 +65,8 @@ def test_every_path_is_in_the_tree_or_is_what_a_run_leaves(pages):
 
 
 def test_every_setting_is_in_the_schema_and_takes_the_value_that_is_named(pages):
-    from flows.settings.params import Params, known_keys
-    from flows.settings.reading import load_params
+    from avss_core.settings.params import Params, known_keys
+    from avss_core.settings.reading import load_params
 
     wrong = {}
     for page in pages.values():

@@ -53,10 +53,10 @@ def client(server):
 @pytest.fixture(scope="module")
 def home(client, tiny, tokenizer, tmp_path_factory):
     """A copy of the project with parameters, a tiny model, and the scores that the stages found for it."""
+    from avss_core.settings.reading import load_params
     from flows.collect import collect
     from flows.prepare import prepare
     from flows.score import score
-    from flows.settings.reading import load_params
 
     home = tmp_path_factory.mktemp("home")
     for name in ("avss_core", "tasks", "flows", "data/sample"):
@@ -88,7 +88,7 @@ def avss(server, home):
         # Each process of a run finds its own home, as a worker's does.
         for name in ("PREFECT_HOME", "PREFECT_LOCAL_STORAGE_PATH"):
             environment.pop(name, None)
-        command = [sys.executable, "-m", "flows.commands.cli", *arguments]
+        command = [sys.executable, "-m", "avss_core.cli.app", *arguments]
         return subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, check=False)
 
     return run
@@ -188,7 +188,7 @@ def test_a_run_that_is_due_while_one_runs_is_cancelled(deployed, client):
 @pytest.fixture
 def main(monkeypatch, capsys):
     """A function that runs the command line here, and returns exit code and errors."""
-    from flows.commands.cli import main
+    from avss_core.cli.app import main
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["avss", *arguments])
@@ -228,10 +228,10 @@ def test_an_unknown_deployment_is_named_with_the_known_ones(main):
 
 
 def test_a_dry_run_needs_no_server(capsys):
-    from flows.commands.cli import app
+    from avss_core.cli.app import made
 
     with pytest.raises(SystemExit) as stop:
-        app(["deploy", "--dry-run", "--json"])
+        made()(["deploy", "--dry-run", "--json"])
     assert stop.value.code == 0
     rows = json.loads(capsys.readouterr().out)["deployments"]
     assert [(row["name"], row["timezone"], row["at_a_time"]) for row in rows] == [

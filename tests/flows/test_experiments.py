@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,13 @@ from mlflow import MlflowClient
 from tests.flows.dvc_projects import Project
 
 ROOT = Path(__file__).resolve().parents[2]
+
+CORE = (
+    "__init__.py",
+    "__init__.pyi",
+    *(f"settings/{name}.py" for name in ("__init__", "environment", "places")),
+)
+"""What says in the core where things are."""
 
 QUICK = {
     "data.sets": ["nq"],
@@ -42,12 +50,13 @@ def places(folder, **variables):
 
 @pytest.fixture
 def copy_at(tmp_path):
-    """A function that puts the package `flows` and an empty `dvc.yaml` into a folder below a repository."""
+    """A function that puts `flows`, its places and an empty `dvc.yaml` into a folder below a repository."""
 
     def make(place):
         folder = (tmp_path / place).resolve()
-        (folder / "flows").mkdir(parents=True)
-        (folder / "flows/__init__.py").write_text((ROOT / "flows/__init__.py").read_text())
+        for name in ("flows/__init__.py", *(f"avss_core/{name}" for name in CORE)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
         (folder / "dvc.yaml").touch()
         return folder
 
@@ -73,10 +82,10 @@ def test_avss_home_moves_caches_and_history_alone(copy_at, tmp_path):
 @pytest.fixture(scope="module")
 def project(tiny, tokenizer, prefect_harness, tmp_path_factory):
     """A repository whose model was prepared and measured, so that a ratio reruns the stage `score` alone."""
+    from avss_core.settings.reading import load_params
     from flows.collect import collect
     from flows.prepare import prepare
     from flows.score import score
-    from flows.settings.reading import load_params
 
     model = tmp_path_factory.mktemp("model")
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)

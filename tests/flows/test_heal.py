@@ -33,7 +33,7 @@ REMOVED, KEPT = [1, 3, 4], [0, 2, 5]
 @pytest.fixture(scope="module")
 def changed(tiny, tokenizer, tmp_path_factory, prefect_harness):
     """A function that returns the parameters with changes."""
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     model = tmp_path_factory.mktemp("model")
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)
@@ -43,12 +43,12 @@ def changed(tiny, tokenizer, tmp_path_factory, prefect_harness):
 
 
 def _pruned(root, removed):
+    from avss_core.jobs.checkpoint_pruning import prune_model
     from flows.running.workspace import Workspace
-    from tasks.prune import prune_model
 
     place = Workspace(root)
     known = {"model": "tiny", "score": "explicit list"}
-    prune_model.fn(
+    prune_model(
         str(place.dense), removed, dtype="float32", folder=place.pruned, provenance=known, replace=True
     )
     return place
@@ -128,10 +128,10 @@ def test_no_time_and_no_memory_is_in_the_files(workspace):
 
 def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed):
     """By the hash of each question that stands in a window, of each review, and by the text's documents."""
+    from avss_core.data.rows import read_documents, read_prepared
     from avss_core.evaluation.splits import question_key
-    from flows.heal import healing_settings
-    from tasks.data.rows import read_documents, read_prepared
-    from tasks.training.mixture import mixed
+    from avss_core.jobs.checkpoint_healing import healing_settings
+    from avss_core.jobs.mixture import mixed
 
     params = changed("heal.tokens=160000", "heal.validation_tokens=8000", "heal.text=0.2", "heal.reviews=0.3")
     mixture = healing_settings(params)["mixture"]
@@ -169,10 +169,10 @@ def test_no_test_row_is_in_any_window(workspace, tokenizer, monkeypatch, changed
 
 
 def test_text_begins_behind_what_was_scored(workspace, tokenizer, changed):
+    from avss_core.data.rows import read_documents
+    from avss_core.jobs.checkpoint_healing import healing_settings
+    from avss_core.jobs.mixture import mixed
     from avss_core.models.batches import token_stream
-    from flows.heal import healing_settings
-    from tasks.data.rows import read_documents
-    from tasks.training.mixture import mixed
 
     params = changed("heal.questions=0", "heal.reviews=0")
     mixture = healing_settings(params)["mixture"]
@@ -186,8 +186,8 @@ def test_text_begins_behind_what_was_scored(workspace, tokenizer, changed):
 
 
 def test_a_stage_that_was_stopped_goes_on_to_the_same_bytes(workspace, beside, changed, monkeypatch):
+    from avss_core.jobs import watched_training as training
     from flows.heal import heal
-    from tasks.training import watched_training as training
 
     class StoppedError(Exception):
         pass

@@ -47,20 +47,20 @@ def data(tmp_path_factory):
 def stage(model, data, prefect_harness, tmp_path_factory):
     """Return what the stage wrote, and the text that it scored on."""
     from avss_core.files.writing import write_json
-    from flows import SAMPLE
-    from flows.collect import collect_texts
-    from flows.prepare import wanted
+    from avss_core.jobs.preparation import prepare_text, wanted
+    from avss_core.jobs.text_collection import collect_texts
+    from avss_core.settings.places import SAMPLE
+    from avss_core.settings.reading import load_params
+    from flows.running.execution import run_in
     from flows.running.workspace import Workspace
     from flows.score import score
-    from flows.settings.reading import load_params
-    from tasks.prepare import prepare_text
 
     workspace = Workspace(tmp_path_factory.mktemp("workspace"))
     params = load_params(ROOT / "params.yaml", [f"{key}={value}" for key, value in SETTINGS.items()])
     origin = prepare_text("path", data, (), SAMPLE, wanted(params), folder=workspace.prepared)
     write_json(workspace.prepared / "manifest.json", {"origin": {"text": origin}})
     text = workspace.prepared / "text" / "calibration.json"
-    write_json(workspace.statistics, collect_texts(params, model, {"text": (text, TOKENS)}))
+    write_json(workspace.statistics, collect_texts(params, model, {"text": (text, TOKENS)}, run_in(params)))
     workspace.dense.symlink_to(model, target_is_directory=True)
     score(params, workspace.root)
     return json.loads(workspace.scores.read_text()), json.loads(text.read_text())
@@ -70,8 +70,8 @@ def stage(model, data, prefect_harness, tmp_path_factory):
 def test_library_command_and_stage_agree(
     name, stage, model, data, tiny_llama, tokenizer, monkeypatch, capsys, tmp_path
 ):
+    from avss_core.cli.app import main
     from avss_core.scores.layer_scores import score_layers
-    from flows.commands.cli import main
 
     record, text = stage
     label = "random_0" if name == "random" else name

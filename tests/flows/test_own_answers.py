@@ -52,7 +52,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def load(model, data):
     def build(**changes):
-        from flows.settings.reading import load_params
+        from avss_core.settings.reading import load_params
 
         values = {"model.name": model, "data.path": data, **QUICK, **changes}
         return load_params(ROOT / "params.yaml", [f"{key}={value}" for key, value in values.items()])

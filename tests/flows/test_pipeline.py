@@ -66,8 +66,8 @@ def model(tiny, tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def workspace(model, prefect_harness, tmp_path_factory):
+    from avss_core.settings.reading import load_params
     from flows.pipeline import pipeline
-    from flows.settings.reading import load_params
 
     root = tmp_path_factory.mktemp("workspace")
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
@@ -90,7 +90,7 @@ def test_every_stage_leaves_its_files_and_nothing_half_written(workspace):
 
 
 def test_the_settings_of_the_run_stay_beside_its_results(workspace, model):
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     assert load_params(workspace / "params.yaml") == load_params(ROOT / "params.yaml", changes)
@@ -382,11 +382,11 @@ def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspa
 def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cache(
     workspace, model, prefect_harness, tmp_path, monkeypatch
 ):
+    from avss_core.jobs import text_statistics
+    from avss_core.jobs.removal import losses, repaired_costs, residuals
+    from avss_core.settings.reading import load_params
     from flows.pipeline import pipeline
-    from flows.settings.reading import load_params
-    from tasks import collect
     from tasks.answers import questions
-    from tasks.removal import losses, repaired_costs, residuals
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
@@ -394,7 +394,7 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     # The answers of the dense and the pruned model come from the cache, and training repeats to the bit, so
     # the answers of the trained model do too.
     for module, name in (
-        (collect, "collect_statistics"),
+        (text_statistics, "collect_statistics"),
         (losses, "loss_without"),
         (losses, "layer_inputs"),
         (repaired_costs, "repaired_without"),
@@ -414,8 +414,8 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 
 def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harness, tmp_path):
     from avss_core.files.writing import write_json
+    from avss_core.settings.reading import load_params
     from flows.gate import gate
-    from flows.settings.reading import load_params
 
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     params = load_params(ROOT / "params.yaml", [*changes, "gates.min_retention=0.9"])

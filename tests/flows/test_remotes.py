@@ -74,10 +74,10 @@ def reads():
 @pytest.fixture(scope="module")
 def project(tiny, tokenizer, prefect_harness, reads, tmp_path_factory):
     """Two commits of a run; the second measured the choices of layers on less text."""
+    from avss_core.settings.reading import load_params
     from flows import ROOT as HOME
     from flows.pipeline import STAGES
     from flows.running import stage as stages
-    from flows.settings.reading import load_params
     from tasks.history.tracking import pipeline_run
 
     model = tmp_path_factory.mktemp("model")

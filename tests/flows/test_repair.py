@@ -21,7 +21,7 @@ KEPT = [0, 2, 5]
 @pytest.fixture(scope="module")
 def changed(tiny, tokenizer, tmp_path_factory, prefect_harness):
     """A function that returns the parameters with changes."""
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     model = tmp_path_factory.mktemp("model")
     tiny("llama", max_position_embeddings=1024).save_pretrained(model)
@@ -33,15 +33,15 @@ def changed(tiny, tokenizer, tmp_path_factory, prefect_harness):
 @pytest.fixture(scope="module")
 def workspace(changed, tmp_path_factory):
     """A workspace whose pruned model was repaired."""
+    from avss_core.jobs.checkpoint_pruning import prune_model
     from flows.prepare import prepare
     from flows.repair import repair
     from flows.running.workspace import Workspace
-    from tasks.prune import prune_model
 
     place = Workspace(tmp_path_factory.mktemp("workspace"))
     prepare(changed(), place.root)
     known = {"model": "tiny", "score": "explicit list"}
-    prune_model.fn(str(place.dense), [1, 3, 4], dtype="float32", folder=place.pruned, provenance=known)
+    prune_model(str(place.dense), [1, 3, 4], dtype="float32", folder=place.pruned, provenance=known)
     repair(changed(), place.root)
     return place
 
@@ -75,10 +75,10 @@ def test_the_record_says_what_was_read_and_how_well_it_fits(workspace):
 
 
 def test_text_that_costs_or_healing_are_measured_on_is_not_read(workspace, tokenizer, changed):
+    from avss_core.data.rows import read_documents
+    from avss_core.jobs.checkpoint_repair import repair_settings
+    from avss_core.jobs.mixture import mixed
     from avss_core.models.batches import token_stream
-    from flows.repair import repair_settings
-    from tasks.data.rows import read_documents
-    from tasks.training.mixture import mixed
 
     params = changed("repair.questions=0", "repair.reviews=0", "heal.questions=0", "heal.reviews=0")
     mixture = repair_settings(params)["mixture"]
@@ -90,8 +90,8 @@ def test_text_that_costs_or_healing_are_measured_on_is_not_read(workspace, token
 
 
 def test_a_stage_that_was_stopped_goes_on_to_the_same_bytes(workspace, changed, monkeypatch):
+    from avss_core.jobs import checkpoint_repair as module
     from flows.repair import repair
-    from tasks import repair as module
 
     class StoppedError(Exception):
         pass

@@ -23,9 +23,9 @@ SETTINGS = {
 def scored(checkpoint, prefect_harness, tmp_path):
     """A function that runs the stage with changed settings, and returns its record and its log."""
     from avss_core.files.writing import write_json
+    from avss_core.settings.reading import load_params
     from flows.running.workspace import Workspace
     from flows.score import score
-    from flows.settings.reading import load_params
 
     workspace = Workspace(tmp_path / "workspace")
     lines = [f"Line {i} says that {i * i} is the square of {i}." for i in range(60)]
@@ -46,7 +46,7 @@ def scored(checkpoint, prefect_harness, tmp_path):
 @pytest.fixture
 def calls(monkeypatch):
     """The layers of each choice that was repaired in the test."""
-    from tasks.removal import repaired_costs
+    from avss_core.jobs.removal import repaired_costs
 
     made, repaired_without = [], repaired_costs.repaired_without
 
@@ -83,8 +83,8 @@ def test_no_tokens_leave_it_out(scored, calls):
 
 
 def test_a_model_that_cannot_be_repaired_is_scored_all_the_same(scored, monkeypatch):
+    from avss_core.jobs.removal import repaired_costs
     from avss_core.surgery.repair.outlets import UnrepairableError
-    from tasks.removal import repaired_costs
 
     def refused(*_rest, **_options):
         raise UnrepairableError("cannot repair a planted model")
@@ -97,7 +97,7 @@ def test_a_model_that_cannot_be_repaired_is_scored_all_the_same(scored, monkeypa
 
 
 def test_one_token_is_refused():
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     with pytest.raises(ValueError, match="nothing can be fitted to one token"):
         load_params(ROOT / "params.yaml", ["score.repair_tokens=1"])

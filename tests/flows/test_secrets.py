@@ -21,10 +21,10 @@ SECRETS = {
 STAGE = """
 import sys
 from pathlib import Path
-from flows.running.errors import readable_errors
+from avss_core.cli.errors import readable_errors
 
 with readable_errors():
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
     from flows.prepare import prepare
 
     prepare(load_params(Path("params.yaml"), sys.argv[2:]), Path(sys.argv[1]))

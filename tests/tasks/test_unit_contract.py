@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cache.fingerprints import project_files, units
+from avss_core.caching.fingerprints import project_files, units
 from tasks.cache.stored_results import CheckedJSON
 
 ROOT = Path(__file__).parents[2]

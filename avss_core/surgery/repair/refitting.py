@@ -219,7 +219,7 @@ class Work:
         return grams
 
     def choose(self, grams: tuple[Gram, Gram], outlet: Outlet) -> tuple[float | None, float]:
-        """Return the ridge with the least held-out error and that error; None and 1 where nothing is missing."""
+        """Return the ridge of least held-out error and that error; None and 1 where nothing is missing."""
         if len(self.ridges) == 1:
             return self.ridges[0], float("nan")
         errors = held_out_errors(*grams, self.ridges, intercept=outlet.intercept)

@@ -22,8 +22,8 @@ from avss_core.surgery.repair.resume import Span, Spool
 RIDGES = tuple(10 ** (exponent / 4) for exponent in range(-32, 1))
 """Penalties that are tried on held-out windows, as shares of the inputs' mean square: 1e-8 to 1.
 
-Larger ones, which hardly change a weight, are often a block's best and not the model's: what a block leaves, all
-blocks behind it must make good on inputs that they do not know.
+Larger ones, which hardly change a weight, are often a block's best and not the model's: what a block leaves,
+all blocks behind it must make good on inputs that they do not know.
 """
 
 HELD_OUT = 4

@@ -11,10 +11,10 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 from avss_core.files.writing import read_json, write_text
+from avss_core.jobs.speed_wording import measured, ratio_text
 from tasks.records import SpeedRecord
 from tasks.report.figures.drawing import INK, ORANGE, STYLE, name_rows
 from tasks.report.figures.svg import as_svg, tell
-from tasks.report.words.speed_wording import measured, ratio_text
 
 TIMES = "\u00d7"
 

@@ -13,7 +13,7 @@ from avss_core.models.views import without_layers
 from avss_core.scores.layer_scores import score_layers
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.small_repair import repaired_without
-from avss_core.sweep.kept_results import KeptResults
+from avss_core.sweep.kept_points import KeptPoints
 from avss_core.sweep.layer_orders import ScoredText
 from avss_core.sweep.sweep import sweep
 from avss_core.sweep.sweep_plan import Plan
@@ -29,7 +29,7 @@ PLAN = Plan(
 
 @pytest.fixture
 def kept(tmp_path):
-    return KeptResults(tmp_path / "points", "a model")
+    return KeptPoints(tmp_path / "points", "a model")
 
 
 def once(model, tokenizer):
@@ -95,7 +95,7 @@ def test_equal_choices_are_measured_once_and_a_second_run_measures_nothing(tiny_
         "sizes": 1, "statistics": HOW.parts, "score": 1, "dense": 1, "pruned": len(distinct),
         "repaired": len(distinct),
     }  # fmt: skip
-    again = KeptResults(kept.folder, "a model")
+    again = KeptPoints(kept.folder, "a model")
     assert sweep(lambda: pytest.fail("the model was loaded"), TEXTS, PLAN, again) == record
     assert again.made == []
 
@@ -120,9 +120,9 @@ def test_after_a_kill_only_what_lacks_is_measured(tiny_llama, tokenizer, kept, m
         sweep(once(tiny_llama, tokenizer), TEXTS, PLAN, kept)
     monkeypatch.undo()
     first = list(kept.made)
-    again = KeptResults(kept.folder, "a model")
+    again = KeptPoints(kept.folder, "a model")
     record = sweep(once(tiny_llama, tokenizer), TEXTS, PLAN, again)
-    fresh = KeptResults(kept.folder.parent / "fresh", "a model")
+    fresh = KeptPoints(kept.folder.parent / "fresh", "a model")
     assert record == sweep(once(tiny_llama, tokenizer), TEXTS, PLAN, fresh)
     assert len(first) == 1 + HOW.parts + 1 + 4
     assert sorted(first + again.made) == sorted(fresh.made)
@@ -165,10 +165,10 @@ def test_blocks_before_the_first_gap_run_once(tiny, tokenizer, kept):
 def test_other_settings_and_other_models_are_measured_anew(change, tiny_llama, tokenizer, kept):
     small = {**vars(PLAN), "counts": (2,), "scores": ("avss",)}
     sweep(once(tiny_llama, tokenizer), TEXTS, Plan(**small), kept)
-    again = KeptResults(kept.folder, "a model")
+    again = KeptPoints(kept.folder, "a model")
     sweep(once(tiny_llama, tokenizer), TEXTS, Plan(**small | change), again)
     assert "repaired" in again.made
-    other = KeptResults(kept.folder, "another model")
+    other = KeptPoints(kept.folder, "another model")
     sweep(once(tiny_llama, tokenizer), TEXTS, Plan(**small), other)
     assert other.made == kept.made
 

@@ -12,8 +12,9 @@ def folder(tmp_path):
     from prefect.results import ResultRecord, ResultRecordMetadata
     from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
-    from tasks.cache.fingerprints import fingerprint
-    from tasks.cache.stored_results import CheckedJSON, entry_name
+    from avss_core.caching.fingerprints import fingerprint
+    from avss_core.caching.unit import entry_name
+    from tasks.cache.stored_results import CheckedJSON
 
     code = fingerprint("tasks.evaluate")
     for unit, digit, made_by in (
@@ -33,10 +34,10 @@ def folder(tmp_path):
 @pytest.fixture
 def avss(folder):
     """Run `avss cache` with arguments."""
-    from flows.commands.cli import app
+    from avss_core.cli.app import made
 
     def run(*arguments, **options):
-        return CliRunner().invoke(app, ["cache", *arguments], **options)
+        return CliRunner().invoke(made(), ["cache", *arguments], **options)
 
     return run
 

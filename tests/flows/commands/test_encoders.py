@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-from tests.flows.commands.calls import SETTINGS
+from tests.avss_core.cli.calls import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 

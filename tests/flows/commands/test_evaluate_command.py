@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from avss_core.data.texts import read_parts
 from avss_core.models.batches import token_stream
-from tasks.data.texts import read_parts
-from tests.flows.commands.calls import SETTINGS
+from tests.avss_core.cli.calls import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.flows.commands.calls import SETTINGS
+from tests.avss_core.cli.calls import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 

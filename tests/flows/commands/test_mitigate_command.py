@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.commands.mitigate_command import change_rows
-from tests.flows.commands.calls import SETTINGS
+from tests.avss_core.cli.calls import SETTINGS
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.commands.calls import write_rows, write_set
+from tests.avss_core.cli.calls import write_rows, write_set
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
 def test_the_help_names_every_score():
+    from avss_core.cli.options import ScoreName
     from avss_core.scores.scores import SCORES
-    from flows.commands.options import ScoreName
 
     (option,) = ScoreName.__metadata__
     assert all(name in option.help for name in SCORES)
@@ -54,7 +54,7 @@ def test_a_set_with_a_slip_of_the_pen_is_named_before_any_work(refused, model, d
 
 
 def test_a_folder_that_is_no_whole_set_is_told(data, tmp_path, capsys):
-    from flows.commands.options import params_of
+    from avss_core.cli.options import params_of
 
     own = tmp_path / "own"
     shutil.copytree(data, own)
@@ -125,7 +125,7 @@ def test_a_file_is_no_model(refused, model):
 
 
 def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
-    from flows.commands.options import params_of
+    from avss_core.cli.options import params_of
 
     write_set(tmp_path, "nq")
     write_rows(tmp_path / "sst2/train.jsonl", [])
@@ -140,7 +140,7 @@ def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
 
 @pytest.mark.parametrize("name", ["mödel", "模型", "model \U0001f600", 'a "b": [c] #d', "tab\there", "1e-5"])
 def test_any_folder_name_survives_the_way_through_yaml(tmp_path, name):
-    from flows.commands.options import params_of
+    from avss_core.cli.options import params_of
 
     (tmp_path / name).mkdir()
     assert params_of(str(tmp_path / name), None, tmp_path / name, None, None, {}).model.name == str(

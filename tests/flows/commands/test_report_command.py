@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.report.words.wording import Verdict
-from tests.flows.commands.calls import DOCUMENTED, ROOT
+from tests.avss_core.cli.calls import DOCUMENTED, ROOT
 
 
 def test_it_renders_a_workspace_again(avss, monkeypatch, tmp_path):

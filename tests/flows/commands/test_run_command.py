@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.commands.calls import ROOT, write_set
+from tests.avss_core.cli.calls import ROOT, write_set
 
 
 @pytest.fixture

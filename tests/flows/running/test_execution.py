@@ -41,7 +41,7 @@ ENGINES = [
 @pytest.fixture(scope="module")
 def settings(tiny, tokenizer, tmp_path_factory):
     """Make parameters with changes."""
-    from flows.settings.reading import load_params
+    from avss_core.settings.reading import load_params
 
     folder = tmp_path_factory.mktemp("model")
     tiny("llama", layers=4, max_position_embeddings=1024).save_pretrained(folder)
@@ -85,10 +85,10 @@ def everything(params, place):
     """Return what every fan-out of the stages finds, in one flow."""
     from prefect import flow
 
-    from flows.collect import collect_texts
+    from avss_core.jobs.removals import measure_removals
+    from avss_core.jobs.text_collection import collect_texts
     from flows.evaluate import evaluation_jobs, layer_jobs
-    from flows.running.execution import run
-    from flows.score import measure_removals
+    from flows.running.execution import run, run_in
 
     text = place.prepared / "text" / "calibration.json"
 
@@ -100,8 +100,8 @@ def everything(params, place):
         }
         return {
             "evaluation": run(params, jobs, "evaluation"),
-            "statistics": collect_texts(params, place.dense, {"text": (text, 300)}),
-            "removals": measure_removals(params, place.dense, text, ["traversal"]),
+            "statistics": collect_texts(params, place.dense, {"text": (text, 300)}, run_in(params)),
+            "removals": measure_removals(params, place.dense, text, ["traversal"], run_in(params)),
         }
 
     return all_of_it()
@@ -135,8 +135,8 @@ def test_every_process_loads_a_model_once_and_none_where_all_is_known(
 ):
     from distributed import Client
 
+    from avss_core.caching.loaded_model import _load
     from flows.running.execution import task_runner
-    from tasks.cache.loaded_model import _load
 
     params = settings(engine)
 
@@ -183,11 +183,17 @@ def test_a_killed_process_is_replaced_and_its_unit_runs_again(engine, engines, s
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_error_in_another_process_is_the_error_here(engine, engines, settings, place):
-    from flows.collect import collect_texts
+    from avss_core.jobs.text_collection import collect_texts
+    from flows.running.execution import run_in
 
     params = settings(engine, collect__window=2048)
     with engines.storage(engine), pytest.raises(ValueError, match="does not fit the model's 1024 positions"):
-        collect_texts(params, place.dense, {"text": (place.prepared / "text" / "calibration.json", 5000)})
+        collect_texts(
+            params,
+            place.dense,
+            {"text": (place.prepared / "text" / "calibration.json", 5000)},
+            run_in(params),
+        )
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -201,7 +207,7 @@ def test_an_address_where_nobody_answers_is_named(engine, engines, settings, mon
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install(settings, monkeypatch):
-    from flows.settings import sections
+    from avss_core.settings import sections
 
     monkeypatch.setattr(sections.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(

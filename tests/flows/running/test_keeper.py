@@ -25,7 +25,7 @@ with keeper("AVSS_TEST_PIPELINE", os.environ["AVSS_TEST_PIPELINE"]):
 
 COMMAND = """
 import os, sys, urllib.request
-from flows.running.errors import readable_errors
+from avss_core.cli.errors import readable_errors
 from flows.running.server import kept_server
 with readable_errors():
     with kept_server():

@@ -13,7 +13,7 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 
-from flows.settings.reading import load_params
+from avss_core.settings.reading import load_params
 from flows.running.stage import stage
 from tasks.history.stage_log import StageLog
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from avss_core.data.rows import learning_files, learning_rows, read_prepared
 from avss_core.evaluation.generation import Answer
 from avss_core.evaluation.splits import question_key
 from tasks.answers import own_answers as module
 from tasks.answers.answer_samples import samples_of
 from tasks.answers.own_answers import own_answers
 from tasks.collect import dump_activations
-from tasks.data.rows import learning_files, learning_rows, read_prepared
 from tasks.localize import localize_layers
 
 PARTS = {"train": 6, "validation": 3, "calibration": 3, "test": 4}

@@ -4,9 +4,10 @@ import time
 import pytest
 from prefect.results import ResultRecord, ResultRecordMetadata
 
-from tasks.cache.fingerprints import fingerprint, units
+from avss_core.caching.fingerprints import fingerprint, units
+from avss_core.caching.unit import entry_name
 from tasks.cache.result_cache import read_entries, seconds_of, select
-from tasks.cache.stored_results import CheckedJSON, entry_name
+from tasks.cache.stored_results import CheckedJSON
 
 DAY = 86400
 

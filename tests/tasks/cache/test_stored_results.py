@@ -6,10 +6,10 @@ import pytest
 from prefect.results import ResultRecord, ResultRecordMetadata
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
+from avss_core.caching.unit import entry_name
 from tasks.cache.stored_results import (
     CheckedJSON,
     drop_broken,
-    entry_name,
     problem_of,
     remove,
     storage_folder,

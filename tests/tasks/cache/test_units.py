@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.cache.fingerprints import fingerprint
-from tasks.cache.units import content_digest, content_key, unit
+from avss_core.caching.content import content_digest
+from avss_core.caching.fingerprints import fingerprint
+from tasks.cache.units import content_key, unit
 
 
 def _context(module: str = "tasks.evaluate", name: str = "answer-set"):
@@ -99,7 +100,7 @@ def test_a_unit_made_inside_of_a_function_is_refused():
 def test_another_process_finds_a_unit_by_its_name_and_gets_none_of_its_module():
     import pickle
 
-    from tasks.removal.losses import removal_loss
+    from avss_core.jobs.removal.losses import removal_loss
 
     # Dask and Ray send functions by pickle, between processes of one run; nothing is kept that way.
     sent = pickle.dumps(removal_loss.fn)  # whose module holds a lock, which cannot be sent

@@ -8,12 +8,12 @@ from itertools import cycle
 import pandas as pd
 import pytest
 
+from avss_core.data.rows import write_rows
 from avss_core.files.writing import write_json
 from tasks.compare.finding import STAGES, find_run
 from tasks.compare.runs import compare_runs
 from tasks.compare.verdicts import verdicts
 from tasks.compare.views import figures, markdown, plain_rows, write_page
-from tasks.data.rows import write_rows
 from tasks.report.run_record import FILE, run_record
 from tasks.report.words.evidence import NOT_SURE
 from tasks.report.words.wording import NAMES

@@ -7,9 +7,9 @@ import sqlite3
 import pytest
 from mlflow import MlflowClient
 
+from avss_core.data.lineage import DataPart
 from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import write_text
-from tasks.data.lineage import DataPart
 from tasks.history.curves import curves
 from tasks.history.stage_log import StageLog, pointer
 from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run, stage_run

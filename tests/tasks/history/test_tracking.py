@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tasks.data.lineage import DataPart
+from avss_core.data.lineage import DataPart
 from tasks.history import processes
 from tasks.history.run_store import open_store
 from tasks.history.stage_log import StageLog

@@ -1,0 +1,1 @@
+"""The command line `avss`: commands on one model, without the pipeline."""

@@ -1,0 +1,46 @@
+import pytest
+
+
+def test_no_parameter_has_a_default_in_the_code():
+    from avss_core.settings.params import Params
+
+    for section in Params.model_fields.values():
+        parts = getattr(section.annotation, "model_fields", {"": section})
+        assert all(field.is_required() for field in parts.values())
+
+
+def test_the_parameters_cannot_be_changed_by_accident(load):
+    with pytest.raises(ValueError, match="frozen"):
+        load().prune.ratio = 0.5
+
+
+def test_flat_names_every_value(load):
+    from avss_core.settings.params import known_keys
+
+    flat = load().flat()
+    assert flat["seed"] == 0
+    assert flat["collect.sites"] == ["output", "update"]
+    assert set(flat) == {key for key in known_keys() if "." in key} | {"seed"}
+
+
+def test_only_a_streamed_text_must_be_asked_for_in_time(load):
+    assert load("data.source=hub", "evaluate.tokens=99488").evaluate.tokens == 99488
+    enough = load("data.source=hub", "data.text=pile", "evaluate.tokens=99488", "data.characters=600000")
+    assert enough.data.streamed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("collect.sites=[output]", "the score avss needs the site 'update' in collect.sites"),
+        ("collect.sites=[update]", "the score avss_output needs the site 'output' in collect.sites"),
+    ],
+)
+def test_a_score_needs_its_site(refused, change, message):
+    (line,) = refused(change)
+    assert line.startswith(f"score: {message}")
+
+
+def test_a_site_that_no_score_needs_may_be_left_out(load):
+    changes = ["collect.sites=[update]", "score.compare=[avss, random]"]
+    assert load(*changes).collect.sites == ["update"]

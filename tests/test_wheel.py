@@ -1,0 +1,164 @@
+"""What the wheel installs: the core alone, at work in any folder with what it declares and no more.
+
+The wheel is built from a source distribution of the tracked files, as `python -m build` does, and installed
+in a new environment. That environment has no packages of its own: those that the wheel requires, and what
+these require, are links to the ones of the environment of the tests. So nothing is fetched, and whatever the
+wheel needs and does not declare is missing, and with it Prefect, DVC and MLflow.
+"""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = (
+    "avss_core",
+    "data/sample",
+    "setup.py",
+    "pyproject.toml",
+    "MANIFEST.in",
+    "params.yaml",
+    "README.md",
+    "LICENSE",
+)
+BUILD = """
+import os, sys, tarfile
+from pathlib import Path
+from setuptools import build_meta
+
+out = sys.argv[1]
+packed = build_meta.build_sdist(out)
+tarfile.open(Path(out, packed)).extractall(out, filter="data")
+os.chdir(Path(out, packed.removesuffix(".tar.gz")))
+build_meta.build_wheel(out)
+"""
+QUICK = ("--set", "collect.tokens=512", "--set", "collect.window=64", "--set", "repair.tokens=600", "--json")
+
+
+def _run(*command, **options):
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, **options
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    tracked = _run("git", "ls-files", *SOURCES, cwd=ROOT).splitlines()
+    for name in filter(lambda name: (ROOT / name).is_file(), tracked):
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "source" / name).write_bytes((ROOT / name).read_bytes())
+    _run(sys.executable, "-c", BUILD, folder, cwd=folder / "source")
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The folder of the commands of an environment that holds the wheel and what it requires."""
+    place = tmp_path_factory.mktemp("environment")
+    _run(sys.executable, "-m", "venv", "--without-pip", place)
+    python = place / "bin" / "python"
+    packages = Path(_run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
+    _run(*pip, "install", "--quiet", "--no-deps", "--no-index", "--no-compile", wheel)
+    for entry in _required(Path(wheel)):
+        link = packages / entry.name
+        if not link.exists():
+            link.symlink_to(entry, target_is_directory=entry.is_dir())
+    return place / "bin"
+
+
+def _required(wheel):
+    """Return what lies in this environment of the packages that the wheel requires, however deep."""
+    (own,) = importlib.metadata.Distribution.discover(path=[str(wheel)])
+    waiting, seen, entries = list(own.requires or ()), set(), {}
+    while waiting:
+        needed = Requirement(waiting.pop())
+        if needed.name in seen or (needed.marker and not needed.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(needed.name)
+        known = importlib.metadata.distribution(needed.name)
+        waiting += known.requires or ()
+        for file in known.files or ():
+            if file.parts[0] not in {"..", "__pycache__"}:
+                top = Path(str(known.locate_file(file.parts[0])))
+                entries[top.name] = top
+    assert {"torch", "transformers", "typer"} <= seen
+    return list(entries.values())
+
+
+@pytest.fixture
+def avss(installed, tmp_path, monkeypatch):
+    """Run a command of the environment in an empty folder, and return the finished process."""
+    here = tmp_path / "here"
+    here.mkdir()
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "OMP_NUM_THREADS") if name in os.environ}
+
+    def call(*arguments):
+        return subprocess.run(
+            [str(installed / "avss"), *map(str, arguments)],
+            cwd=here,
+            env=kept | {"HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    call.here, call.home = here, tmp_path / "home"
+    return call
+
+
+def test_only_the_core_is_in_it(wheel):
+    import zipfile
+
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names} == {"avss_core", "avss_core-0.1.0.dist-info"}
+    held = {"py.typed", "__init__.pyi", "settings/params.yaml", "data/sample/nq/train.jsonl"}
+    assert {f"avss_core/{name}" for name in held} <= set(names)
+    packed = zipfile.ZipFile(wheel).read("avss_core/settings/params.yaml")
+    assert packed == (ROOT / "params.yaml").read_bytes()
+
+
+@pytest.mark.slow
+def test_it_scores_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoint):
+    def done(*arguments):
+        finished = avss(*arguments)
+        assert finished.returncode == 0, finished.stderr
+        return json.loads(finished.stdout)
+
+    scored = done("score", checkpoint, "--ratio", "0.34", *QUICK)
+    assert scored["text"] == "sample"
+    assert len(scored["removed"]) == 2
+    assert list((avss.home / ".cache" / "avss").glob("text-statistics-*"))
+    assert not list(avss.here.iterdir())
+    pruned = done("prune", checkpoint, "--ratio", "0.34", "--out", "pruned", *QUICK)
+    assert pruned["removed"] == scored["removed"]
+    repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
+    assert repaired["fit"]["projections"]
+    assert done("verify", "repaired", "--json")["passed"] is True
+    assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired"]
+
+
+def test_what_belongs_to_the_pipeline_says_where_that_is_to_be_had(avss):
+    for command in ("run --output here", "cache ls", "report"):
+        finished = avss(*command.split())
+        assert finished.returncode == 1
+        assert finished.stderr == (
+            f"error: avss {command.split()[0]} belongs to the pipeline, which is not installed here: run "
+            "`make install` in a clone of the repository of AVSS, and then its .venv/bin/avss\n"
+        )
+    assert not list(avss.here.iterdir())
+
+
+def test_it_says_its_version_and_completes_names(avss):
+    assert avss("--version").stdout == "avss 0.1.0\n"
+    assert "_AVSS_COMPLETE" in avss("--show-completion", "bash").stdout
