@@ -186,10 +186,10 @@ def test_a_damaged_result_is_made_again(damage, kept):
 
 
 def test_the_code_is_in_the_key(kept, monkeypatch):
-    from avss_core.sweep import kept_results
+    from avss_core.sweep import kept_points
 
     kept.get("loss", {}, lambda: 1)
-    monkeypatch.setattr(kept_results, "code_digest", lambda: "edited")
+    monkeypatch.setattr(kept_points, "code_digest", lambda: "edited")
     assert kept.get("loss", {}, lambda: 2) == 2
 
 
