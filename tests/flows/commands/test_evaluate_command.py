@@ -66,8 +66,8 @@ def test_evaluate_says_how_many_rows_it_leaves_out(avss, model, data, tmp_path):
     printed = avss("evaluate", model, "--sets", "nq", "--data", own, "--json", *SETTINGS)
     assert printed.json["sets"]["nq"]["n"] == 6
     assert (
-        "warning: nq: 2 rows were left out: 1 asked again a question of another row, 1 of train asked a question "
-        "that is tested"
+        "warning: nq: 2 rows were left out: 1 asked again a question of another row, 1 of train asked a "
+        "question that is tested"
     ) in printed.err
 
 
