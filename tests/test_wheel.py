@@ -129,6 +129,7 @@ def test_only_the_core_is_in_it(wheel):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five processes, each of which imports torch
 def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoint):
     def done(*arguments):
         finished = avss(*arguments)
