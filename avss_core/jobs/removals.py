@@ -138,7 +138,7 @@ def measure_removals(
             text,
             **params.machine,
             tokens=removal_tokens(params),
-            window=params.score.traversal_window,
+            window=min(params.score.traversal_window, params.collect.window),
             batch_size=params.collect.batch_size,
         )
         try:
