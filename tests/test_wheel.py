@@ -129,7 +129,8 @@ def test_only_the_core_is_in_it(wheel):
 
 
 @pytest.mark.slow
-def test_it_scores_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoint):
+@pytest.mark.timeout(900)  # five processes, each of which imports torch
+def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoint):
     def done(*arguments):
         finished = avss(*arguments)
         assert finished.returncode == 0, finished.stderr
@@ -140,12 +141,16 @@ def test_it_scores_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoi
     assert len(scored["removed"]) == 2
     assert list((avss.home / ".cache" / "avss").glob("text-statistics-*"))
     assert not list(avss.here.iterdir())
+    few = ("--scores", "last_n", "--remove", "1", "--set", "score.cost_tokens=128")
+    swept = done("sweep", checkpoint, "--no-repair", *few, *QUICK)
+    assert [point["removed"] for point in swept["points"]] == [[5]]
+    assert {path.name for path in (avss.here / "sweep").iterdir()} == {"points", "sweep.json", "sweep.svg"}
     pruned = done("prune", checkpoint, "--ratio", "0.34", "--out", "pruned", *QUICK)
     assert pruned["removed"] == scored["removed"]
     repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
     assert repaired["fit"]["projections"]
     assert done("verify", "repaired", "--json")["passed"] is True
-    assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired"]
+    assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired", "sweep"]
 
 
 def test_what_belongs_to_the_pipeline_says_where_that_is_to_be_had(avss):

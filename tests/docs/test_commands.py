@@ -99,7 +99,7 @@ def _clicked(command: object, arguments: list[str], whole: bool) -> None:
     """Parse as click does; running text may leave out what is required."""
     while commands := getattr(command, "commands", None):
         own = {option for parameter in command.params for option in parameter.opts}  # type: ignore[attr-defined]
-        if not arguments or (not whole and arguments[0] in {"COMMAND", "...", "--help", *own}):
+        if not arguments or (not whole and arguments[0] in {"COMMAND", "--help", *own}):
             return
         command, arguments = commands[arguments[0]], arguments[1:]
     if whole:

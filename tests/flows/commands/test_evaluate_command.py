@@ -54,7 +54,7 @@ def test_evaluate_gives_every_predicted_token_the_context_that_a_stride_leaves(
     assert text["word_perplexity"] == pytest.approx(math.exp(min(total / words, 700)), rel=1e-4)
 
 
-def test_evaluate_says_how_many_rows_it_leaves_out(avss, model, data, tmp_path, caplog):
+def test_evaluate_says_how_many_rows_it_leaves_out(avss, model, data, tmp_path):
     own = tmp_path / "own"
     shutil.copytree(data, own)
     tested = own / "nq" / "test.jsonl"
@@ -66,9 +66,9 @@ def test_evaluate_says_how_many_rows_it_leaves_out(avss, model, data, tmp_path, 
     printed = avss("evaluate", model, "--sets", "nq", "--data", own, "--json", *SETTINGS)
     assert printed.json["sets"]["nq"]["n"] == 6
     assert (
-        "nq: 2 rows were left out: 1 asked again a question of another row, 1 of train asked a question "
-        "that is tested"
-    ) in caplog.text
+        "warning: nq: 2 rows were left out: 1 asked again a question of another row, 1 of train asked a "
+        "question that is tested"
+    ) in printed.err
 
 
 def test_evaluate_takes_all_sets_of_the_folder_and_prints_lines(avss, model, data):
