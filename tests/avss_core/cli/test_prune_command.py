@@ -24,7 +24,9 @@ def test_prune_by_ratio_removes_what_score_names(avss, model, text):
     assert result["layer_map"] == [layer for layer in range(6) if layer not in named]
     assert result["parameters"] < result["dense_parameters"]
     assert result["bytes"] == 4 * result["parameters"]
-    assert json.loads(Path("new/pruned/certificate.json").read_text())["provenance"]["score"] == "avss"
+    assert (
+        json.loads(Path("new/pruned/certificate.json").read_text())["provenance"]["score"] == "repairability"
+    )
     assert AutoModelForCausalLM.from_pretrained("new/pruned").config.num_hidden_layers == 4
     assert [path.name for path in Path("new").iterdir()] == ["pruned"]
 
@@ -50,7 +52,9 @@ def test_from_the_ratio_to_the_layers_are_six_hops(avss, model, text, monkeypatc
 def test_prune_on_two_words_warns(avss, model, tmp_path):
     write_text(tmp_path)
     (tmp_path / "wikitext2" / "valid.txt").write_text("Two words.", encoding="utf-8")
-    printed = avss("prune", model, "--data", tmp_path, "--out", "pruned", "--json", *SETTINGS)
+    printed = avss(
+        "prune", model, "--data", tmp_path, "--score", "avss", "--out", "pruned", "--json", *SETTINGS
+    )
     assert printed.json["warning"].startswith("too little text to say how sure the choice is: 1 window")
     assert f"warning: {printed.json['warning']}" in printed.err
 
