@@ -23,6 +23,9 @@ SCORE_SITES: dict[str, str | None] = {
 }
 """By score the activation site that must be collected for it; None if any or none will do."""
 
+CHEAPEST = "cheapest"
+"""In the place of a score's name: of the compared scores the one whose choice costs least after a repair."""
+
 READING_NAMES = ["eavss", "eavss_contrast", "eavss_paired"]
 """The EAVSS readings."""
 

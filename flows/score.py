@@ -5,7 +5,7 @@ from typing import cast
 from prefect.logging import get_logger
 
 from avss_core.files.writing import read_json, write_json
-from avss_core.jobs.layer_choice import score_checkpoint
+from avss_core.jobs.layer_choice import chosen_reading, score_checkpoint
 from avss_core.jobs.removals import removal_costs, repair_tokens, repaired_costs
 from avss_core.scores.stability import too_little
 from avss_core.settings.params import Params
@@ -21,15 +21,18 @@ from tasks.score import compare_costs, compare_repaired
 def score(params: Params, workspace: Workspace) -> StageLog:
     """Score layers, compare the choices on held-out text, and ask what other text would choose."""
     text = workspace.prepared / "text" / "calibration.json"
-    names = [params.score.name, *params.score.compare]
     scored = score_checkpoint(
-        params, workspace.dense, text, names, read_json(workspace.statistics), run_in(params)
+        params, workspace.dense, text, params.score.measured, read_json(workspace.statistics), run_in(params)
     )
     readings, stability = scored["readings"], scored["stability"]
     removed = {label: reading["removed"] for label, reading in readings.items()}
-    # The first score prunes; "random" stands for its first draw.
-    chosen = next(iter(readings))
     costs = removal_costs(params, workspace.dense, text, {"dense": [], **removed}, run_in(params))
+    repaired, left_out = (
+        repaired_costs(params, workspace.dense, text, removed, run_in(params))
+        if params.score.repair_tokens
+        else ({}, "")
+    )
+    chosen = chosen_reading(params, repaired or costs)
     compared = compare_costs(costs, chosen, seed=params.seed)
     result: Scores = {
         "readings": {
@@ -43,7 +46,6 @@ def score(params: Params, workspace: Workspace) -> StageLog:
         "removed": params.prune.layers or readings[chosen]["removed"],
     }
     if params.score.repair_tokens:
-        repaired, left_out = repaired_costs(params, workspace.dense, text, removed, run_in(params))
         result["after_repair"] = compare_repaired(costs, repaired, repair_tokens(params), left_out)
         for label, cost in compare_costs(repaired, chosen, seed=params.seed).items() if repaired else ():
             result["readings"][label]["repaired"] = cost

@@ -12,7 +12,7 @@ from avss_core.cli.printing import say
 from avss_core.cli.session import loading
 from avss_core.data.data_folders import contents, half_sets, question_files, require, sets_in
 from avss_core.models.locations import model_name
-from avss_core.registry import SCORE_SITES
+from avss_core.registry import CHEAPEST, SCORE_SITES
 from avss_core.settings.places import DEFAULT_PARAMS, PROJECT, SAMPLE
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ ScoreName = Annotated[
     str | None,
     typer.Option(
         "--score",
-        help=f"One of {', '.join(SCORE_SITES)}. Left out: score.name of params.yaml, which is "
-        "repairability; for an encoder, of which it cannot tell one layer's part, avss. traversal measures "
-        "the loss without each layer in turn; greedy repeats that after each removal, which is slow.",
+        help=f"One of {', '.join(SCORE_SITES)}; or cheapest: of those in score.compare the one whose choice "
+        "costs least after a small repair, which takes minutes. traversal measures the loss without each "
+        "layer in turn; greedy repeats that after each removal, which is slow.",
     ),
 ]
 Ratio = Annotated[
@@ -117,7 +117,7 @@ def scoring_params(
     """Return the parameters of a command that scores layers; an encoder is scored by avss if by no other."""
     options = {"score.name": score, "prune.ratio": ratio}
     params = params_of(model, revision, data, None, changes, options)
-    if score is None and params.score.name == "repairability" and _is_encoder(params):
+    if score is None and params.score.name == CHEAPEST and _is_encoder(params):
         params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"})
     return params
 

@@ -18,6 +18,7 @@ from avss_core.cli.options import (
 from avss_core.cli.printing import show
 from avss_core.cli.session import checkpoint, kept, loading, scratch
 from avss_core.display.steps import working
+from avss_core.registry import CHEAPEST
 
 if TYPE_CHECKING:
     from avss_core.jobs.job_records import LayerChoice, ScoredModel
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def score(
     model: Model,
-    score: ScoreName = None,
+    score: ScoreName = "avss",
     data: TextData = None,
     ratio: Ratio = None,
     as_json: AsJson = False,
@@ -50,7 +51,7 @@ def score(
         params = scoring_params(model, revision, data, changes, score, ratio)
         scored = score_model(params)
     warn_of_noise(scored["undecided"], scored["warning"])
-    show(scored, scored["layers"], title=f"{params.score.name} of {model}", as_json=as_json)
+    show(scored, scored["layers"], title=f"{scored['score']} of {model}", as_json=as_json)
 
 
 def score_model(params: "Params") -> "ScoredModel":
@@ -60,7 +61,7 @@ def score_model(params: "Params") -> "ScoredModel":
     rows = zip(reading["scores"], reading["normalised"], reading["cumulative"], strict=True)
     return {
         "model": params.model.name,
-        "score": params.score.name,
+        "score": reading["score"],
         "reference": reading["reference"],
         "prune_first": "lowest",
         "ratio": params.prune.ratio,
@@ -92,9 +93,9 @@ def choose(params: "Params") -> "LayerChoice":
         FileNotFoundError: the model is a folder without a tokenizer.
     """
     with loading():
-        from avss_core.jobs.layer_choice import score_checkpoint
+        from avss_core.jobs.layer_choice import chosen_reading, score_checkpoint
         from avss_core.jobs.preparation import prepare_calibration
-        from avss_core.jobs.removals import removal_tokens
+        from avss_core.jobs.removals import removal_costs, removal_tokens, repaired_costs
         from avss_core.jobs.text_collection import collect_texts
         from avss_core.models.loading import has_tokenizer
         from avss_core.scores.scores import SCORES
@@ -106,18 +107,25 @@ def choose(params: "Params") -> "LayerChoice":
         )
     statistics: dict[str, TextStatistics] = {}
     tokens = 0
-    needs = SCORES[params.score.name].needs
+    cheapest = params.score.name == CHEAPEST
+    names = params.score.measured if cheapest else [params.score.name]
+    needs = {SCORES[name].needs for name in names}
     run = kept(params)
     with scratch() as folder:
         text, origin = prepare_calibration(params, folder / "prepared")
         model = checkpoint(params, folder / "dense")
-        if needs == "statistics":
+        if "statistics" in needs:
             statistics = collect_texts(params, model, {"text": (text, params.collect.tokens)}, run)
             tokens = statistics["text"]["tokens"]
-        elif needs != "nothing":
+        elif needs != {"nothing"}:
             tokens = removal_tokens(params)
-        scored = score_checkpoint(params, model, text, [params.score.name], statistics, run)
-    label, reading = next(iter(scored["readings"].items()))
+        scored = score_checkpoint(params, model, text, names, statistics, run)
+        label = next(iter(scored["readings"]))
+        if cheapest:
+            removed = {label: reading["removed"] for label, reading in scored["readings"].items()}
+            repaired = params.score.repair_tokens and repaired_costs(params, model, text, removed, run)[0]
+            label = chosen_reading(params, repaired or removal_costs(params, model, text, removed, run))
+    reading = scored["readings"][label]
     return {
         "text": origin,
         "tokens": tokens,

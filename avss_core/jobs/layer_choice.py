@@ -7,9 +7,11 @@ from typing import Any
 
 from avss_core.caching.kept_results import Run
 from avss_core.display.steps import working
+from avss_core.jobs.job_records import Cost
 from avss_core.jobs.removals import measure_removals
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
+from avss_core.registry import CHEAPEST
 from avss_core.scores.choice import Removal
 from avss_core.scores.evidence import (
     Evidence,
@@ -55,6 +57,28 @@ def score_checkpoint(
         resamples=params.score.resamples,
         seed=params.seed,
     )
+
+
+def chosen_reading(params: Params, costs: Mapping[str, Cost]) -> str:
+    """Return the label of the reading that chooses: that of the named score, or the cheapest one.
+
+    Draws at random are there to be beaten and never chosen; among equal costs the first reading wins.
+
+    Args:
+        params: all of them.
+        costs: of each reading's choice, by label in the order of the readings; after a repair where there is
+            one.
+
+    Raises:
+        ValueError: the cheapest is asked for, and random draws alone are compared.
+    """
+    labels = [label for label in costs if label != "dense"]
+    if params.score.name != CHEAPEST:
+        return labels[0]
+    found = [label for label in labels if not label.startswith("random")]
+    if not found:
+        raise ValueError("the cheapest choice is asked for, and score.compare names random alone: name more")
+    return min(found, key=lambda label: costs[label]["nll"])
 
 
 def removal_of(params: Params) -> Removal:

@@ -54,7 +54,9 @@ class Params(Section):
         collect = info.data.get("collect")
         if collect is None:
             return value
-        for name in (value.name, *value.compare):
+        if not value.measured:
+            raise ValueError("the cheapest of no score is asked for: name scores in score.compare")
+        for name in value.measured:
             site = SCORE_SITES[name]
             if site is not None and site not in collect.sites:
                 raise ValueError(f"the score {name} needs the site {site!r} in collect.sites")

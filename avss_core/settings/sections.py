@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from avss_core.data.pile import SUBSETS
-from avss_core.registry import CONTROL_NAMES, READING_NAMES, SCORE_SITES
+from avss_core.registry import CHEAPEST, CONTROL_NAMES, READING_NAMES, SCORE_SITES
 from avss_core.settings.fields import (
     Count,
     Distinct,
@@ -125,7 +125,7 @@ class Collect(Section):
 class ScoreSection(Section):
     """The score that prunes, and those it is compared with."""
 
-    name: Annotated[str, one_of(SCORE_SITES, "score")]
+    name: Annotated[str, one_of([*SCORE_SITES, CHEAPEST], "score")]
     compare: Annotated[list[str], one_of(SCORE_SITES, "score")]
     random_draws: Count
     cost_tokens: Several
@@ -134,6 +134,11 @@ class ScoreSection(Section):
     traversal_window: Count
     traversal_context: Natural
     resamples: Count
+
+    @property
+    def measured(self) -> list[str]:
+        """The scores that a run measures: the one that prunes first, or those that are compared."""
+        return list(dict.fromkeys([*([] if self.name == CHEAPEST else [self.name]), *self.compare]))
 
     @field_validator("repair_tokens")
     @classmethod

@@ -17,6 +17,7 @@ QUICK = {
     "collect.window": 64,
     "collect.answers": 8,
     "collect.parts": 4,
+    "score.name": "avss",
     "score.cost_tokens": 128,
     "score.repair_tokens": 128,
     "score.traversal_tokens": 128,

@@ -16,6 +16,7 @@ COMMANDS = (
 
 QUICK = {
     "collect.tokens": 512,
+    "score.name": "avss",
     "collect.window": 64,
     "score.traversal_tokens": 128,
     "score.traversal_window": 32,

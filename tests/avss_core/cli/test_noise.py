@@ -24,5 +24,5 @@ def test_an_error_inside_a_unit_is_the_last_line_and_the_only_one(checkpoint, tm
     assert done.returncode == 1
     assert done.stdout == ""
     *steps, last = done.stderr.splitlines()
-    assert last.startswith("error: layer 2: an activation is not a finite number")
+    assert last.startswith("error: layer 2, site output: an activation of sample 0 is not a finite number")
     assert not [line for line in steps if "Error" in line or "WARNING" in line]

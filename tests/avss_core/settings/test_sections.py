@@ -80,7 +80,7 @@ def test_every_registered_name_is_accepted(load):
     from avss_core.scores.scores import SCORES
 
     for key, names in {
-        "score.name": SCORES,
+        "score.name": [*SCORES, "cheapest"],
         "localize.reading": READINGS,
         "collect.judge": [*JUDGES, "default"],
         "evaluate.judge": [*JUDGES, "default"],
