@@ -122,3 +122,37 @@ def test_greedy_removal_after_repair_needs_tokens_to_refit_on(scored):
         ValueError, match=r"greedy_repaired needs tokens to refit on: raise score\.repair_tokens"
     ):
         scored(**{"score.name": "greedy_repaired", "score.repair_tokens": 0})
+
+
+SHORT = {"score.traversal_window": 32, "score.traversal_context": 16}
+
+
+def test_the_cheapest_choice_after_repair_prunes_and_a_random_one_never(scored):
+    record, _ = scored(**{"score.name": "cheapest", "score.compare": "[random, last_n, traversal]", **SHORT})
+    costs = {name: reading["repaired"]["nll"] for name, reading in record["readings"].items()}
+    sensible = {name: cost for name, cost in costs.items() if not name.startswith("random")}
+    assert len(set(sensible.values())) == 2
+    assert record["chosen"] == min(sensible, key=sensible.get)
+    assert record["removed"] == record["readings"][record["chosen"]]["removed"]
+
+
+def test_without_a_repair_the_cheapest_is_the_one_before_it(scored):
+    record, _ = scored(
+        **{
+            "score.name": "cheapest",
+            "score.compare": "[last_n, traversal]",
+            "score.repair_tokens": 0,
+            **SHORT,
+        }
+    )
+    costs = {name: reading["cost"]["nll"] for name, reading in record["readings"].items()}
+    assert record["chosen"] == min(costs, key=costs.get)
+
+
+@pytest.mark.parametrize(
+    ("compare", "message"),
+    [("[random]", "names random alone"), ("[]", "the cheapest of no score is asked for")],
+)
+def test_the_cheapest_of_nothing_is_refused(scored, compare, message):
+    with pytest.raises(ValueError, match=message):
+        scored(**{"score.name": "cheapest", "score.compare": compare})

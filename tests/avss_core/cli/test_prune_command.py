@@ -30,27 +30,17 @@ def test_prune_by_ratio_removes_what_score_names(avss, model, text):
 
 
 def test_the_cheapest_choice_is_that_of_the_score_that_costs_least_after_a_repair(avss, model, text):
-    compared = ["last_n", "block_influence", "random"]
+    costs = ["--set", "score.cost_tokens=256", "--set", "score.repair_tokens=256", "--data", text, "--json"]
     shared = [
-        "--ratio",
-        0.34,
-        "--data",
-        text,
-        "--json",
-        *SETTINGS,
-        "--set",
-        f"score.compare=[{', '.join(compared)}]",
-    ]
-    shared += ["--set", "score.cost_tokens=256", "--set", "score.repair_tokens=256"]
-    chosen = avss("score", model, "--score", "cheapest", *shared).json
-    swept = avss(
-        "sweep", model, "--remove", 2, "--scores", "last_n,block_influence", "--data", text, "--out", "swept",
-        "--json", *SETTINGS, "--set", "score.cost_tokens=256", "--set", "score.repair_tokens=256",
-    ).json  # fmt: skip
-    costs = {p["score"]: p["nll"] for p in swept["points"] if p["model"] == "repaired"}
-    assert len(set(costs.values())) == 2
-    assert chosen["score"] == min(costs, key=costs.get)
-    pruned = avss("prune", model, "--out", "pruned", "--set", "score.name=cheapest", *shared).json
+        "--ratio", 0.34, *SETTINGS, *costs, "--set", "score.compare=[last_n, traversal, random]",
+    ]  # fmt: skip
+    chosen = avss("score", model, *shared, "--set", "score.name=cheapest").json
+    scores = ["--scores", "last_n,traversal", "--remove", 2, "--out", "swept"]
+    swept = avss("sweep", model, *scores, *SETTINGS, *costs).json
+    losses = {each["score"]: each["loss"] for each in swept["points"] if each["model"] == "repaired"}
+    assert len(set(losses.values())) == 2
+    assert chosen["score"] == min(losses, key=losses.get)
+    pruned = avss("prune", model, "--out", "pruned", *shared, "--set", "score.name=cheapest").json
     assert pruned["removed"] == chosen["removed"]
 
 

@@ -49,7 +49,6 @@ def test_an_override_changes_one_value_and_nothing_else(load):
         ("data.sets=[nq]", "data.sets", ["nq"]),
         ('model.name="a/b=c"', "model.name", "a/b=c"),
         ("model.name=a=b", "model.name", "a=b"),
-        ("score.compare=[]", "score.compare", []),
         (" prune.ratio=0.5", "prune.ratio", 0.5),
     ],
 )
