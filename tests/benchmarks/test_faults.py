@@ -209,6 +209,8 @@ def test_a_fault_strikes_its_program_at_its_point_alone(
     tmp_path: Path, fault: str, code: int, left: set[str]
 ) -> None:
     (tmp_path / "flows").mkdir()
+    # A regular package comes before one further back on the path; a folder without this file does not.
+    (tmp_path / "flows/__init__.py").touch()
     (tmp_path / "flows/__main__.py").write_text(FAKE_STAGE)
     (tmp_path / "data").mkdir()
     fired = tmp_path / "fired"
