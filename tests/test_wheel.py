@@ -145,7 +145,7 @@ def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, c
     swept = done("sweep", checkpoint, "--no-repair", *few, *QUICK)
     assert [point["removed"] for point in swept["points"]] == [[5]]
     assert {path.name for path in (avss.here / "sweep").iterdir()} == {"points", "sweep.json", "sweep.svg"}
-    pruned = done("prune", checkpoint, "--ratio", "0.34", "--out", "pruned", *QUICK)
+    pruned = done("prune", checkpoint, "--ratio", "0.34", "--score", "avss", "--out", "pruned", *QUICK)
     assert pruned["removed"] == scored["removed"]
     repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
     assert repaired["fit"]["projections"]

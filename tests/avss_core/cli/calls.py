@@ -16,7 +16,9 @@ COMMANDS = (
 
 QUICK = {
     "collect.tokens": 512,
-    "score.name": "avss",
+    "score.compare": "[avss]",
+    "score.cost_tokens": 128,
+    "score.repair_tokens": 64,
     "collect.window": 64,
     "score.traversal_tokens": 128,
     "score.traversal_window": 32,

@@ -55,7 +55,9 @@ def test_a_process_of_its_own_prints_one_object_and_leaves_a_checkpoint(model, t
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(ROOT),
     }
-    command = f"prune {model} --ratio 0.34 --data text --out out/pruned --json --set collect.window=64"
+    command = (
+        f"prune {model} --ratio 0.34 --score avss --data text --out out/pruned --json --set collect.window=64"
+    )
     printed = subprocess.run(
         [sys.executable, "-m", "avss_core.cli.app", *command.split()],
         capture_output=True, text=True, check=False, env=environment, cwd=tmp_path,
