@@ -27,11 +27,7 @@ def score(params: Params, workspace: Workspace) -> StageLog:
     readings, stability = scored["readings"], scored["stability"]
     removed = {label: reading["removed"] for label, reading in readings.items()}
     costs = removal_costs(params, workspace.dense, text, {"dense": [], **removed}, run_in(params))
-    repaired, left_out = (
-        repaired_costs(params, workspace.dense, text, removed, run_in(params))
-        if params.score.repair_tokens
-        else ({}, "")
-    )
+    repaired, left_out = repaired_costs(params, workspace.dense, text, removed, run_in(params))
     chosen = chosen_reading(params, repaired or costs)
     compared = compare_costs(costs, chosen, seed=params.seed)
     result: Scores = {

@@ -123,7 +123,7 @@ def choose(params: "Params") -> "LayerChoice":
         label = next(iter(scored["readings"]))
         if cheapest:
             removed = {label: reading["removed"] for label, reading in scored["readings"].items()}
-            repaired = params.score.repair_tokens and repaired_costs(params, model, text, removed, run)[0]
+            repaired, _ = repaired_costs(params, model, text, removed, run)
             label = chosen_reading(params, repaired or removal_costs(params, model, text, removed, run))
     reading = scored["readings"][label]
     return {

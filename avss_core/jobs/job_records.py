@@ -60,7 +60,7 @@ class RefitProjection(TypedDict):
     projection: str
     """Path of the projection inside the block."""
     ridge: float | None
-    """The penalty chosen; None where none lowered the error on held-out windows."""
+    """The penalty chosen; None where nothing was missing."""
     error: float
     """Squared distance from the dense model on held-out windows after the refit, over that before it."""
 

@@ -33,7 +33,12 @@ def removal_costs(
 def repaired_costs(
     params: Params, model: Path, text: Path, choices: Mapping[str, Sequence[int]], run: Run
 ) -> tuple[dict[str, Cost], str]:
-    """Return the same after a small repair of each choice; none, and why, if the model cannot be repaired."""
+    """Return the same after a small repair of each choice; none, and why, if the model cannot be repaired.
+
+    None, and no reason, where `score.repair_tokens` asks for no repair.
+    """
+    if not params.score.repair_tokens:
+        return {}, ""
     job = partial(
         repaired_cost,
         model,
