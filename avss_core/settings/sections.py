@@ -251,7 +251,6 @@ class Heal(Shares):
     layers: Layers | None
     temperature: Positive
     answers: Positive
-    labels: Positive
     hidden: Weight
     top_k: Count | None
     validate_every: Count
