@@ -122,7 +122,7 @@ def stage_run(
         status, active = "FAILED", _ACTIVE.set((client, run))
         try:
             log_batches(client, run, params=params)
-            yield lambda log: write_log(client, run, parent, log)
+            yield lambda log: write_log(client, run, parent, log, project or home)
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):
             status = "KILLED"
@@ -130,7 +130,8 @@ def stage_run(
         finally:
             _ACTIVE.reset(active)
             client.set_terminated(run, status)
-            if PIPELINE_VARIABLE not in os.environ and (status != "FINISHED" or stage == "report"):
+            if PIPELINE_VARIABLE not in os.environ:
+                # Nobody tells which stage is the last of a plain `dvc repro` or `dvc exp run`.
                 client.set_terminated(parent, status)
 
 
@@ -146,9 +147,11 @@ def _parent(
     tags: Mapping[str, str],
     params: Mapping[str, Any],
 ) -> str:
-    """Return the parent run of a pipeline, which the first stage makes with all parameters."""
+    """Return the parent run of a pipeline, which runs again; the first stage makes it with all parameters."""
     for run in search(client, experiment, f"tags.`{_PIPELINE}` = '{pipeline}'"):
         if _PARENT not in run.data.tags:
+            if run.info.status != "RUNNING":
+                client.update_run(run.info.run_id, "RUNNING")
             return str(run.info.run_id)
     owner = pipeline_process(pipeline)
     name = time.strftime("pipeline %Y-%m-%d %H:%M:%S")

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from avss_core.data.lineage import DataPart
-from tasks.history import processes
+from tasks.history import processes, tracking
 from tasks.history.run_store import open_store
 from tasks.history.stage_log import StageLog
 from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run, stage_run
@@ -162,6 +162,18 @@ def test_the_code_of_the_documentation_reads_the_history(tmp_path, monkeypatch, 
     exec(second, names)
     stage = f"evaluate FINISHED\n  reads nq/test {'a' * 36}\n[3.0, 1.0]\n"
     assert capsys.readouterr().out == 2 * stage
+
+
+def test_whatever_stage_is_the_last_of_dvc_the_parent_ends_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "dvc_pipeline", lambda: f"{os.getpid()}-1.0")
+    for stage in ("prepare", "score"):
+        with stage_run(tmp_path, stage, {}, "digest"):
+            assert _runs(tmp_path)["pipeline"].info.status == "RUNNING"
+        assert _runs(tmp_path)["pipeline"].info.status == "FINISHED"
+    with pytest.raises(ValueError), stage_run(tmp_path, "prune", {}, "digest"):
+        raise ValueError
+    assert set(_runs(tmp_path)) == {"pipeline", "prepare", "score", "prune"}
+    assert _runs(tmp_path)["pipeline"].info.status == "FAILED"
 
 
 def test_a_pipeline_without_a_stage_leaves_no_run(tmp_path):
