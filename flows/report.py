@@ -37,7 +37,9 @@ def report(params: Params, workspace: Workspace) -> StageLog:
     """Render the results of the other stages."""
     summary, files, opening = write_report(**_inputs(params, workspace))
     figures = headline_figures(summary)
-    create_markdown_artifact("\n".join(_bullets(opening)), key="report", description="The report's first words")
+    create_markdown_artifact(
+        "\n".join(_bullets(opening)), key="report", description="The report's first words"
+    )
     create_table_artifact(
         [{"figure": FIGURES[name], "value": value} for name, value in figures.items()], key="headline-figures"
     )
@@ -51,7 +53,7 @@ def report(params: Params, workspace: Workspace) -> StageLog:
 
 
 def described(opening: Sequence[str], figures: Mapping[str, float]) -> str:
-    """Return the description of a run in MLflow: first sentences and figures of its report, where the rest is."""
+    """Return the description of a run in MLflow: its first sentences and figures, and where the rest is."""
     rest = "Picture: the artifact `figures/overview.png` of this run. Page: `index.html` of the run `report`."
     return "\n".join([*_bullets(opening), "", headline_table(figures), "", rest])
 

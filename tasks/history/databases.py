@@ -56,7 +56,8 @@ def move_artifacts(database: Path, experiment: str, place: str) -> None:
                 )
                 for table, column in _ADDRESSES:
                     opened.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE instr({column}, ?) = 1",
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                        f"WHERE instr({column}, ?) = 1",
                         (place, len(before) + 1, f"{before}/"),
                     )
 

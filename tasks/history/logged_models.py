@@ -59,12 +59,18 @@ def logged_model(
         client.set_logged_model_tags(model.model_id, tags)
         return model
     model = client.create_logged_model(
-        experiment, checkpoint["name"], run, {MLFLOW_MODEL_IS_EXTERNAL: "true", **tags}, model_type="checkpoint"
+        experiment,
+        checkpoint["name"],
+        run,
+        {MLFLOW_MODEL_IS_EXTERNAL: "true", **tags},
+        model_type="checkpoint",
     )
     return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def link_models(client: MlflowClient, run: str, made: Sequence[LoggedModel], read: Sequence[LoggedModel]) -> None:
+def link_models(
+    client: MlflowClient, run: str, made: Sequence[LoggedModel], read: Sequence[LoggedModel]
+) -> None:
     """Say which models a run made and which it measured."""
     if made:
         client.log_outputs(run, [LoggedModelOutput(model.model_id, 0) for model in made])
@@ -72,8 +78,10 @@ def link_models(client: MlflowClient, run: str, made: Sequence[LoggedModel], rea
         client.log_inputs(run, models=[LoggedModelInput(model.model_id) for model in read])
 
 
-def tied(points: Sequence[Metric], models: Mapping[str, LoggedModel], data: Sequence[DataPart]) -> list[Metric]:
-    """Return metrics `MODEL.SET.FIGURE` with the model and the data set that they are of; others as they are."""
+def tied(
+    points: Sequence[Metric], models: Mapping[str, LoggedModel], data: Sequence[DataPart]
+) -> list[Metric]:
+    """Return metrics `MODEL.SET.FIGURE` with their model and data set, and others as they are."""
     parts = {part.name: part for part in data}
     return [_tied(point, models, parts) for point in points]
 
@@ -96,7 +104,9 @@ def crown(client: MlflowClient, registered: str, model: LoggedModel) -> None:
         client.create_registered_model(name)
     tags = {key: model.tags[key] for key in ("path", "digest")}
     known = [
-        each for each in client.search_model_versions(f"name = '{name}'") if each.tags["digest"] == tags["digest"]
+        each
+        for each in client.search_model_versions(f"name = '{name}'")
+        if each.tags["digest"] == tags["digest"]
     ]
     # Its address, not `models:/ID`: that MLflow would look up in the history of the working folder.
     version = (

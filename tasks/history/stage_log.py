@@ -37,7 +37,7 @@ class StageLog:
     """Name of a JSON file -> its content."""
     tags: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
-    """Name of a model that the stage made -> its folder; path, digest and size are recorded, never the weights."""
+    """Name of a model that the stage made -> its folder; path, digest and size are recorded, no weights."""
     measured: Mapping[str, Path] = field(default_factory=dict)
     """Name of a model that another stage made -> its folder. Metrics `NAME.SET.FIGURE` are of these, too."""
     champion: str = ""
@@ -59,12 +59,12 @@ def write_log(client: MlflowClient, run: str, parent: str, log: StageLog, projec
     """
     pointers = [pointer(name, folder, project) for name, folder in log.checkpoints.items()]
     models = _models(client, run, pointers, log, project)
-    points, missing = _points(log)
+    measured, missing = points(log)
     tags = {**log.tags, **missing}
     for each in pointers:
         tags |= {f"checkpoint.{each['name']}.{key}": str(each[key]) for key in ("path", "digest", "bytes")}
     # The parent's metrics are the same; a model has each once.
-    for target, metrics in ((run, tied(points, models, log.data)), (parent, points)):
+    for target, metrics in ((run, tied(measured, models, log.data)), (parent, measured)):
         log_batches(client, target, metrics=metrics, tags=tags)
         if log.data:
             client.log_inputs(target, [_input(part) for part in log.data])
@@ -129,18 +129,18 @@ def _log_table(client: MlflowClient, run: str, name: str, table: pd.DataFrame) -
     client.log_table(run, table.astype(object), f"tables/{name}.json")
 
 
-def _points(log: StageLog) -> tuple[list[Metric], dict[str, str]]:
+def points(log: StageLog) -> tuple[list[Metric], dict[str, str]]:
     """Return the finite values as metrics, and a tag for each name with another value."""
     now = int(time.time() * 1000)
     values = [(name, value, 0) for name, value in log.metrics.items()]
     values += [(name, value, layer) for name, line in log.layers.items() for layer, value in enumerate(line)]
-    points, missing = [], {}
+    finite, missing = [], {}
     for name, value, step in values:
         if value is not None and math.isfinite(value):
-            points.append(Metric(name, float(value), now, step))
+            finite.append(Metric(name, float(value), now, step))
         else:
             missing[f"not_a_number.{name}"] = "true"
-    return points, missing
+    return finite, missing
 
 
 def _input(part: DataPart) -> DatasetInput:

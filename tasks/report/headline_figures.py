@@ -17,7 +17,7 @@ FIGURES = {
     "perplexity": "perplexity on text",
     "dense_perplexity": "perplexity of the dense model on text",
 }
-"""Names and what they mean; `kept_*` and `perplexity` are of the last model: healed, else repaired, else pruned."""
+"""What each means; `kept_*` and `perplexity` are of the last model: healed, else repaired, else pruned."""
 
 
 def headline_figures(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -335,7 +335,10 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     headline = {name.removeprefix("headline/"): value for name, value in parents[0].data.metrics.items()
                 if name.startswith("headline/")}  # fmt: skip
     assert headline == _json(workspace / "reports/headline.json")
-    assert f"| layers removed | {headline['layers_removed']:.4g} |" in parents[0].data.tags["mlflow.note.content"]
+    assert (
+        f"| layers removed | {headline['layers_removed']:.4g} |"
+        in parents[0].data.tags["mlflow.note.content"]
+    )
     figures = client.list_artifacts(report.info.run_id, "figures")
     assert {Path(each.path).suffix for each in figures} == {".png", ".svg"}
     assert client.list_artifacts(report.info.run_id, "tables")

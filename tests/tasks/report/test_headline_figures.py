@@ -24,7 +24,10 @@ def test_the_figures_are_those_of_the_last_model(summary):
     assert (figures["perplexity"], figures["dense_perplexity"]) == (40.0, 20.0)
     summary["kept"]["healed"] = {"generation": 0.65}
     summary["parameters"]["healed"], summary["text"]["healed"] = 80, 30.0
-    assert (headline_figures(summary)["kept_answers"], headline_figures(summary)["perplexity"]) == (0.65, 30.0)
+    assert (headline_figures(summary)["kept_answers"], headline_figures(summary)["perplexity"]) == (
+        0.65,
+        30.0,
+    )
 
 
 def test_what_has_no_value_is_left_out(summary):
