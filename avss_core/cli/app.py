@@ -1,17 +1,16 @@
 """The command line `avss`. Heavy imports wait until a command runs, so that --help is quick."""
 
-import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 
 from avss_core.cli.errors import error_object, readable_errors, whole_output
 from avss_core.cli.heal_command import heal
+from avss_core.cli.pipeline import is_installed, part
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
 from avss_core.cli.score_command import score
@@ -21,7 +20,6 @@ from avss_core.cli.speed_command import speed
 from avss_core.cli.sweeping.sweep_command import sweep
 from avss_core.cli.verify_command import verify
 from avss_core.settings.environment import calm_libraries
-from avss_core.settings.places import REPOSITORY
 
 Command = Callable[..., Any]
 
@@ -43,9 +41,6 @@ PIPELINE = {
 """The commands that the pipeline adds."""
 
 ORDER = ("Whole runs", "Layers", "Measuring", "Training", "Handing on", "Schedules", "Kept results")
-
-NEEDED = ("prefect", "mlflow", "dvc")
-"""Packages without which the pipeline's commands do not run."""
 
 _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Settings of a command that takes whatever stands behind its name."""
@@ -86,10 +81,9 @@ def made() -> typer.Typer:
 
 def _pipeline() -> Mapping[str, Any]:
     """Return the pipeline's commands by name; none where it is not installed."""
-    if REPOSITORY is None or not all(map(find_spec, NEEDED)):
+    if not is_installed():
         return {}
-    # By name: the core imports nothing of the pipeline.
-    commands: Mapping[str, Any] = importlib.import_module("flows.commands.added").COMMANDS
+    commands: Mapping[str, Any] = part("flows.commands.added", "avss").COMMANDS
     return commands
 
 
@@ -97,10 +91,7 @@ def _absent(name: str) -> Command:
     """Return a command that says where the pipeline is to be had."""
 
     def command(_context: typer.Context) -> None:
-        raise ImportError(
-            f"avss {name} belongs to the pipeline, which is not installed here: run `make install` in a "
-            "clone of the repository of AVSS, and then its .venv/bin/avss"
-        )
+        part("flows.commands.added", f"avss {name}")
 
     command.__doc__ = "Only with the pipeline, in the repository of AVSS."
     return command
