@@ -15,6 +15,7 @@ from avss_core.cli.heal_command import heal
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
 from avss_core.cli.score_command import score
+from avss_core.cli.settings_command import settings
 from avss_core.cli.shipping.export_command import export
 from avss_core.cli.shipping.push_command import push
 from avss_core.cli.speed_command import speed
@@ -30,6 +31,7 @@ PANELS: dict[str, Sequence[Command]] = {
     "Measuring": (speed,),
     "Training": (heal,),
     "Handing on": (export, push),
+    "Settings": (settings,),
 }
 """The commands of the core by the panel of `avss --help` in which they stand."""
 
@@ -42,7 +44,16 @@ PIPELINE = {
 }
 """The commands that the pipeline adds."""
 
-ORDER = ("Whole runs", "Layers", "Measuring", "Training", "Handing on", "Schedules", "Kept results")
+ORDER = (
+    "Whole runs",
+    "Layers",
+    "Measuring",
+    "Training",
+    "Handing on",
+    "Schedules",
+    "Kept results",
+    "Settings",
+)
 
 NEEDED = ("prefect", "mlflow", "dvc")
 """Packages without which the pipeline's commands do not run."""

@@ -11,6 +11,7 @@ from avss_core.cli.options import (
     AsJson,
     Data,
     NewFolder,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -19,9 +20,10 @@ from avss_core.cli.options import (
     warn_of_width,
 )
 from avss_core.cli.printing import Row, say, say_unless, show
-from avss_core.cli.session import checkpoint, loading, say_left_out, scratch
+from avss_core.cli.session import checkpoint, keep_settings, loading, say_left_out, scratch
 from avss_core.display.steps import working
 from avss_core.models.locations import model_name
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.jobs.job_records import HealingTraining
@@ -40,6 +42,7 @@ def heal(
     data: Data = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Train a pruned model to answer as the dense one does, and write a plain checkpoint with a certificate.
@@ -61,10 +64,11 @@ def heal(
     """
     refuse_taken(out)
     with working(f"healing {model}"):
-        params = params_of(model, revision, data, sets, changes, {})
+        params = params_of(model, revision, data, sets, changes, {}, file=settings)
         warn_of_width(params)
         dense = model_name(teacher)
         training, machine = heal_pruned(params, dense, out)
+        keep_settings(params, out)
     say_unless(
         as_json,
         f"{out}: {training['parameters']:,} numbers of {len(training['layers'])} layers trained on "

@@ -11,6 +11,7 @@ from avss_core.cli.options import (
     AsJson,
     Data,
     Model,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -21,7 +22,7 @@ from avss_core.cli.options import (
 from avss_core.cli.printing import Row, say, say_unless, show
 from avss_core.cli.session import loading
 from avss_core.display.steps import progress, working
-from avss_core.settings.places import PROJECT, SAMPLE
+from avss_core.settings.places import DEFAULT_PARAMS, PROJECT, SAMPLE
 
 if TYPE_CHECKING:
     from avss_core.settings.params import Params
@@ -69,6 +70,7 @@ def sweep(
     sets: Sets = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Measure the loss against the number of layers removed, for several scores, before and after a repair.
@@ -90,7 +92,7 @@ def sweep(
     refuse_file(out, "--out")
     names, counts = [name.strip() for name in scores.split(",") if name.strip()], _numbers(remove)
     with working(f"sweep of {model}"):
-        params = params_of(model, revision, data, sets, changes, {})
+        params = params_of(model, revision, data, sets, changes, {}, file=settings)
         refuse_encoder(params, "avss sweep")
         with loading():
             from avss_core.cli.sweeping.sweep_picture import sweep_svg
