@@ -12,6 +12,7 @@ import typer
 
 from avss_core.cli.errors import error_object, readable_errors, whole_output
 from avss_core.cli.heal_command import heal
+from avss_core.cli.launched import follows, one_voice, refuse_launched
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
 from avss_core.cli.score_command import score
@@ -125,18 +126,20 @@ def _version(wanted: bool) -> None:
 
 
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Take the options of no command."""
+    refuse_launched(context.invoked_subcommand)
 
 
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 1."""
     calm_libraries()
-    said = error_object() if "--json" in sys.argv else nullcontext()
-    with said, readable_errors(), whole_output():
+    said = error_object() if "--json" in sys.argv and not follows() else nullcontext()
+    with said, readable_errors(), whole_output(), one_voice():
         made()(prog_name="avss")
 
 

@@ -56,7 +56,8 @@ def heal(
 
     Before it starts it says how long it will take, then the losses of each
     validation. Stopped by Ctrl-C, the same command goes on at the last one. It
-    does not measure what came back: avss evaluate does.
+    does not measure what came back: avss evaluate does. Several devices share
+    the batches of a step: accelerate launch -m avss_core.cli.app heal ...
 
     Prints one row a validation; the checkpoint is in --out.
 
@@ -68,7 +69,6 @@ def heal(
         warn_of_width(params)
         dense = model_name(teacher)
         training, machine = heal_pruned(params, dense, out)
-        keep_settings(params, out)
     say_unless(
         as_json,
         f"{out}: {training['parameters']:,} numbers of {len(training['layers'])} layers trained on "
@@ -89,6 +89,7 @@ def heal_pruned(
         from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
         from avss_core.jobs.preparation import prepare_rows
         from avss_core.jobs.watched_training import forget
+        from avss_core.training.processes import leads
     resume = out.absolute().parent / f".{out.name}.training"
     with scratch() as folder:
         say_left_out(prepare_rows(params, folder / "prepared"))
@@ -109,7 +110,9 @@ def heal_pruned(
             say=say,
             **healing_settings(params),
         )
-    forget(resume)
+    if leads():
+        keep_settings(params, out)
+        forget(resume)
     return training, machine
 
 

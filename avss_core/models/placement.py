@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import align_module_device
 from torch import nn
 
@@ -13,11 +14,16 @@ SPREAD = "spread"
 
 
 def chosen_device(name: str | None) -> str:
-    """Return the name of a device; for None the best one that is there: cuda, mps, else cpu."""
-    if name is not None:
-        return name
+    """Return the name of a device; for None the best one that is there: cuda, mps, else cpu.
+
+    Processes that were launched together get one device of its kind each.
+    """
     best = torch.accelerator.current_accelerator(check_available=True)
-    return "cpu" if best is None else best.type
+    kind = "cpu" if best is None else best.type
+    if name not in {None, kind}:
+        return str(name)
+    launched = kind != "cpu" and torch.distributed.is_torchelastic_launched()
+    return f"{kind}:{PartialState().local_process_index}" if launched else kind
 
 
 def main_device(device: str) -> torch.device:
