@@ -24,6 +24,7 @@ SOURCES = (
     "pyproject.toml",
     "MANIFEST.in",
     "params.yaml",
+    "params.schema.json",
     "README.md",
     "LICENSE",
 )
@@ -122,7 +123,13 @@ def test_only_the_core_is_in_it(wheel):
 
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {"avss_core", "avss_core-0.1.0.dist-info"}
-    held = {"py.typed", "__init__.pyi", "settings/params.yaml", "data/sample/nq/train.jsonl"}
+    held = {
+        "py.typed",
+        "__init__.pyi",
+        "settings/params.yaml",
+        "settings/params.schema.json",
+        "data/sample/nq/train.jsonl",
+    }
     assert {f"avss_core/{name}" for name in held} <= set(names)
     packed = zipfile.ZipFile(wheel).read("avss_core/settings/params.yaml")
     assert packed == (ROOT / "params.yaml").read_bytes()

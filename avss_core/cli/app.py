@@ -10,10 +10,12 @@ import typer
 
 from avss_core.cli.errors import error_object, readable_errors, whole_output
 from avss_core.cli.heal_command import heal
+from avss_core.cli.launched import follows, one_voice, refuse_launched
 from avss_core.cli.pipeline import is_installed, part
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
 from avss_core.cli.score_command import score
+from avss_core.cli.settings_command import settings
 from avss_core.cli.shipping.export_command import export
 from avss_core.cli.shipping.push_command import push
 from avss_core.cli.speed_command import speed
@@ -28,6 +30,7 @@ PANELS: dict[str, Sequence[Command]] = {
     "Measuring": (speed,),
     "Training": (heal,),
     "Handing on": (export, push),
+    "Settings": (settings,),
 }
 """The commands of the core by the panel of `avss --help` in which they stand."""
 
@@ -40,7 +43,16 @@ PIPELINE = {
 }
 """The commands that the pipeline adds."""
 
-ORDER = ("Whole runs", "Layers", "Measuring", "Training", "Handing on", "Schedules", "Kept results")
+ORDER = (
+    "Whole runs",
+    "Layers",
+    "Measuring",
+    "Training",
+    "Handing on",
+    "Schedules",
+    "Kept results",
+    "Settings",
+)
 
 _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Settings of a command that takes whatever stands behind its name."""
@@ -105,18 +117,20 @@ def _version(wanted: bool) -> None:
 
 
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Take the options of no command."""
+    refuse_launched(context.invoked_subcommand)
 
 
 def main() -> None:
     """Run the command line; an expected error is one message and exit code 1."""
     calm_libraries()
-    said = error_object() if "--json" in sys.argv else nullcontext()
-    with said, readable_errors(), whole_output():
+    said = error_object() if "--json" in sys.argv and not follows() else nullcontext()
+    with said, readable_errors(), whole_output(), one_voice():
         made()(prog_name="avss")
 
 

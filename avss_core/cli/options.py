@@ -70,7 +70,12 @@ Set = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Prefect says of every task.")]
 Revision = Annotated[str | None, typer.Option(help="Hub commit, tag or branch of the model.")]
 ParamsFile = Annotated[
-    Path, typer.Option("--params", help="File with all settings.", show_default="params.yaml of the project")
+    Path,
+    typer.Option(
+        "--params",
+        help="File with settings; those that it leaves out have their defaults.",
+        show_default="params.yaml of the project",
+    ),
 ]
 
 OPTION_OF = {
@@ -94,8 +99,10 @@ def params_of(
     sets: str | None,
     changes: list[str] | None,
     options: dict[str, Any],
+    *,
+    file: Path = DEFAULT_PARAMS,
 ) -> "Params":
-    """Return the parameters of params.yaml with what the options of a command change."""
+    """Return the parameters of a file with what the options of a command change."""
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
@@ -118,7 +125,7 @@ def params_of(
         for key, value in options.items()
         if value is not None or key == "evaluate.limit"  # None means all
     }
-    return load_params(DEFAULT_PARAMS, changes, given)
+    return load_params(file, changes, given)
 
 
 def _refuse_twice(options: Mapping[str, Any], changes: Sequence[str]) -> None:
@@ -140,13 +147,15 @@ def scoring_params(
     changes: list[str] | None,
     score: str | None,
     ratio: float | None,
+    *,
+    file: Path = DEFAULT_PARAMS,
 ) -> "Params":
     """Return the parameters of a command that scores layers; an encoder is scored by avss if by no other."""
     options = {"score.name": score, "prune.ratio": ratio}
-    params = params_of(model, revision, data, None, changes, options)
+    params = params_of(model, revision, data, None, changes, options, file=file)
     named = score or any(change.startswith("score.name=") for change in changes or [])
     if not named and params.score.name == CHEAPEST and _is_encoder(params):
-        params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"})
+        params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"}, file=file)
     return params
 
 

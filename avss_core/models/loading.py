@@ -24,7 +24,7 @@ from avss_core.files.shards import stored_tensors
 from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth, depth_field
 from avss_core.models.families import ENCODERS
 from avss_core.models.locations import gguf_file, local_folder, source
-from avss_core.models.placement import AUTO
+from avss_core.models.placement import SPREAD, chosen_device
 from avss_core.models.refusals import (
     UNREACHABLE,
     damage,
@@ -44,7 +44,7 @@ def load_model(
     revision: str | None = None,
     *,
     dtype: str = "float32",
-    device: str = "cpu",
+    device: str | None = "cpu",
     memory: Mapping[str | int, str | int] | None = None,
 ) -> PreTrainedModel:
     """Return a causal language model, or an encoder as what it was saved as, in evaluation mode.
@@ -55,15 +55,19 @@ def load_model(
         name: an entry of `EMBEDDED`, a checkpoint folder, a GGUF file, or a Hub id.
         revision: Hub commit, tag or branch; None for a folder or the default branch.
         dtype: one of `DTYPES`.
-        device: a torch device, or `auto`: accelerate spreads the layers over the GPUs, then memory, then
-            disk, where they are read from the checkpoint's own files whenever they run.
-        memory: with `auto`, the most to take of each GPU (by its number) and of `cpu`; None for what is free.
+        device: a torch device; None for the best that is there (cuda, mps, else cpu); or `spread`: accelerate
+            spreads the layers over the GPUs, then memory, then disk, where they are read from the
+            checkpoint's own files whenever they run.
+        memory: with `spread`, the most to take of each GPU (by its number) and of `cpu`; None for what is
+            free.
 
     Raises:
         FileNotFoundError: the model does not exist or cannot be reached.
         ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
         LookupError: the model family is not supported.
     """
+    device = chosen_device(device)
+    spread = device == SPREAD
     where, options = source(name, revision)
     config = load_config(name, revision)
     folder = local_folder(name)
@@ -79,7 +83,7 @@ def load_model(
                 trust_remote_code=False,
                 # Left to us to refuse: the library's own error names no tensor.
                 ignore_mismatched_sizes=True,
-                **({"device_map": AUTO, "max_memory": memory and dict(memory)} if device == AUTO else {}),
+                **({"device_map": "auto", "max_memory": memory and dict(memory)} if spread else {}),
                 **options,
             )
     except UNREACHABLE as error:
@@ -90,11 +94,11 @@ def load_model(
         raise ValueError(wrong_tensors(name, problems, depth(config)))
     head: Any = model.get_output_embeddings()
     # Weights that accelerate has offloaded stand in one place only where they are read.
-    if device != AUTO and head is not None and head.weight is not model.get_input_embeddings().weight:
+    if not spread and head is not None and head.weight is not model.get_input_embeddings().weight:
         model.config.tie_word_embeddings = False  # the file has a head of its own, and so has what is written
     blocks(model)  # of an unknown family they are looked for, which can fail
     try:
-        ready: PreTrainedModel = (model if device == AUTO else model.to(device)).eval()
+        ready: PreTrainedModel = (model if spread else model.to(device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error

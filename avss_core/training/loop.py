@@ -16,6 +16,7 @@ from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, mean_terms
 from avss_core.training.lora import adapter_tensors
 from avss_core.training.objectives import Example, Objective, Settings, share_of_rate
+from avss_core.training.processes import Processes
 from avss_core.training.state import FILE, TrainState, fingerprint, load_state, save_state
 
 Group = list[list[Any]]
@@ -47,9 +48,11 @@ class Trainer:
         settings: Settings,
         store: TensorStore,
         folder: Path | None,
+        processes: Processes,
     ) -> None:
         self.adapted, self.model, self.objective = adapted, model, objective
         self.layers, self.settings, self.store = sorted(layers), settings, store
+        self.processes = processes
         self.path = None if folder is None else folder / FILE
         self.adapters = adapter_tensors(adapted)
         self.optimizer = torch.optim.AdamW(
@@ -74,7 +77,7 @@ class Trainer:
     def prepare(self, progress: Progress = no_progress, examples: Sequence[Example] | None = None) -> None:
         """Compute once what does not change: the frozen blocks' outputs, and what the objective keeps."""
         if examples is None:
-            examples = [*self.objective.train, *self.objective.validation]
+            examples = self._own_examples()
         self.model.check_head(examples[0].sequences[0])
         with self.autocast():
             sequences = [ids for example in examples for ids in example.sequences]
@@ -93,6 +96,7 @@ class Trainer:
         if self.path is not None:
             mark = fingerprint(self.model.model, self.objective, self.layers, self.settings)
             state = load_state(self.path, self.adapters, self.optimizer, mark)
+        self.processes.agree(self.adapters.values(), len(state.steps), state.finished)
         while len(state.steps) < self.steps and not state.finished:
             try:
                 self._advance(state)
@@ -101,7 +105,8 @@ class Trainer:
                     self.path.unlink(missing_ok=True)
                 raise
             number, every = len(state.steps), self.settings.checkpoint_every
-            if self.path is not None and (self._validates(number) or (every and number % every == 0)):
+            due = self._validates(number) or (every and number % every == 0)
+            if self.path is not None and due and self.processes.number == 0:
                 save_state(self.path, state, self.adapters, self.optimizer, mark)
             on_step(state.steps[-1])
             if self._validates(number):
@@ -132,14 +137,15 @@ class Trainer:
         total = float(sum(example.weight for batch in group for example in batch))
         losses: list[tuple[float, dict[str, float]]] = []
         self.optimizer.zero_grad()
-        for batch in group:
+        for batch in self.processes.own(group):
             weight = float(sum(example.weight for example in batch))
             with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=False)
                 loss = self._loss(terms)
             torch.autograd.backward(loss * (weight / total))
             losses.append((weight, _numbers(terms | {"loss": loss})))
-        means = mean_terms(losses)
+        self.processes.add_gradients(self.adapters.values())
+        means = mean_terms(self.processes.gathered(losses))
         norm = float(torch.nn.utils.clip_grad_norm_(self.adapters.values(), self.settings.clip))
         for name, value in (("loss", means["loss"]), ("gradient's norm", norm)):
             if not math.isfinite(value):
@@ -166,12 +172,26 @@ class Trainer:
     def judge(self, batches: Sequence[Sequence[Any]]) -> dict[str, float]:
         """Return the mean loss and terms over batches of validation examples."""
         losses = []
-        for batch in batches:
+        for batch in self.processes.own(batches):
             with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=True)
                 figures = _numbers(terms | {"loss": self._loss(terms)})
             losses.append((float(sum(example.weight for example in batch)), figures))
-        return mean_terms(losses)
+        return mean_terms(self.processes.gathered(losses))
+
+    def _own_examples(self) -> list[Any]:
+        """Return the examples that run through the model in this process."""
+        if self.processes.count == 1:
+            return [*self.objective.train, *self.objective.validation]
+        groups = [group for epoch in range(self.settings.epochs) for group in self.groups(epoch + 1)]
+        batches = [batch for group in groups for batch in self.processes.own(group)]
+        return [example for batch in [*batches, *self.processes.own(self._held_out())] for example in batch]
+
+    def _held_out(self) -> list[list[Any]]:
+        """Return the batches of a validation."""
+        examples = self.objective.validation
+        order = by_length([sum(example.sequences, ()) for example in examples], self.settings.batch_size)
+        return [[examples[index] for index in chosen] for chosen in order]
 
     def _advance(self, state: TrainState) -> None:
         """Take the next step, and validate if it is due."""
@@ -186,9 +206,7 @@ class Trainer:
 
     def _validate(self, state: TrainState) -> None:
         """Add a validation to the state, and keep the adapters if it is the best one."""
-        examples = self.objective.validation
-        order = by_length([sum(example.sequences, ()) for example in examples], self.settings.batch_size)
-        figures = self.judge([[examples[index] for index in chosen] for chosen in order])
+        figures = self.judge(self._held_out())
         last, loss = state.steps[-1], figures.pop("loss")
         if not math.isfinite(loss):
             raise ValueError(

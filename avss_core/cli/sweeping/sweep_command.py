@@ -11,6 +11,7 @@ from avss_core.cli.options import (
     AsJson,
     Data,
     Model,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -22,7 +23,7 @@ from avss_core.cli.pipeline import part
 from avss_core.cli.printing import Row, say, say_unless, show
 from avss_core.cli.session import loading
 from avss_core.display.steps import progress, working
-from avss_core.settings.places import PROJECT, ROOT, SAMPLE
+from avss_core.settings.places import DEFAULT_PARAMS, PROJECT, ROOT, SAMPLE
 
 if TYPE_CHECKING:
     from avss_core.settings.params import Params
@@ -77,6 +78,7 @@ def sweep(
     sets: Sets = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Measure the loss against the number of layers removed, for several scores, before and after a repair.
@@ -99,7 +101,7 @@ def sweep(
     history = part("tasks.history.sweep_runs", "avss sweep --track") if track else None
     names, counts = [name.strip() for name in scores.split(",") if name.strip()], _numbers(remove)
     with working(f"sweep of {model}"):
-        params = params_of(model, revision, data, sets, changes, {})
+        params = params_of(model, revision, data, sets, changes, {}, file=settings)
         refuse_encoder(params, "avss sweep")
         if history:
             history.check_store(ROOT)

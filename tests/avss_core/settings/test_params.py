@@ -1,12 +1,22 @@
+from pathlib import Path
+
 import pytest
+from ruamel.yaml import YAML
+
+PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
 
 
-def test_no_parameter_has_a_default_in_the_code():
+def test_the_file_shows_every_default():
     from avss_core.settings.params import Params
 
-    for section in Params.model_fields.values():
-        parts = getattr(section.annotation, "model_fields", {"": section})
-        assert all(field.is_required() for field in parts.values())
+    assert YAML(typ="safe", pure=True).load(PARAMS) == Params().model_dump()
+
+
+def test_defaults_are_checked_like_given_values():
+    from avss_core.settings.params import Params
+
+    with pytest.raises(ValueError, match="needs the site 'update'"):
+        Params.model_validate({"collect": {"sites": ["output"]}})
 
 
 def test_the_parameters_cannot_be_changed_by_accident(load):
