@@ -6,11 +6,13 @@ from typing import Any
 
 from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
+from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
 from avss_core.jobs.watched_training import forget, machine_metrics
 from avss_core.settings.params import Params
 from avss_core.training.history import best_epoch
 from avss_core.training.mitigation import ContrastiveSettings
-from flows.evaluate import as_evaluated, evaluate_checkpoint, figures_by_name
+from flows.evaluate import as_evaluated, figures_by_name
+from flows.running.execution import run_in
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from tasks.answers.answer_rows import read_answers, write_answers
@@ -113,7 +115,7 @@ def _trained(
     )
     # Controls are not compared by the likelihood of given answers.
     figures, answers = evaluate_checkpoint(
-        params, workspace.prepared, folder, score_given=name == "mitigated"
+        params, workspace.prepared, folder, run_in(params), score_given=name == "mitigated"
     )
     return {
         "training": training,

@@ -14,6 +14,13 @@ from avss_core.evaluation.speed_records import CheckpointSize as CheckpointSize
 from avss_core.evaluation.speed_records import ModelSpeed as ModelSpeed
 from avss_core.evaluation.speed_records import SpeedRatio as SpeedRatio
 from avss_core.evaluation.speed_records import SpeedRatios as SpeedRatios
+from avss_core.jobs.evaluation.evaluation_records import EncoderFigures as EncoderFigures
+from avss_core.jobs.evaluation.evaluation_records import LayerFigures as LayerFigures
+from avss_core.jobs.evaluation.evaluation_records import ModelFigures as ModelFigures
+from avss_core.jobs.evaluation.evaluation_records import SentimentFigures as SentimentFigures
+from avss_core.jobs.evaluation.evaluation_records import SetFigures as SetFigures
+from avss_core.jobs.evaluation.evaluation_records import TextFigures as TextFigures
+from avss_core.jobs.evaluation.evaluation_records import TextLoss as TextLoss
 from avss_core.jobs.job_records import Cost as Cost
 from avss_core.jobs.job_records import HealingTraining as HealingTraining
 from avss_core.jobs.job_records import LayerChoice as LayerChoice
@@ -144,78 +151,6 @@ Sizes = dict[str, Size]
 
 
 # evaluate: data/evaluation/figures.json.
-
-
-class SetFigures(AnswerFigures):
-    """The figures of a model on one question set."""
-
-    exact_match: Entry
-    containment: Entry
-    gold_nll: CountedEntry
-    preference_accuracy: CountedEntry
-    answered: float | None
-    """Share of questions with an answer that is not empty."""
-    judge: str
-    shots: int
-    dropped_demonstrations: int
-
-
-class TextLoss(TypedDict):
-    """The loss of a model on text."""
-
-    nll: float
-    tokens: int
-    window: int
-    stride: int
-    window_means: list[float]
-    token_perplexity: float
-    word_perplexity: float
-    byte_perplexity: float
-
-
-class TextFigures(TextLoss):
-    """The same with the interval of the loss over windows."""
-
-    window_mean: Entry
-
-
-class SentimentFigures(TypedDict):
-    """The figures of a model on reviews."""
-
-    n: int
-    accuracy: Entry
-    auroc: Entry
-    """How often a positive review has a higher probability of being positive than a negative one."""
-    ece: Entry
-    brier: Entry
-    predicted_positive: float | None
-
-
-class ModelFigures(TypedDict):
-    """All figures of one model."""
-
-    sets: dict[str, SetFigures]
-    language_modelling: TextFigures
-    sentiment: SentimentFigures
-
-
-class EncoderFigures(TypedDict):
-    """All figures of one encoder."""
-
-    head: str
-    """What classifies the reviews, in words."""
-    sentiment: SentimentFigures
-    language_modelling: TextFigures | None
-    """Of hidden words; None where there is no head over the vocabulary."""
-
-
-class LayerFigures(TypedDict):
-    """Figures of the answers read out at layers: by set and figure, one entry a layer."""
-
-    layers: list[int]
-    n: dict[str, int]
-    judges: dict[str, str]
-    sets: dict[str, dict[str, list[Entry]]]
 
 
 class RepairedFigures(TypedDict):

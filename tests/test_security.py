@@ -143,7 +143,9 @@ def entry_stays(tmp_path):
 
     from tasks.cache.units import content_key
 
-    task = SimpleNamespace(name="answer-set", fn=SimpleNamespace(__module__="tasks.evaluate"))
+    task = SimpleNamespace(
+        name="answer-set", fn=SimpleNamespace(__module__="avss_core.jobs.evaluation.reviews")
+    )
 
     def look(content):
         with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path}):

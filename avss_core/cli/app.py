@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from avss_core.cli.errors import error_object, readable_errors, whole_output
+from avss_core.cli.evaluate_command import evaluate
 from avss_core.cli.heal_command import heal
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
@@ -27,7 +28,7 @@ Command = Callable[..., Any]
 
 PANELS: dict[str, Sequence[Command]] = {
     "Layers": (score, sweep, prune, repair, verify),
-    "Measuring": (speed,),
+    "Measuring": (speed, evaluate),
     "Training": (heal,),
     "Handing on": (export, push),
 }
@@ -35,7 +36,6 @@ PANELS: dict[str, Sequence[Command]] = {
 
 PIPELINE = {
     "Whole runs": ("run", "report"),
-    "Measuring": ("evaluate",),
     "Training": ("localize", "mitigate"),
     "Schedules": ("deploy", "worker"),
     "Kept results": ("cache",),

@@ -70,12 +70,13 @@ def mitigate(
 def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) -> dict[str, Any]:
     """Train the given or the most prone layers, write the merged checkpoint, and compare before and after."""
     with loading():
+        from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
         from avss_core.jobs.preparation import prepare_rows
         from avss_core.models.architectures import depth
         from avss_core.models.layers import known_layers
         from avss_core.models.loading import load_config
-        from flows.evaluate import evaluate_checkpoint
         from flows.mitigate import training_settings
+        from flows.running.execution import run_in
         from tasks.evaluate import compare_variants
         from tasks.mitigate import train_layers
     with scratch() as workspace:
@@ -84,7 +85,7 @@ def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) ->
         if layers is not None:
             layers = known_layers(layers, depth(load_config(str(model))))
         # Before the training, so that an evaluation that cannot work costs no training.
-        before, before_answers = evaluate_checkpoint(params, workspace.prepared, model)
+        before, before_answers = evaluate_checkpoint(params, workspace.prepared, model, run_in(params))
         if layers is None:
             most_prone = localize_prepared(params, workspace, model)["most_prone"]
             layers = sorted(most_prone[: params.mitigate.layers])
@@ -102,7 +103,7 @@ def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) ->
             resume=workspace.training / "mitigate",
             say=say,
         )
-        after, after_answers = evaluate_checkpoint(params, workspace.prepared, out)
+        after, after_answers = evaluate_checkpoint(params, workspace.prepared, out, run_in(params))
     return {
         "model": params.model.name,
         "out": str(out),

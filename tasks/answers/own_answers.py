@@ -8,7 +8,7 @@ from avss_core.data.rows import learning_rows
 from avss_core.display.steps import progress, working
 from avss_core.evaluation.generation import answer_questions
 from avss_core.evaluation.sampling import Sampling, draw_seed
-from tasks.answers.asking import judge_of, prompts_of, shown, verdicts_on
+from avss_core.jobs.evaluation.asking import judge_of, prompts_of, shown, verdicts_on
 from tasks.cache.units import unit
 
 

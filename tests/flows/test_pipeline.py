@@ -384,10 +384,10 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     workspace, model, prefect_harness, tmp_path, monkeypatch
 ):
     from avss_core.jobs import text_statistics
+    from avss_core.jobs.evaluation import questions
     from avss_core.jobs.removal import losses, repaired_costs, residuals
     from avss_core.settings.reading import load_params
     from flows.pipeline import pipeline
-    from tasks.answers import questions
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")

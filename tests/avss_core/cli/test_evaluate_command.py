@@ -11,8 +11,6 @@ from avss_core.data.texts import read_parts
 from avss_core.models.batches import token_stream
 from tests.avss_core.cli.calls import SETTINGS
 
-pytestmark = pytest.mark.usefixtures("prefect_harness")
-
 
 def test_evaluate_has_every_set_that_is_asked_for(avss, model, data):
     printed = avss("evaluate", model, "--sets", "sciq, nq", "--data", data, "--limit", 4, "--json", *SETTINGS)

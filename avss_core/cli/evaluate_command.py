@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from avss_core.cli.options import AsJson, Data, Limit, Model, Revision, Set, Sets, Verbose, params_of
+from avss_core.cli.options import AsJson, Data, Limit, Model, Revision, Set, Sets, params_of
 from avss_core.cli.printing import Row, say_unless, show
-from avss_core.cli.session import checkpoint, loading, say_left_out
-from flows.running.session import as_flow, at_work, scratch
-from tasks.records import EncoderFigures, ModelFigures
+from avss_core.cli.session import checkpoint, kept, loading, say_left_out, scratch
+from avss_core.display.steps import working
 
 if TYPE_CHECKING:
+    from avss_core.jobs.evaluation.evaluation_records import EncoderFigures, ModelFigures
     from avss_core.settings.params import Params
 
 
@@ -25,7 +25,6 @@ def evaluate(
     as_json: AsJson = False,
     changes: Set = None,
     revision: Revision = None,
-    verbose: Verbose = False,
 ) -> None:
     """Measure a model on question sets, language modelling and sentiment, with 95 % intervals.
 
@@ -41,29 +40,30 @@ def evaluate(
 
     Example: avss evaluate pruned --sets nq,sciq --limit 100
     """
-    with at_work(f"evaluation of {model}", verbose):
+    with working(f"evaluation of {model}"):
         params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
-        figures = as_flow("evaluate-model", evaluate_model, params)
+        figures = evaluate_model(params)
     if head := figures.get("head"):
         say_unless(as_json, f"head for reviews: {head}")
     show({"model": params.model.name, **figures}, figure_rows(figures), title=model, as_json=as_json)
 
 
-def evaluate_model(params: "Params") -> ModelFigures | EncoderFigures:
+def evaluate_model(params: "Params") -> "ModelFigures | EncoderFigures":
     """Return the figures of one model on the question sets, text and reviews; an encoder's without sets."""
     with loading():
+        from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
+        from avss_core.jobs.evaluation.encoder_figures import evaluate_encoder
         from avss_core.jobs.preparation import prepare_rows
         from avss_core.models.architectures import reads_both_ways
         from avss_core.models.loading import load_config
-        from flows.evaluate import evaluate_checkpoint
-        from tasks.evaluate import evaluate_encoder
-    with scratch() as workspace:
-        say_left_out(prepare_rows(params, workspace.prepared))
+    with scratch() as folder:
+        prepared = folder / "prepared"
+        say_left_out(prepare_rows(params, prepared))
         if reads_both_ways(load_config(params.model.name, params.model.revision)):
             options = params.evaluate
             alone: EncoderFigures = evaluate_encoder(
-                checkpoint(params, workspace.dense),
-                workspace.prepared,
+                checkpoint(params, folder / "dense"),
+                prepared,
                 **params.machine,
                 limit=options.limit,
                 tokens=options.tokens,
@@ -72,7 +72,7 @@ def evaluate_model(params: "Params") -> ModelFigures | EncoderFigures:
                 seed=params.seed,
             )
             return alone
-        figures, _ = evaluate_checkpoint(params, workspace.prepared, checkpoint(params, workspace.dense))
+        figures, _ = evaluate_checkpoint(params, prepared, checkpoint(params, folder / "dense"), kept(params))
     return figures
 
 
