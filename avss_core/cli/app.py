@@ -13,6 +13,8 @@ import typer
 from avss_core.cli.errors import error_object, readable_errors, whole_output
 from avss_core.cli.evaluate_command import evaluate
 from avss_core.cli.heal_command import heal
+from avss_core.cli.localize_command import localize
+from avss_core.cli.mitigate_command import mitigate
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
 from avss_core.cli.score_command import score
@@ -29,14 +31,13 @@ Command = Callable[..., Any]
 PANELS: dict[str, Sequence[Command]] = {
     "Layers": (score, sweep, prune, repair, verify),
     "Measuring": (speed, evaluate),
-    "Training": (heal,),
+    "Training": (heal, localize, mitigate),
     "Handing on": (export, push),
 }
 """The commands of the core by the panel of `avss --help` in which they stand."""
 
 PIPELINE = {
     "Whole runs": ("run", "report"),
-    "Training": ("localize", "mitigate"),
     "Schedules": ("deploy", "worker"),
     "Kept results": ("cache",),
 }

@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from avss_core.data.left_out import rows_left_out
+from avss_core.jobs.prone.answer_wording import answer_lines
 from avss_core.judges.judges import JUDGES, kappa, unchosen_kappa
 from avss_core.metrics.records import Entry
 from avss_core.training.controls import CONTROLS
@@ -35,7 +36,6 @@ from tasks.report.words.opening import opening
 from tasks.report.words.wording import (
     MORE_FIGURES,
     NAMES,
-    answer_lines,
     figure_text,
     interval_text,
     joined,

@@ -277,7 +277,7 @@ def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoi
 
 
 def test_questions_without_a_wrong_answer_are_counted(workspace, tmp_path):
-    from tasks.mitigate import question_pairs
+    from avss_core.jobs.prone.checkpoint_mitigation import question_pairs
 
     rows = [
         json.loads(line) for line in (workspace / "data/prepared/nq/train.jsonl").read_text().splitlines()
@@ -297,7 +297,7 @@ def test_questions_without_a_wrong_answer_are_counted(workspace, tmp_path):
 def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path):
     import shutil
 
-    from tasks.mitigate import train_layers
+    from avss_core.jobs.prone.checkpoint_mitigation import train_layers
 
     prepared = tmp_path / "prepared"
     shutil.copytree(workspace / "data/prepared", prepared)
@@ -308,9 +308,10 @@ def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path)
     rows[0]["question"] = f"  {question.upper()}?"
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     with pytest.raises(ValueError, match="is a test question: nothing may be learnt or chosen by it"):
-        train_layers.fn(
+        train_layers(
             workspace / "data/dense", prepared, ["nq"], [1], dtype="float32", device="cpu", pairs=4,
             settings={}, folder=tmp_path / "out", provenance={}, replace=False, resume=tmp_path / "resume",
+            say=print,
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
