@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from avss_core.judges.judges import JUDGES
+from avss_core.plugins import Table
 from avss_core.settings.masking import masked
 
 Names = TypeVar("Names", str, list[str])
@@ -21,12 +22,17 @@ def require_known(name: str, names: Collection[str], what: str) -> None:
         raise ValueError(f"unknown {what} {name!r}: {hint}known: {', '.join(names)}")
 
 
-def one_of(names: Collection[str], what: str) -> AfterValidator:
-    """Return the check that a name, or each name of a list, is a known one."""
+def one_of(names: Collection[str], what: str, *also: str) -> AfterValidator:
+    """Return the check that a name, or each name of a list, is a known one, or one of `also`.
+
+    That of a plug-in is loaded, so that a broken one is told before any work.
+    """
 
     def check(value: Names) -> Names:
         for name in [value] if isinstance(value, str) else value:
-            require_known(name, names, what)
+            require_known(name, [*also, *names], what)
+            if isinstance(names, Table) and name not in also:
+                names[name]
         return value
 
     return AfterValidator(check)
@@ -73,7 +79,7 @@ InData = Annotated[Text, AfterValidator(_in_data)]
 """A file or folder of the data folder."""
 GitName = Annotated[str, AfterValidator(_git_name)]
 """A commit, tag or branch."""
-JudgeName = Annotated[str, one_of(["default", *JUDGES], "judge")]
+JudgeName = Annotated[str, one_of(JUDGES, "judge", "default")]
 
 
 class Section(BaseModel):

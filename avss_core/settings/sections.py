@@ -125,7 +125,7 @@ class Collect(Section):
 class ScoreSection(Section):
     """The score that prunes, and those it is compared with."""
 
-    name: Annotated[str, one_of([*SCORE_SITES, CHEAPEST], "score")]
+    name: Annotated[str, one_of(SCORE_SITES, "score", CHEAPEST)]
     compare: Annotated[list[str], one_of(SCORE_SITES, "score")]
     random_draws: Count
     cost_tokens: Several

@@ -82,7 +82,7 @@ def render_page(records: PageRecords, figures: Mapping[str, str]) -> str:
         figures={name: Markup(svg) for name, svg in figures.items()},
         answer_lines=answer_lines,
         control_sides=control_sides,
-        judges={name: judge.reference for name, judge in JUDGES.items()},
+        judges=JUDGES,
         more_figures=MORE_FIGURES,
     )
 

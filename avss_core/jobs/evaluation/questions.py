@@ -147,7 +147,7 @@ def join_answers(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_SHOWN = tuple(name for name in JUDGES if not name.startswith("fitted"))
+_SHOWN = tuple(name for name in JUDGES.own if not name.startswith("fitted"))
 """Judges whose verdicts stand beside that of the set's own judge: those that need only words."""
 
 
