@@ -67,6 +67,7 @@ RUN_BY = {
     "prefect": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
     # Minutes to hours: the script is what measures, and prints the table that stands on the page.
     "python benchmarks/": "by hand",
+    "python docs/notebook.py": "tests/docs/test_notebook.py::test_the_notebook_is_that_of_the_page",
     "python -m benchmarks.faults": "by hand",
     "pip": "Makefile",
     "llama-quantize": "benchmarks/serving.py",
