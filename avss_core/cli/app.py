@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from avss_core.cli.errors import error_object, readable_errors, whole_output
-from avss_core.cli.evaluate_command import evaluate
+from avss_core.cli.evaluating.evaluate_command import evaluate
 from avss_core.cli.heal_command import heal
 from avss_core.cli.localize_command import localize
 from avss_core.cli.mitigate_command import mitigate

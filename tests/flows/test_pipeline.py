@@ -237,8 +237,8 @@ def test_every_second_layer_up_to_the_last_answers(workspace):
 def test_the_results_are_there_in_the_harness_layout(workspace):
     figures = _json(workspace / "data/evaluation/figures.json")
     harness = _json(workspace / "data/evaluation/results_pruned.json")
-    assert harness["results"]["nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
-    assert harness["n-samples"]["nq"] == {"original": 4, "effective": 4}
+    assert harness["results"]["avss_nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
+    assert harness["n-samples"]["avss_nq"] == {"original": 4, "effective": 4}
 
 
 def test_no_gate_is_no_reason_to_fail(workspace):
