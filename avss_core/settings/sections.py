@@ -44,7 +44,7 @@ class Collect(Section):
 class ScoreSection(Section):
     """The score that prunes, and those it is compared with."""
 
-    name: Annotated[str, one_of([*SCORE_SITES, CHEAPEST], "score")] = "cheapest"
+    name: Annotated[str, one_of(SCORE_SITES, "score", CHEAPEST)] = "cheapest"
     compare: Annotated[list[str], one_of(SCORE_SITES, "score")] = [
         "avss",
         "avss_input",

@@ -147,3 +147,15 @@ def test_a_table_without_rows_says_so(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     show({}, [], title="Broken results", as_json=False)
     assert capsys.readouterr().out == "Broken results: none\n"
+
+
+def test_the_interval_of_another_figure_stands_under_it():
+    ends = {"change_low": -0.25, "change_high": 0.125}
+    rows = [
+        {"value": 0.5, "change": None, "change_low": None, "change_high": None},
+        {"value": 0.4, "change": -0.1, **ends},
+    ]
+    assert drawn_columns(rows) == {
+        "value": ["0.5000", "0.4000"],
+        "change": ["", "-0.1000\n[-0.2500, 0.1250]"],
+    }

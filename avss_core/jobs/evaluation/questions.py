@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.caching.loaded_model import model_at
+from avss_core.caching.unit import unit
 from avss_core.data.rows import read_prepared
 from avss_core.display.steps import progress, working
 from avss_core.evaluation.generation import answer_questions
 from avss_core.evaluation.likelihood import gold_nll, preference_margin
 from avss_core.evaluation.readout import answers_by_layer
+from avss_core.jobs.evaluation.asking import judge_of, prompts_of, shown, verdicts_on
 from avss_core.judges.judges import JUDGES, judge
 from avss_core.models.architectures import depth
-from tasks.answers.asking import judge_of, prompts_of, shown, verdicts_on
-from tasks.cache.units import unit
 
 
 @unit("answer-set")
@@ -147,7 +147,7 @@ def join_answers(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_SHOWN = tuple(name for name in JUDGES if not name.startswith("fitted"))
+_SHOWN = tuple(name for name in JUDGES.own if not name.startswith("fitted"))
 """Judges whose verdicts stand beside that of the set's own judge: those that need only words."""
 
 

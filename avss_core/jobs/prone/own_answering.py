@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.caching.loaded_model import model_at
+from avss_core.caching.unit import unit
 from avss_core.data.rows import learning_rows
 from avss_core.display.steps import progress, working
 from avss_core.evaluation.generation import answer_questions
 from avss_core.evaluation.sampling import Sampling, draw_seed
-from tasks.answers.asking import judge_of, prompts_of, shown, verdicts_on
-from tasks.cache.units import unit
+from avss_core.jobs.evaluation.asking import judge_of, prompts_of, shown, verdicts_on
 
 
 @unit("own-answers")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.evaluate import summarise_variant
+from avss_core.jobs.evaluation.summaries import summarise_variant
 
 
 def review(positive: float, label: int) -> dict:
@@ -14,7 +14,7 @@ def review(positive: float, label: int) -> dict:
 def summarised(reviews: list[dict]) -> dict:
     text = {"nll": 2.0, "window_means": [2.0]}
     record = {"sets": {}, "text": text, "sentiment": {"answers": reviews}}
-    return summarise_variant.fn(record, seed=0)["sentiment"]
+    return summarise_variant(record, seed=0)["sentiment"]
 
 
 def test_the_auroc_of_sentiment_is_of_the_probability_of_positive_against_the_label() -> None:

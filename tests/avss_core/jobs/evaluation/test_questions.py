@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from tasks import evaluate
-from tasks.answers import questions
-from tasks.answers.questions import answer_set
+from avss_core.jobs.evaluation import questions, summaries
+from avss_core.jobs.evaluation.questions import answer_set
 
 CHAT = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}<|endoftext|>{% endfor %}"
@@ -91,11 +90,11 @@ def test_given_answers_are_scored_up_to_a_number_each(ask):
 
 def test_the_figures_of_given_answers_have_a_number_and_an_interval(ask):
     result, _ = ask()
-    figures = evaluate._set_figures(result, seed=0)
+    figures = summaries._set_figures(result, seed=0)
     assert figures["gold_nll"]["n"] == 2
     assert figures["preference_accuracy"]["n"] == 1
     result, _ = ask(ROWS[1:])
-    figures = evaluate._set_figures(result, seed=0)
+    figures = summaries._set_figures(result, seed=0)
     assert figures["preference_accuracy"] == {"n": 0, "value": None, "low": None, "high": None}
 
 

@@ -1,7 +1,9 @@
 """`avss evaluate` as a person meets it: what it prints, where, and what it leaves behind."""
 
+import json
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +12,6 @@ from torch.nn.functional import cross_entropy
 from avss_core.data.texts import read_parts
 from avss_core.models.batches import token_stream
 from tests.avss_core.cli.calls import SETTINGS
-
-pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
 def test_evaluate_has_every_set_that_is_asked_for(avss, model, data):
@@ -77,3 +77,59 @@ def test_evaluate_takes_all_sets_of_the_folder_and_prints_lines(avss, model, dat
     assert {row["n"] for row in rows if row["set"] == "nq"} == {"6"}
     figures = {row["figure"] for row in rows if row["set"] == "text"}
     assert figures == {"nll", "token_perplexity", "word_perplexity", "byte_perplexity"}
+
+
+def test_several_models_stand_beside_the_first_with_what_changed_and_what_is_kept(avss, model, pruned, data):
+    asked = ["--sets", "nq", "--data", data, "--limit", 4, *SETTINGS]
+    printed = avss("evaluate", model, pruned, *asked, "--json")
+    result = printed.json
+    assert printed.err == ""
+    assert result["base"] == str(model)
+    dense, other = result["models"]
+    assert [each["model"] for each in (dense, other)] == [str(model), str(pruned)]
+    assert "against_base" not in dense
+    alone = avss("evaluate", pruned, *asked, "--json").json
+    beside = other.pop("against_base")
+    assert other == alone
+    change = beside["changes"]["nq"]["accuracy"]
+    values = [each["sets"]["nq"]["accuracy"]["value"] for each in (dense, other)]
+    assert change["value"] == pytest.approx(values[1] - values[0])
+    losses = [each["language_modelling"]["nll"] for each in (dense, other)]
+    kept = beside["retention"]["language_modelling"]["nll_retention"]
+    assert kept["value"] == pytest.approx(losses[0] / losses[1], rel=1e-6)
+    rows = avss("evaluate", model, pruned, *asked).rows
+    assert {row["model"] for row in rows} == {str(model), str(pruned)}
+    (loss,) = (row for row in rows if row["model"] == str(pruned) and row["figure"] == "nll")
+    assert float(loss["change"]) == pytest.approx(losses[1] - losses[0])
+    assert float(loss["kept_low"]) <= float(loss["kept"]) <= float(loss["kept_high"])
+    assert {row["change"] for row in rows if row["model"] == str(model)} == {""}
+    assert list(Path.cwd().iterdir()) == [pruned]
+
+
+def test_a_stopped_evaluation_goes_on_and_a_finished_one_asks_nothing(avss, model, data, monkeypatch):
+    from avss_core.jobs.evaluation import questions, reviews
+
+    asked = ["--sets", "nq", "--data", data, "--limit", 3, "--json", *SETTINGS]
+
+    def stop(*_arguments, **_settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reviews, "sentiment_probabilities", stop)
+        stopped = avss("evaluate", model, *asked)
+    assert stopped.code == 130
+    assert "run the same command again to go on from the finished units" in stopped.err
+    monkeypatch.setattr(questions, "answer_questions", stop)  # was finished before
+    first = avss("evaluate", model, *asked).json
+    monkeypatch.setattr(reviews, "sentiment_probabilities", stop)
+    assert avss("evaluate", model, *asked).json == first
+
+
+def test_a_model_that_is_given_twice_is_refused(refused, model):
+    assert refused("evaluate", model, model) == f"{model} is given twice; name each model once"
+
+
+def test_figures_stay_in_a_folder_that_is_named(avss, model, data):
+    asked = ["--sets", "nq", "--data", data, "--limit", 3, *SETTINGS]
+    printed = avss("evaluate", model, "--out", "figures", *asked, "--json")
+    assert json.loads(Path("figures/evaluation.json").read_text(encoding="utf-8")) == printed.json
