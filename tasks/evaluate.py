@@ -23,6 +23,7 @@ from avss_core.metrics.comparison import differences_by_set, mean_with_interval
 from avss_core.metrics.retention import retention_table
 from avss_core.metrics.summary import auroc_with_interval, summarise
 from avss_core.models.batches import token_stream
+from avss_core.models.room import BatchSize
 from tasks.cache.units import unit
 from tasks.records import (
     Changes,
@@ -81,7 +82,7 @@ def sentiment(
     shots: int,
     first: int,
     last: int,
-    batch_size: int,
+    batch_size: BatchSize,
 ) -> dict[str, Any]:
     """Return the predicted and the true label of each review from `first` up to, but without, `last`."""
     network, tokenizer = model_at(model, dtype, device)
@@ -118,7 +119,7 @@ def evaluate_encoder(
     limit: int | None,
     tokens: int,
     window: int,
-    batch_size: int,
+    batch_size: BatchSize,
     seed: int,
 ) -> EncoderFigures:
     """Return the figures of an encoder on reviews and, if it has a head over its words, on text.
