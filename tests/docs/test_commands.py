@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS, CORE = "tests/flows/commands", "tests/avss_core/cli"
 
 RUN_BY = {
+    "accelerate launch": (
+        "tests/avss_core/training/test_processes.py::test_two_processes_train_what_one_trains"
+    ),
     "avss cache ls": f"{COMMANDS}/test_cache_command.py::test_ls_in_json_is_exact",
     "avss cache rm": f"{COMMANDS}/test_cache_command.py::test_rm_removes_what_is_asked_for",
     "avss cache verify": (f"{COMMANDS}/test_cache_command.py::test_verify_names_what_is_broken_and_fails"),
@@ -149,6 +152,15 @@ def _make(arguments: list[str], whole: bool) -> None:
     assert variables <= {"ARGS", "PORT", "PYTHON"}
 
 
+def _accelerate(arguments: list[str], whole: bool) -> None:
+    from accelerate.commands.launch import launch_command_parser
+
+    command, *rest = arguments
+    started = launch_command_parser().parse_args(rest)
+    assert (command, started.module, started.training_script) == ("launch", True, "avss_core.cli.app")
+    _avss(started.training_script_args, whole)
+
+
 def _mlflow(arguments: list[str], whole: bool) -> None:
     from mlflow.cli import cli
 
@@ -192,8 +204,8 @@ def _shell_knows(_arguments: list[str], _whole: bool) -> None:
 
 
 TOOLS: dict[str, Callable[[list[str], bool], None]] = {
-    "avss": _avss, "dask": _dask, "dvc": _dvc, "make": _make, "mlflow": _mlflow, "pip": _pip,
-    "prefect": _prefect, "python": _python,
+    "accelerate": _accelerate, "avss": _avss, "dask": _dask, "dvc": _dvc, "make": _make,
+    "mlflow": _mlflow, "pip": _pip, "prefect": _prefect, "python": _python,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from avss_core.display.steps import progress, working
 from avss_core.evaluation.generation import answer_questions
 from avss_core.evaluation.sampling import Sampling, draw_seed
 from avss_core.jobs.evaluation.asking import judge_of, prompts_of, shown, verdicts_on
+from avss_core.models.room import BatchSize
 
 
 @unit("own-answers")
@@ -24,7 +25,7 @@ def own_answers(
     shots: int,
     chat: bool,
     max_new_tokens: int,
-    batch_size: int,
+    batch_size: BatchSize,
     samples: int,
     temperature: float,
     seed: int,
