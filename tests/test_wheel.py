@@ -141,8 +141,8 @@ def test_only_the_core_is_in_it(wheel):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # five processes, each of which imports torch
-def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoint):
+@pytest.mark.timeout(900)  # six processes, each of which imports torch
+def test_it_scores_sweeps_prunes_repairs_verifies_and_evaluates_in_an_empty_folder(avss, checkpoint):
     def done(*arguments):
         finished = avss(*arguments)
         assert finished.returncode == 0, finished.stderr
@@ -162,6 +162,16 @@ def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, c
     repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
     assert repaired["fit"]["projections"]
     assert done("verify", "repaired", "--json")["passed"] is True
+    quick = (
+        "--set",
+        "evaluate.tokens=128",
+        "--set",
+        "evaluate.max_new_tokens=2",
+        "--set",
+        "evaluate.judge=f1",
+    )
+    evaluated = done("evaluate", checkpoint, "repaired", "--sets", "nq", "--limit", "2", *quick, *QUICK)
+    assert evaluated["models"][1]["against_base"]["changes"]["nq"]["n"] == 2
     assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired", "sweep"]
 
 

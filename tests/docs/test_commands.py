@@ -32,7 +32,9 @@ RUN_BY = {
     "avss cache rm": f"{COMMANDS}/test_cache_command.py::test_rm_removes_what_is_asked_for",
     "avss cache verify": (f"{COMMANDS}/test_cache_command.py::test_verify_names_what_is_broken_and_fails"),
     "avss deploy": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
-    "avss evaluate": f"{COMMANDS}/test_evaluate_command.py::test_evaluate_has_every_set_that_is_asked_for",
+    "avss evaluate": (
+        f"{CORE}/evaluating/test_evaluate_command.py::test_evaluate_has_every_set_that_is_asked_for"
+    ),
     "avss export": (
         f"{CORE}/shipping/test_export_command.py::test_export_writes_a_file_that_is_the_checkpoint"
     ),

@@ -140,8 +140,8 @@ def evaluate_models(
     with scratch() as folder:
         if own:
             say_left_out(prepare_rows(models[0], folder / "prepared"))
-        for place, (label, params) in enumerate(zip(_labels(models), models, strict=True)):
-            model = checkpoint(params, folder / str(place))
+        for label, params in zip(_labels(models), models, strict=True):
+            model = checkpoint(params, folder / "models" / label)
             figures: dict[str, Any] = {"model": params.model.name}
             records: dict[str, Any] = {}
             if own:
@@ -151,7 +151,7 @@ def evaluate_models(
                 figures["tasks"], records["tasks"] = _task_figures(
                     params, tasks, model, (out or USUAL) / label, label, ask
                 )
-            if place:
+            if base:
                 figures["against_base"] = _beside(base, records, params.seed)
             base = base or records
             found.append(figures)

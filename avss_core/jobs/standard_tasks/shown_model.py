@@ -42,6 +42,12 @@ class ShownModel(HFLM):  # type: ignore[misc]  # the harness is not checked
         """Return the text that is written behind each prompt."""
         return self._shown(super().generate_until, requests)
 
+    def _loglikelihood_tokens(
+        self, requests: Any, disable_tqdm: bool = True, override_bs: int | None = None
+    ) -> Any:
+        """Return the same of tokens; the harness shows a bar of its own here where texts are rolled."""
+        return super()._loglikelihood_tokens(requests, disable_tqdm=True, override_bs=override_bs)
+
     def _shown(self, ask: Callable[..., Any], requests: list[Instance]) -> Any:
         """Ask with a bar; the harness tells its cache of each answer, which is where they are counted."""
         with progress(self._label, len(requests), "requests") as advance:

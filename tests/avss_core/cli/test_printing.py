@@ -150,12 +150,10 @@ def test_a_table_without_rows_says_so(capsys, monkeypatch):
 
 
 def test_the_interval_of_another_figure_stands_under_it():
-    ends = {"change_low": -0.25, "change_high": 0.125}
+    columns = ("value", "change", "change_low", "change_high")
     rows = [
-        {"value": 0.5, "change": None, "change_low": None, "change_high": None},
-        {"value": 0.4, "change": -0.1, **ends},
+        dict(zip(columns, values, strict=True))
+        for values in ((0.5, None, None, None), (0.4, -0.1, -0.25, 0.125))
     ]
-    assert drawn_columns(rows) == {
-        "value": ["0.5000", "0.4000"],
-        "change": ["", "-0.1000\n[-0.2500, 0.1250]"],
-    }
+    drawn = {"value": ["0.5000", "0.4000"], "change": ["", "-0.1000\n[-0.2500, 0.1250]"]}
+    assert drawn_columns(rows) == drawn

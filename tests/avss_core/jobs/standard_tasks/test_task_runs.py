@@ -187,6 +187,33 @@ def test_a_group_is_what_its_tasks_add_up_to(asking, models, tmp_path):
     assert not math.isclose(both["low"], both["value"])
 
 
+def test_answers_that_are_written_are_figures_by_filter(asking, models, tmp_path):
+    from avss_core.jobs.standard_tasks.task_index import known_tasks
+    from avss_core.jobs.standard_tasks.task_runs import run_task
+    from avss_core.jobs.standard_tasks.task_summaries import measured_tasks
+
+    own = tmp_path / "own"
+    shutil.copytree(TASKS, own)
+    (own / "written.yaml").write_text(
+        "task: avss_test_written\ncustom_dataset: !function local_rows.choice\ntest_split: test\n"
+        "output_type: generate_until\ndoc_to_text: '{{question}}'\ndoc_to_target: '{{choices[label]}}'\n"
+        "generation_kwargs: {until: ['\\n'], max_gen_toks: 2}\n"
+        "filter_list:\n  - {name: first, filter: [{function: take_first}]}\n"
+        "  - {name: lower, filter: [{function: lowercase}, {function: take_first}]}\n"
+        "metric_list:\n  - {metric: exact_match, aggregation: mean, higher_is_better: true}\n",
+        encoding="utf-8",
+    )
+    asked = replace(asking, manager=known_tasks(["avss_test_written"], own), include=own, limit=3)
+    run = run_task("avss_test_written", models / "dense", tmp_path / "out", asked, "dense")
+    task = measured_tasks([run])["avss_test_written"]
+    assert set(task.figures) == {"exact_match,first", "exact_match,lower"}
+    assert task.n == 3
+    assert len(run.samples["avss_test_written"]) == 6
+    for figure in task.figures.values():
+        assert (figure.value, figure.chance, len(figure.questions)) == (0.0, None, 3)
+        assert figure.column is not None
+
+
 def test_a_task_that_nobody_knows_is_named_with_those_that_are_near(monkeypatch):
     from avss_core.jobs.standard_tasks import task_index
 
