@@ -20,6 +20,7 @@ _OWN_SITES: dict[str, str | None] = {
     "avss_input": "update",
     "avss_output": "output",
     "avss_authors": "output",
+    "relative_variance": "update",
     "block_influence": None,
     "angular": None,
     "relative_magnitude": None,

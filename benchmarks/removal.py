@@ -45,7 +45,7 @@ from avss_core.sweep.layer_orders import (
 
 SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 BASELINE = "block_influence"
-USUAL = ("avss", "avss_input", BASELINE, "angular", "relative_magnitude", "repairability")
+USUAL = ("avss", "relative_variance", BASELINE, "angular", "relative_magnitude", "repairability")
 CHEAPEST = "cheapest"
 WINDOW = 256
 

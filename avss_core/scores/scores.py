@@ -57,6 +57,17 @@ def avss(evidence: Evidence) -> Float[Tensor, " layers"]:
     return _over_share(variance, evidence.at("update"), _below_output(evidence))
 
 
+def relative_variance(evidence: Evidence) -> Float[Tensor, " layers"]:
+    """Return the variance of `avss` without its sparsity (0 up, dimensionless, higher = more important).
+
+    RV = geometric mean over tokens of Var(update) / Var(block output)
+
+    Source: Song et al. 2024, arXiv 2411.02117 (AV alone). Our reading: as `avss`; what the two choose
+    differently is what the share of small values does.
+    """
+    return torch.tensor([layer.relative_variance() for layer in evidence.at("update")], dtype=torch.float64)
+
+
 def avss_input(evidence: Evidence) -> Float[Tensor, " layers"]:
     """Return AVSS relative to the block input (dimensionless, higher = more important).
 
@@ -222,6 +233,11 @@ _OWN: dict[str, Score] = {
         site="output",
         small=_below_published,
         running="depth",
+    ),
+    "relative_variance": Score(
+        relative_variance,
+        "geometric mean of Var(update)/Var(output): avss without its sparsity",
+        site="update",
     ),
     "block_influence": Score(block_influence, "mean 1 - cos(input, output); 2403.03853, eq. 1"),
     "angular": Score(angular, "mean arccos(cos(input, output)) / pi; 2403.17887, eq. 4"),

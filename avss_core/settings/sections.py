@@ -52,6 +52,7 @@ class ScoreSection(Section):
         "avss_input",
         "avss_output",
         "avss_authors",
+        "relative_variance",
         "block_influence",
         "angular",
         "relative_magnitude",
