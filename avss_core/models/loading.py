@@ -263,8 +263,8 @@ def _name_the_body(config: PretrainedConfig, loader: Any, folder: Path) -> None:
     prefix = getattr(loader, "base_model_prefix", "")
     if not prefix or any(tensor.startswith(f"{prefix}.") for tensor in stored_tensors(folder)):
         return
-    body = transformers.AutoModel._model_mapping[type(config)].__name__
-    if loader.__name__ != body:
+    body: str = getattr(transformers.AutoModel._model_mapping[type(config)], "__name__", "")
+    if body and loader.__name__ != body:
         warnings.warn(
             f"{folder} names {loader.__name__} in config.json and holds no head: read as {body}",
             stacklevel=3,
