@@ -140,10 +140,8 @@ def kept_of(
     base, kept = _sides(before, after, seed)
     if not higher_is_better:
         base, kept, chance = kept, base, 0.0
-    value, resampled = (
-        _ratio(np.atleast_1d(one) - chance, np.atleast_1d(other) - chance)
-        for one, other in zip(base, kept, strict=True)
-    )
+    value = _ratio(np.array([base[0] - chance]), np.array([kept[0] - chance]))
+    resampled = _ratio(base[1] - chance, kept[1] - chance)
     return as_entry(float(value[0]), resampled)
 
 
