@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.avss_core.cli.calls import SETTINGS
+from tests.avss_core.cli.calls import QUICK as QUICK_SETTINGS
+from tests.avss_core.cli.calls import SETTINGS, write_rows, write_set, write_text
 from tests.avss_core.cli.conftest import data
 
 __all__ = ["data"]
@@ -53,6 +54,14 @@ def _run(*command, **options):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+EVALUATED = [
+    part
+    for key, value in QUICK_SETTINGS.items()
+    if key.startswith("evaluate.")
+    for part in ("--set", f"{key}={value}")
+]
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +132,16 @@ def avss(installed, tmp_path, monkeypatch):
     return call
 
 
+def _small_data(folder):
+    """Write one set, text and reviews that fit the tiny model, and return the folder."""
+    write_set(folder, "nq")
+    write_text(folder)
+    for part in ("train", "validation"):
+        rows = [{"id": f"{part}-{i}", "text": f"film {i} is {i % 2}", "label": i % 2} for i in range(4)]
+        write_rows(folder / "sst2" / f"{part}.jsonl", rows)
+    return folder
+
+
 def test_only_the_core_is_in_it(wheel):
     import zipfile
 
@@ -162,15 +181,8 @@ def test_it_scores_sweeps_prunes_repairs_verifies_and_evaluates_in_an_empty_fold
     repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
     assert repaired["fit"]["projections"]
     assert done("verify", "repaired", "--json")["passed"] is True
-    quick = (
-        "--set",
-        "evaluate.tokens=128",
-        "--set",
-        "evaluate.max_new_tokens=2",
-        "--set",
-        "evaluate.judge=f1",
-    )
-    evaluated = done("evaluate", checkpoint, "repaired", "--sets", "nq", "--limit", "2", *quick, *QUICK)
+    asked = ("--data", _small_data(avss.home.parent / "data"), "--limit", "2", *EVALUATED)
+    evaluated = done("evaluate", checkpoint, "repaired", *asked, "--json")
     assert evaluated["models"][1]["against_base"]["changes"]["nq"]["n"] == 2
     assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired", "sweep"]
 

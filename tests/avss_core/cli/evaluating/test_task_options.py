@@ -81,3 +81,15 @@ def test_without_the_harness_the_extra_is_named(refused, model, monkeypatch):
 def test_a_folder_of_tasks_that_is_not_there_is_named(refused, model):
     said = refused("evaluate", model, "--tasks", "mine", "--include-path", "nowhere")
     assert said == "--include-path nowhere is no folder; name the one with your task files"
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [(["--tasks", "mine"], "avss evaluate --tasks"), (["MODEL"], "comparing several models")],
+)
+def test_an_encoder_is_evaluated_alone(refused, tiny, encoder_tokenizer, model, tmp_path, more, what):
+    tiny("bert").save_pretrained(tmp_path / "bert")
+    encoder_tokenizer.save_pretrained(tmp_path / "bert")
+    more = [model if word == "MODEL" else word for word in more]
+    said = refused("evaluate", tmp_path / "bert", *more)
+    assert said.startswith(f"{what} needs a model that writes answers, and bert is an encoder")
