@@ -76,8 +76,8 @@ def refuse_quantized(name: str, settings: Mapping[str, Any]) -> None:
     """
     if is_four_bit(settings):
         if find_spec("bitsandbytes") is None:
-            said = f"{name} has weights of 4 bits, which bitsandbytes reads"
-            raise ModuleNotFoundError(said, name="bitsandbytes")
+            lacks = f"{name} has weights of 4 bits, which bitsandbytes reads"
+            raise ModuleNotFoundError(lacks, name="bitsandbytes")
         return
     for key in _QUANTIZED:
         said = settings.get(key)
@@ -96,8 +96,9 @@ def refuse_quantized(name: str, settings: Mapping[str, Any]) -> None:
 def is_four_bit(settings: Mapping[str, Any]) -> bool:
     """Tell whether a configuration is of weights that bitsandbytes keeps in four bits."""
     said = settings.get(_QUANTIZED[0])
-    ours = isinstance(said, Mapping) and said.get("quant_method") == "bitsandbytes"
-    return ours and bool(said.get("load_in_4bit"))
+    if not isinstance(said, Mapping):
+        return False
+    return said.get("quant_method") == "bitsandbytes" and bool(said.get("load_in_4bit"))
 
 
 def refuse_four_bit(config: PretrainedConfig, what: str) -> None:
