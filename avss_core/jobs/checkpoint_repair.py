@@ -21,6 +21,7 @@ from avss_core.jobs.mixture_settings import mixture
 from avss_core.jobs.watched_training import Say
 from avss_core.models.architectures import context_length, depth, reads_both_ways
 from avss_core.models.batches import Batch, by_length, pad
+from avss_core.models.refusals import refuse_four_bit
 from avss_core.models.room import BatchSize, with_room
 from avss_core.settings.params import Params
 from avss_core.surgery.certificate import write_certified
@@ -74,6 +75,7 @@ def repair_model(
     """
     dense, _ = model_at(teacher, dtype, device)
     source, tokenizer = model_at(pruned, dtype, device)
+    refuse_four_bit(source.config, "repaired")
     kept, layers = layer_map(pruned, depth(source.config)), depth(dense.config)
     encoder = reads_both_ways(source.config)
     windows, _ = mixed(

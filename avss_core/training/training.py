@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from avss_core.evaluation.speed import peak_memory
 from avss_core.files.tensor_store import tensor_store
+from avss_core.models.refusals import refuse_four_bit
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, Training
@@ -91,6 +92,7 @@ def trainer(
             + "".join(f"; {count} skipped: {reason}" for reason, count in objective.skipped.items() if count)
         )
     devices = [model.device] if model.device.type == "cuda" else []
+    refuse_four_bit(model.config, "trained")
     processes = Processes(cpu=model.device.type == "cpu")
     processes.refuse_too_many(settings.accumulate)
     cache = None if folder is None else folder / f"cache{processes.number or ''}"

@@ -418,7 +418,7 @@ def test_the_cure_for_tensors_that_are_too_many_helps(checkpoint: Path, tmp_path
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "something-new"])
 def test_a_quantized_checkpoint_is_refused_with_the_cure(checkpoint: Path, method: str) -> None:
-    configure(checkpoint, quantization_config={"quant_method": method, "load_in_4bit": True})
+    configure(checkpoint, quantization_config={"quant_method": method, "load_in_8bit": True})
     for load in (load_model, load_config):
         with pytest.raises(ValueError, match=rf"is quantized \(.*{method}\).*dequantize\(\).*remove"):
             load(str(checkpoint))
