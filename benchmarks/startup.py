@@ -1,8 +1,8 @@
 """Measure what the command line costs over the library: `python benchmarks/startup.py`.
 
 `avss score` with nothing kept takes turns with a process that loads the model and calls `score_layers` on the
-same text. Prints the seconds until the command's first word on a terminal, and the ratio of the whole times, on
-the clock and of the processor; what else runs on the machine changes the latter little.
+same text. Prints the seconds until the command's first word on a terminal, and the ratio of the whole times,
+on the clock and of the processor; what else runs on the machine changes the latter little.
 """
 
 import argparse
