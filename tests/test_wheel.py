@@ -16,6 +16,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.avss_core.cli.calls import SETTINGS
+from tests.avss_core.cli.conftest import data
+
+__all__ = ["data"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (
     "avss_core",
@@ -136,8 +141,8 @@ def test_only_the_core_is_in_it(wheel):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # five processes, each of which imports torch
-def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoint):
+@pytest.mark.timeout(900)  # six processes, each of which imports torch
+def test_it_scores_sweeps_prunes_repairs_verifies_and_evaluates_in_an_empty_folder(avss, checkpoint):
     def done(*arguments):
         finished = avss(*arguments)
         assert finished.returncode == 0, finished.stderr
@@ -157,7 +162,31 @@ def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, c
     repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
     assert repaired["fit"]["projections"]
     assert done("verify", "repaired", "--json")["passed"] is True
+    quick = (
+        "--set",
+        "evaluate.tokens=128",
+        "--set",
+        "evaluate.max_new_tokens=2",
+        "--set",
+        "evaluate.judge=f1",
+    )
+    evaluated = done("evaluate", checkpoint, "repaired", "--sets", "nq", "--limit", "2", *quick, *QUICK)
+    assert evaluated["models"][1]["against_base"]["changes"]["nq"]["n"] == 2
     assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired", "sweep"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_it_localizes_trains_and_evaluates_in_an_empty_folder(avss, checkpoint, data):
+    finished = avss(
+        "mitigate", checkpoint, "--data", data, "--sets", "nq", "--out", "trained", "--json", *SETTINGS
+    )
+    assert finished.returncode == 0, finished.stderr
+    record = json.loads(finished.stdout)
+    assert len(record["training"]["layers"]) == 2
+    assert record["before"]["sets"]["nq"]["n"] == record["after"]["sets"]["nq"]["n"] == 6
+    assert list((avss.home / ".cache" / "avss").glob("answer-set-*"))
+    assert [path.name for path in avss.here.iterdir()] == ["trained"]
 
 
 def test_what_belongs_to_the_pipeline_says_where_that_is_to_be_had(avss):

@@ -9,8 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from avss_core.cli.errors import error_object, readable_errors, whole_output
+from avss_core.cli.evaluating.evaluate_command import evaluate
 from avss_core.cli.heal_command import heal
 from avss_core.cli.launched import follows, one_voice, refuse_launched
+from avss_core.cli.localize_command import localize
+from avss_core.cli.mitigate_command import mitigate
 from avss_core.cli.pipeline import is_installed, part
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
@@ -27,8 +30,8 @@ Command = Callable[..., Any]
 
 PANELS: dict[str, Sequence[Command]] = {
     "Layers": (score, sweep, prune, repair, verify),
-    "Measuring": (speed,),
-    "Training": (heal,),
+    "Measuring": (speed, evaluate),
+    "Training": (heal, localize, mitigate),
     "Handing on": (export, push),
     "Settings": (settings,),
 }
@@ -36,8 +39,6 @@ PANELS: dict[str, Sequence[Command]] = {
 
 PIPELINE = {
     "Whole runs": ("run", "report"),
-    "Measuring": ("evaluate",),
-    "Training": ("localize", "mitigate"),
     "Schedules": ("deploy", "worker"),
     "Kept results": ("cache",),
 }

@@ -27,8 +27,8 @@ def refuse_launched(command: str | None) -> None:
     """Raise ValueError for several processes of a command that would each do all of its work."""
     if _launched() and command not in SHARED:
         raise ValueError(
-            f"avss {command} runs in one process: start it without accelerate launch, of which only "
-            f"{', '.join(SHARED)} makes use"
+            f"several processes share the work of avss {', '.join(SHARED)} alone: start avss {command} "
+            "without accelerate launch"
         )
 
 

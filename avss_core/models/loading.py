@@ -125,6 +125,8 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
                 settings = PretrainedConfig.get_config_dict(where, **options)[0]
                 refuse_code(name, settings)
                 refuse_quantized(name, settings)
+                # A plug-in may tell transformers of the classes of its family.
+                ARCHITECTURES.get(settings.get("model_type", ""))
             refuse_adapter(name, where, revision)
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)

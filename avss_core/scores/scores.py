@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avss_core.plugins import Table, record_of
 from avss_core.registry import SCORE_SITES, lookup, require_declared
 from avss_core.scores.evidence import Evidence
 from avss_core.scores.removal_scores import greedy, repairability, traversal
@@ -195,7 +196,7 @@ def _block_mean(evidence: Evidence, figure: str) -> Float[Tensor, " layers"]:
     return torch.tensor([layer.block_mean(figure) for layer in evidence.collected()], dtype=torch.float64)
 
 
-SCORES: dict[str, Score] = {
+_OWN: dict[str, Score] = {
     "avss": Score(
         avss,
         "geometric mean of Var(update)/Var(output) / share(|update| < tau RMS(output)); "
@@ -238,9 +239,11 @@ SCORES: dict[str, Score] = {
         needs="residuals",
     ),
 }
-"""Every score; the lowest values are pruned first."""
 
-require_declared(((name, score.site) for name, score in SCORES.items()), SCORE_SITES.items(), "SCORES")
+require_declared(((name, score.site) for name, score in _OWN.items()), SCORE_SITES.own.items(), "SCORES")
+
+SCORES = Table(_OWN, "avss.scores", record_of(Score))
+"""Every score; the lowest values are pruned first."""
 
 
 def find_score(name: str) -> Score:

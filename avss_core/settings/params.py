@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationInfo, field_validator
 
 from avss_core.registry import SCORE_SITES
-from avss_core.settings.fields import Natural, Section
+from avss_core.settings.fields import AUTO, Natural, Section
 from avss_core.settings.input_sections import Data, Execution, Model
 from avss_core.settings.sections import (
     Collect,
@@ -54,6 +54,11 @@ class Params(Section):
             return value
         if not value.measured:
             raise ValueError("the cheapest of no score is asked for: name scores in score.compare")
+        if collect.batch_size == AUTO and "avss_authors" in value.measured:
+            raise ValueError(
+                f"the score avss_authors depends on the batch: give collect.batch_size a number, not {AUTO}, "
+                "or leave the score out of score.compare"
+            )
         for name in value.measured:
             site = SCORE_SITES[name]
             if site is not None and site not in collect.sites:

@@ -81,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(masked(f"{path} is not valid YAML: {error}")) from None
     if values is not None and not isinstance(values, dict):
         raise ValueError(f"{path} holds no sections; expected {', '.join(Params.model_fields)}")
-    merged = Params().model_dump()
+    merged = Params.model_construct().model_dump()
     for name, part in (values or {}).items():
         if not isinstance(merged.get(name), dict) or not isinstance(part, dict | None):
             merged[name] = part  # a value without a section, or one that is reported as wrong

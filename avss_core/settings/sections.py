@@ -6,6 +6,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from avss_core.registry import CHEAPEST, CONTROL_NAMES, READING_NAMES, SCORE_SITES
 from avss_core.settings.fields import (
+    AUTO,
+    Batch,
     Count,
     Distinct,
     JudgeName,
@@ -27,7 +29,7 @@ class Collect(Section):
     tokens: Several = 8192
     set_tokens: Several = 1024
     window: Several = 512
-    batch_size: Count = 4
+    batch_size: Batch = 4
     parts: Count = 8
     skip_first: bool = True
     sites: Annotated[list[Site], Field(min_length=1), Distinct] = ["output", "update"]
@@ -44,7 +46,7 @@ class Collect(Section):
 class ScoreSection(Section):
     """The score that prunes, and those it is compared with."""
 
-    name: Annotated[str, one_of([*SCORE_SITES, CHEAPEST], "score")] = "cheapest"
+    name: Annotated[str, one_of(SCORE_SITES, "score", CHEAPEST)] = "cheapest"
     compare: Annotated[list[str], one_of(SCORE_SITES, "score")] = [
         "avss",
         "avss_input",
@@ -116,7 +118,7 @@ class Repair(Shares):
     reviews: Weight = 0.1
     tokens: Several = 16384
     window: Several = 256
-    batch_size: Count = 8
+    batch_size: Batch = 8
     attention: bool = True
     anticipation: Weight = 0.0
 
@@ -151,7 +153,7 @@ class Evaluate(Section):
     shard: Count = 256
     chat: bool = False
     max_new_tokens: Count = 16
-    batch_size: Count = 32
+    batch_size: Batch = 32
     scored_answers: Natural = 4
     layer_questions: Natural = 6
     layer_step: Count = 3
@@ -180,7 +182,7 @@ class Heal(Shares):
     tokens: Several = 24000
     validation_tokens: Several = 1000
     window: Several = 256
-    batch_size: Count = 1
+    batch_size: Batch = 1
     accumulate: Count = 1
     epochs: Count = 1
     learning_rate: Positive = 0.001
@@ -193,6 +195,13 @@ class Heal(Shares):
     validate_every: Count = 16
     patience: Count = 3
     autocast: bool = True
+
+    @field_validator("hidden")
+    @classmethod
+    def _a_mean_over_a_batch(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("batch_size") == AUTO:
+            raise ValueError(f"it is a mean over a batch: give heal.batch_size a number, not {AUTO}")
+        return value
 
     @property
     def text_tokens(self) -> int:

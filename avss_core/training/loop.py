@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avss_core.files.tensor_store import TensorStore
 from avss_core.models.batches import by_length
+from avss_core.models.room import batch_size_of, halve
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, mean_terms
@@ -21,6 +22,9 @@ from avss_core.training.state import FILE, TrainState, fingerprint, load_state, 
 
 Group = list[list[Any]]
 """The batches of examples of one step."""
+
+Weighed = tuple[float, dict[str, float]]
+"""The weight of a batch, and its loss and terms."""
 
 
 def computes_in_bfloat16(device: str) -> bool:
@@ -58,7 +62,11 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.adapters.values(), lr=settings.learning_rate, weight_decay=0.0
         )
-        batches = math.ceil(len(objective.train) / settings.batch_size)
+        self.size = 1 if settings.batch_size == "auto" else settings.batch_size
+        """Examples a batch; with `auto` batches of one are put together as far as memory goes."""
+        examples = [*objective.train, *objective.validation]
+        self._longest = max(len(ids) for example in examples for ids in example.sequences)
+        batches = math.ceil(len(objective.train) / self.size)
         self.steps_an_epoch = math.ceil(batches / settings.accumulate)
         self.steps = settings.epochs * self.steps_an_epoch
         self._groups: tuple[int, list[Group]] | None = None
@@ -80,9 +88,9 @@ class Trainer:
             examples = self._own_examples()
         self.model.check_head(examples[0].sequences[0])
         with self.autocast():
-            sequences = [ids for example in examples for ids in example.sequences]
-            self.model.prepare(sequences, self.settings.batch_size, progress)
-            self.objective.prepare(sequences, self.settings.batch_size, self.store)
+            sequences, size = [ids for example in examples for ids in example.sequences], self._at_once()
+            self.model.prepare(sequences, size, progress)
+            self.objective.prepare(sequences, size, self.store)
 
     def run(self, on_step: Callable[[Step], None], on_epoch: Callable[[Epoch], None]) -> TrainState:
         """Train from the last checkpoint to the last step or an early stop; return the last state.
@@ -119,7 +127,7 @@ class Trainer:
         A batch holds examples of similar length, to pad little. The order depends on seed and epoch only.
         """
         generator = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * epoch)
-        examples, size = self.objective.train, self.settings.batch_size
+        examples, size = self.objective.train, self.size
         shuffled = torch.randperm(len(examples), generator=generator).tolist()
         ordered = sorted(shuffled, key=lambda index: sum(map(len, examples[index].sequences)))
         batches = [[examples[i] for i in ordered[at : at + size]] for at in range(0, len(ordered), size)]
@@ -135,15 +143,7 @@ class Trainer:
         """
         rate = self.settings.learning_rate * share_of_rate(self.settings, number, self.steps)
         total = float(sum(example.weight for batch in group for example in batch))
-        losses: list[tuple[float, dict[str, float]]] = []
-        self.optimizer.zero_grad()
-        for batch in self.processes.own(group):
-            weight = float(sum(example.weight for example in batch))
-            with self.autocast():
-                terms = self.objective.terms(self.model, batch, judging=False)
-                loss = self._loss(terms)
-            torch.autograd.backward(loss * (weight / total))
-            losses.append((weight, _numbers(terms | {"loss": loss})))
+        losses = self._with_room(lambda at_once: self._gradients(self.processes.own(group), total, at_once))
         self.processes.add_gradients(self.adapters.values())
         means = mean_terms(self.processes.gathered(losses))
         norm = float(torch.nn.utils.clip_grad_norm_(self.adapters.values(), self.settings.clip))
@@ -171,13 +171,53 @@ class Trainer:
     @torch.no_grad()
     def judge(self, batches: Sequence[Sequence[Any]]) -> dict[str, float]:
         """Return the mean loss and terms over batches of validation examples."""
-        losses = []
-        for batch in self.processes.own(batches):
-            with self.autocast():
-                terms = self.objective.terms(self.model, batch, judging=True)
-                figures = _numbers(terms | {"loss": self._loss(terms)})
-            losses.append((float(sum(example.weight for example in batch)), figures))
+        own = self.processes.own(batches)
+        losses = self._with_room(
+            lambda at_once: [self._judged(batch) for batch in self._joined(own, at_once)]
+        )
         return mean_terms(self.processes.gathered(losses))
+
+    def _gradients(self, batches: Sequence[Sequence[Any]], total: float, at_once: int) -> list[Weighed]:
+        """Add the gradients of some batches to nothing, and return their weights and losses."""
+        losses: list[Weighed] = []
+        self.optimizer.zero_grad()
+        for batch in self._joined(batches, at_once):
+            weight = float(sum(example.weight for example in batch))
+            with self.autocast():
+                terms = self.objective.terms(self.model, batch, judging=False)
+                loss = self._loss(terms)
+            torch.autograd.backward(loss * (weight / total))
+            losses.append((weight, _numbers(terms | {"loss": loss})))
+        return losses
+
+    def _judged(self, batch: Sequence[Any]) -> Weighed:
+        """Return the weight and the losses of a batch of validation examples."""
+        with self.autocast():
+            terms = self.objective.terms(self.model, batch, judging=True)
+            figures = _numbers(terms | {"loss": self._loss(terms)})
+        return float(sum(example.weight for example in batch)), figures
+
+    def _joined(self, batches: Sequence[Sequence[Any]], at_once: int) -> Iterator[Sequence[Any]]:
+        """Yield batches as they are, with `auto` so many at a time as one."""
+        if self.settings.batch_size != "auto":
+            yield from batches
+            return
+        for start in range(0, len(batches), at_once):
+            yield [example for batch in batches[start : start + at_once] for example in batch]
+
+    def _with_room(self, work: Callable[[int], list[Weighed]]) -> list[Weighed]:
+        """Return what some work gives with so many examples at a time as memory holds."""
+        while True:
+            at_once = self._at_once()
+            try:
+                return work(at_once)
+            except Exception as error:
+                halve(self.model.model, self.settings.batch_size, at_once, error)
+
+    def _at_once(self) -> int:
+        """Return how many examples go through the model at a time."""
+        size = batch_size_of(self.model.model, self.settings.batch_size, self._longest, trained=True)
+        return min(size, self.settings.accumulate) if self.settings.batch_size == "auto" else size
 
     def _own_examples(self) -> list[Any]:
         """Return the examples that run through the model in this process."""
@@ -190,7 +230,7 @@ class Trainer:
     def _held_out(self) -> list[list[Any]]:
         """Return the batches of a validation."""
         examples = self.objective.validation
-        order = by_length([sum(example.sequences, ()) for example in examples], self.settings.batch_size)
+        order = by_length([sum(example.sequences, ()) for example in examples], self.size)
         return [[examples[index] for index in chosen] for chosen in order]
 
     def _advance(self, state: TrainState) -> None:

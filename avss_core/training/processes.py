@@ -45,7 +45,8 @@ class Processes:
         parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in held]
         flat = torch.cat([part.flatten() for part in parts])
         distributed.all_reduce(flat)
-        for each, part in zip(held, flat.split([part.numel() for part in parts]), strict=True):
+        sizes = [part.numel() for part in parts]
+        for each, part in zip(held, torch.split(flat, sizes), strict=True):
             each.grad = part.view_as(each)
 
     @torch.no_grad()

@@ -127,7 +127,7 @@ def estimate(
     with trainer(model, objective, layers, settings) as loop:
         groups = loop.groups(1)
         groups = [groups[0], groups[-1]]
-        held_out = list(objective.validation[: settings.batch_size])
+        held_out = list(objective.validation[: loop.size])
         trial = [example for group in groups for batch in group for example in batch]
         prepare = _seconds(model, lambda: loop.prepare(examples=[*trial, *held_out]))
         loop.step(groups[0], 0)  # warms up

@@ -106,7 +106,7 @@ def crown(client: MlflowClient, registered: str, model: LoggedModel) -> None:
     known = [
         each
         for each in client.search_model_versions(f"name = '{name}'")
-        if each.tags["digest"] == tags["digest"]
+        if each.tags.get("digest") == tags["digest"]
     ]
     # Its address, not `models:/ID`: that MLflow would look up in the history of the working folder.
     version = (

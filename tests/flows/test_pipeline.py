@@ -238,8 +238,8 @@ def test_every_second_layer_up_to_the_last_answers(workspace):
 def test_the_results_are_there_in_the_harness_layout(workspace):
     figures = _json(workspace / "data/evaluation/figures.json")
     harness = _json(workspace / "data/evaluation/results_pruned.json")
-    assert harness["results"]["nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
-    assert harness["n-samples"]["nq"] == {"original": 4, "effective": 4}
+    assert harness["results"]["avss_nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
+    assert harness["n-samples"]["avss_nq"] == {"original": 4, "effective": 4}
 
 
 def test_no_gate_is_no_reason_to_fail(workspace):
@@ -278,7 +278,7 @@ def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoi
 
 
 def test_questions_without_a_wrong_answer_are_counted(workspace, tmp_path):
-    from tasks.mitigate import question_pairs
+    from avss_core.jobs.prone.checkpoint_mitigation import question_pairs
 
     rows = [
         json.loads(line) for line in (workspace / "data/prepared/nq/train.jsonl").read_text().splitlines()
@@ -298,7 +298,7 @@ def test_questions_without_a_wrong_answer_are_counted(workspace, tmp_path):
 def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path):
     import shutil
 
-    from tasks.mitigate import train_layers
+    from avss_core.jobs.prone.checkpoint_mitigation import train_layers
 
     prepared = tmp_path / "prepared"
     shutil.copytree(workspace / "data/prepared", prepared)
@@ -309,9 +309,10 @@ def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path)
     rows[0]["question"] = f"  {question.upper()}?"
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     with pytest.raises(ValueError, match="is a test question: nothing may be learnt or chosen by it"):
-        train_layers.fn(
+        train_layers(
             workspace / "data/dense", prepared, ["nq"], [1], dtype="float32", device="cpu", pairs=4,
             settings={}, folder=tmp_path / "out", provenance={}, replace=False, resume=tmp_path / "resume",
+            say=print,
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
@@ -426,10 +427,10 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     workspace, model, prefect_harness, tmp_path, monkeypatch
 ):
     from avss_core.jobs import text_statistics
+    from avss_core.jobs.evaluation import questions
     from avss_core.jobs.removal import losses, repaired_costs, residuals
     from avss_core.settings.reading import load_params
     from flows.pipeline import pipeline
-    from tasks.answers import questions
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
