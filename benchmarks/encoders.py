@@ -21,6 +21,7 @@ from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from transformers import PreTrainedModel
 
 from avss_core.cli.sweeping.sweep_picture import SERIES, STYLE
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--head", type=int, default=1000, help="train reviews that the head is fitted to")
     parser.add_argument("--reviews", type=int, help="validation reviews; left out: all")
     parser.add_argument(
-        "--tokens", type=int, default=8000, help="of other train reviews, for repair and healing"
+        "--tokens", type=int, default=6000, help="of other train reviews, for repair and healing"
     )
     parser.add_argument("--draws", type=int, default=5, help="random choices")
     parser.add_argument("--back", type=int, default=0, help="random choices that are repaired and healed too")
@@ -105,7 +106,7 @@ def main() -> None:
     ).ids
     own = scores["reviews"].lowest(options.ratio)
     others = distinct_draws(layers, count_to_remove(layers, options.ratio), own, options.draws)
-    print("| chosen by | layers removed | variant | accuracy | kept | less than dense |")
+    print("| chosen by | layers removed | variant | accuracy | kept | change (points) |")
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for number, removed in enumerate([own, *others]):
         label = f"random {number}" if number else "avss"
@@ -172,16 +173,18 @@ def drawn(scores: Mapping[str, LayerScores], ratio: float) -> str:
     with rc_context(STYLE):  # type: ignore[arg-type]  # the keys of a plain dict are not known
         figure = Figure(figsize=(7.6, 2.8), layout="constrained")
         for axes, (kind, own) in zip(figure.subplots(1, len(scores)), scores.items(), strict=True):
-            lowest = own.lowest(ratio)
-            layers = range(len(own.values))
-            axes.bar(layers, own.values.tolist(), color=[SERIES[each in lowest] for each in layers])
+            values, lowest = own.values.tolist(), own.lowest(ratio)
+            axes.plot(values, color=SERIES[0], marker="o", ms=5, lw=1.2)
+            axes.plot(lowest, [values[each] for each in lowest], color=SERIES[1], marker="o", ms=7, ls="")
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
             axes.set_title(
                 f"{kind} (orange: the lowest {ratio:.0%})", loc="left", fontsize=9, fontweight="bold"
             )
             axes.set_xlabel("layer")
-            axes.set_xticks(layers)
-            axes.set_axisbelow(True)
+            axes.set_xticks(range(len(values)))
         figure.axes[0].set_ylabel("AVSS (logarithmic)")
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
