@@ -6,7 +6,11 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-COPIED = {"params.yaml": "settings/params.yaml", "data/sample": "data/sample"}
+COPIED = {
+    "params.yaml": "settings/params.yaml",
+    "params.schema.json": "settings/params.schema.json",
+    "data/sample": "data/sample",
+}
 """Places in the repository, and those in the package."""
 
 

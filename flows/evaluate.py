@@ -76,6 +76,7 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
             for key, value in figures_by_name(variant, own).items()
         },
         tables={"evaluation.json": figures},
+        measured={variant: getattr(workspace, variant) for variant in measured},
     )
 
 

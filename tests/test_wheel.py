@@ -17,7 +17,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.avss_core.cli.calls import QUICK as QUICK_SETTINGS
-from tests.avss_core.cli.calls import write_rows, write_set, write_text
+from tests.avss_core.cli.calls import SETTINGS, write_rows, write_set, write_text
+from tests.avss_core.cli.conftest import data
+
+__all__ = ["data"]
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (
@@ -27,6 +30,7 @@ SOURCES = (
     "pyproject.toml",
     "MANIFEST.in",
     "params.yaml",
+    "params.schema.json",
     "README.md",
     "LICENSE",
 )
@@ -143,7 +147,13 @@ def test_only_the_core_is_in_it(wheel):
 
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {"avss_core", "avss_core-0.1.0.dist-info"}
-    held = {"py.typed", "__init__.pyi", "settings/params.yaml", "data/sample/nq/train.jsonl"}
+    held = {
+        "py.typed",
+        "__init__.pyi",
+        "settings/params.yaml",
+        "settings/params.schema.json",
+        "data/sample/nq/train.jsonl",
+    }
     assert {f"avss_core/{name}" for name in held} <= set(names)
     packed = zipfile.ZipFile(wheel).read("avss_core/settings/params.yaml")
     assert packed == (ROOT / "params.yaml").read_bytes()
@@ -175,6 +185,20 @@ def test_it_scores_sweeps_prunes_repairs_verifies_and_evaluates_in_an_empty_fold
     evaluated = done("evaluate", checkpoint, "repaired", *asked, "--json")
     assert evaluated["models"][1]["against_base"]["changes"]["nq"]["n"] == 2
     assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired", "sweep"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_it_localizes_trains_and_evaluates_in_an_empty_folder(avss, checkpoint, data):
+    finished = avss(
+        "mitigate", checkpoint, "--data", data, "--sets", "nq", "--out", "trained", "--json", *SETTINGS
+    )
+    assert finished.returncode == 0, finished.stderr
+    record = json.loads(finished.stdout)
+    assert len(record["training"]["layers"]) == 2
+    assert record["before"]["sets"]["nq"]["n"] == record["after"]["sets"]["nq"]["n"] == 6
+    assert list((avss.home / ".cache" / "avss").glob("answer-set-*"))
+    assert [path.name for path in avss.here.iterdir()] == ["trained"]
 
 
 def test_what_belongs_to_the_pipeline_says_where_that_is_to_be_had(avss):

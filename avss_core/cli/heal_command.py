@@ -11,6 +11,7 @@ from avss_core.cli.options import (
     AsJson,
     Data,
     NewFolder,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -19,9 +20,10 @@ from avss_core.cli.options import (
     warn_of_width,
 )
 from avss_core.cli.printing import Row, say, say_unless, show
-from avss_core.cli.session import checkpoint, loading, say_left_out, scratch
+from avss_core.cli.session import checkpoint, keep_settings, loading, say_left_out, scratch
 from avss_core.display.steps import working
 from avss_core.models.locations import model_name
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.jobs.job_records import HealingTraining
@@ -40,6 +42,7 @@ def heal(
     data: Data = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Train a pruned model to answer as the dense one does, and write a plain checkpoint with a certificate.
@@ -53,7 +56,8 @@ def heal(
 
     Before it starts it says how long it will take, then the losses of each
     validation. Stopped by Ctrl-C, the same command goes on at the last one. It
-    does not measure what came back: avss evaluate does.
+    does not measure what came back: avss evaluate does. Several devices share
+    the batches of a step: accelerate launch -m avss_core.cli.app heal ...
 
     Prints one row a validation; the checkpoint is in --out.
 
@@ -61,7 +65,7 @@ def heal(
     """
     refuse_taken(out)
     with working(f"healing {model}"):
-        params = params_of(model, revision, data, sets, changes, {})
+        params = params_of(model, revision, data, sets, changes, {}, file=settings)
         warn_of_width(params)
         dense = model_name(teacher)
         training, machine = heal_pruned(params, dense, out)
@@ -85,6 +89,7 @@ def heal_pruned(
         from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
         from avss_core.jobs.preparation import prepare_rows
         from avss_core.jobs.watched_training import forget
+        from avss_core.training.processes import leads
     resume = out.absolute().parent / f".{out.name}.training"
     with scratch() as folder:
         say_left_out(prepare_rows(params, folder / "prepared"))
@@ -105,7 +110,9 @@ def heal_pruned(
             say=say,
             **healing_settings(params),
         )
-    forget(resume)
+    if leads():
+        keep_settings(params, out)
+        forget(resume)
     return training, machine
 
 

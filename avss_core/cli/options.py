@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,8 +70,26 @@ Set = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Prefect says of every task.")]
 Revision = Annotated[str | None, typer.Option(help="Hub commit, tag or branch of the model.")]
 ParamsFile = Annotated[
-    Path, typer.Option("--params", help="File with all settings.", show_default="params.yaml of the project")
+    Path,
+    typer.Option(
+        "--params",
+        help="File with settings; those that it leaves out have their defaults.",
+        show_default="params.yaml of the project",
+    ),
 ]
+
+OPTION_OF = {
+    "model.name": "MODEL",
+    "model.revision": "--revision",
+    "data.source": "--data",
+    "data.path": "--data",
+    "data.sets": "--sets",
+    "score.name": "--score",
+    "prune.ratio": "--ratio",
+    "evaluate.limit": "--limit",
+    "collect.answers_from": "--answers-from",
+}
+"""Settings that commands take as an argument or an option, too."""
 
 
 def params_of(
@@ -80,11 +99,14 @@ def params_of(
     sets: str | None,
     changes: list[str] | None,
     options: dict[str, Any],
+    *,
+    file: Path = DEFAULT_PARAMS,
 ) -> "Params":
-    """Return the parameters of params.yaml with what the options of a command change."""
+    """Return the parameters of a file with what the options of a command change."""
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
+    _refuse_twice(options | {"data.sets": sets}, changes or [])
     whole = sets_in(data) if data and not sets else []
     half = half_sets(data) if data and not sets else []
     # Half a set is asked for where there is no whole one: the error then tells what it lacks.
@@ -103,7 +125,19 @@ def params_of(
         for key, value in options.items()
         if value is not None or key == "evaluate.limit"  # None means all
     }
-    return load_params(DEFAULT_PARAMS, changes, given)
+    return load_params(file, changes, given)
+
+
+def _refuse_twice(options: Mapping[str, Any], changes: Sequence[str]) -> None:
+    """Raise ValueError for a setting that `--set` and an option of its own give different values."""
+    for change in changes:
+        key, _, value = change.partition("=")
+        given = options.get(key.strip())
+        if given is not None and str(given) != value.strip():
+            option = OPTION_OF.get(key.strip(), "an option")
+            raise ValueError(
+                f"--set {change}: {option} gives {key.strip()} another value; leave one of them out"
+            )
 
 
 def scoring_params(
@@ -113,12 +147,15 @@ def scoring_params(
     changes: list[str] | None,
     score: str | None,
     ratio: float | None,
+    *,
+    file: Path = DEFAULT_PARAMS,
 ) -> "Params":
     """Return the parameters of a command that scores layers; an encoder is scored by avss if by no other."""
     options = {"score.name": score, "prune.ratio": ratio}
-    params = params_of(model, revision, data, None, changes, options)
-    if score is None and params.score.name == CHEAPEST and _is_encoder(params):
-        params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"})
+    params = params_of(model, revision, data, None, changes, options, file=file)
+    named = score or any(change.startswith("score.name=") for change in changes or [])
+    if not named and params.score.name == CHEAPEST and _is_encoder(params):
+        params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"}, file=file)
     return params
 
 

@@ -11,6 +11,7 @@ from avss_core.cli.options import (
     AsJson,
     Model,
     NewFolder,
+    ParamsFile,
     Ratio,
     Revision,
     ScoreName,
@@ -23,8 +24,9 @@ from avss_core.cli.options import (
 )
 from avss_core.cli.printing import say_unless, show
 from avss_core.cli.score_command import choose, thin_warning, warn_of_noise
-from avss_core.cli.session import loading
+from avss_core.cli.session import keep_settings, loading
 from avss_core.display.steps import working
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.jobs.job_records import LayerChoice, PrunedModel
@@ -43,6 +45,7 @@ def prune(
     data: TextData = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Remove layers, and write a plain checkpoint with a certificate that a fresh process has checked.
@@ -64,7 +67,7 @@ def prune(
     undecided: Sequence[int] | None = None
     thin: str | None = None
     with working(f"pruning {model}"):
-        params = scoring_params(model, revision, data, changes, score, ratio)
+        params = scoring_params(model, revision, data, changes, score, ratio, file=settings)
         warn_of_width(params)
         if layers is None and ratio is None:
             removed = params.prune.layers
@@ -74,6 +77,7 @@ def prune(
             choice = choose(params)
             undecided, thin = choice["stability"] and choice["stability"]["undecided"], thin_warning(choice)
             certificate = prune_by_score(params, choice, out)
+        keep_settings(params, out)
     provenance = certificate["provenance"]
     warn_of_noise(undecided, thin)
     if "removed_dense" in provenance:

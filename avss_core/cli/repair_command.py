@@ -9,6 +9,7 @@ from avss_core.cli.options import (
     AsJson,
     Data,
     NewFolder,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -17,9 +18,10 @@ from avss_core.cli.options import (
     warn_of_width,
 )
 from avss_core.cli.printing import say, say_unless, show
-from avss_core.cli.session import checkpoint, loading, say_left_out, scratch
+from avss_core.cli.session import checkpoint, keep_settings, loading, say_left_out, scratch
 from avss_core.display.steps import working
 from avss_core.models.locations import model_name
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.jobs.job_records import RepairFit
@@ -38,6 +40,7 @@ def repair(
     data: Data = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Refit a pruned model to the dense one in closed form, and write a plain checkpoint with a certificate.
@@ -60,10 +63,11 @@ def repair(
     """
     refuse_taken(out)
     with working(f"repairing {model}"):
-        params = params_of(model, revision, data, sets, changes, {})
+        params = params_of(model, revision, data, sets, changes, {}, file=settings)
         warn_of_width(params)
         dense = model_name(teacher)
         fit = repair_pruned(params, dense, out)
+        keep_settings(params, out)
     rows = fit["projections"]
     changed = sum(row["ridge"] is not None for row in rows)
     say_unless(

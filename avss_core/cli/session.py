@@ -47,9 +47,16 @@ def kept(params: "Params") -> "Run":
     from avss_core.caching.kept_results import run_kept
 
     options = params.execution
-    # A model that is spread over devices moves its weights during a pass.
-    alone = options.engine != "threads" or params.model.device == "auto"
+    alone = options.engine != "threads" or params.spread
     return run_kept(kept_results(), 1 if alone else options.workers)
+
+
+def keep_settings(params: "Params", out: Path) -> None:
+    """Write the settings of a command beside the checkpoint that it made, as a file for `--params`."""
+    from avss_core.files.writing import write_text
+    from avss_core.settings.reading import params_text
+
+    write_text(out / "params.yaml", params_text(params))
 
 
 def checkpoint(params: "Params", folder: Path) -> Path:

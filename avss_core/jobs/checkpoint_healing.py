@@ -22,6 +22,7 @@ from avss_core.surgery.numbering import layer_map
 from avss_core.training.encoders.encoder_healing import EncoderDistillation
 from avss_core.training.healing import Distillation, HealingSettings
 from avss_core.training.lora import tensors_outside
+from avss_core.training.processes import leads
 
 
 def heal_model(
@@ -43,6 +44,8 @@ def heal_model(
     curves: Curves = no_curves,
 ) -> tuple[HealingTraining, dict[str, float | None]]:
     """Write the healed checkpoint; return the record of its training, and its times and memory.
+
+    Of processes that share the training the first one writes.
 
     Args:
         student: folder of the pruned checkpoint.
@@ -86,7 +89,6 @@ def heal_model(
             options,
             layer_map=numbers,
             answers={**train.answers, **validation.answers},
-            labels={**train.labels, **validation.labels},
         )
     for line in shortages(train, "heal"):
         say(line)
@@ -101,18 +103,19 @@ def heal_model(
         say=say,
         curves=curves,
     )
-    with (
-        working(f"writing {folder.name} and checking it"),
-        folder_written_whole(folder, replace=replace) as part,
-    ):
-        write_certified(
-            trained.model,
-            tokenizer,
-            part,
-            source=digest_tensors(tensors_outside(pruned, chosen)),
-            layer_map=numbers,
-            provenance=provenance,
-        )
+    if leads():
+        with (
+            working(f"writing {folder.name} and checking it"),
+            folder_written_whole(folder, replace=replace) as part,
+        ):
+            write_certified(
+                trained.model,
+                tokenizer,
+                part,
+                source=digest_tensors(tensors_outside(pruned, chosen)),
+                layer_map=numbers,
+                provenance=provenance,
+            )
     record: HealingTraining = {
         "layers": chosen,
         "dense_layers": [numbers[layer] for layer in chosen],

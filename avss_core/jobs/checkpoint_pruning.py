@@ -15,6 +15,7 @@ from avss_core.models.architectures import depth
 from avss_core.models.configuration import kept_layers
 from avss_core.models.loading import fitted_tokenizer, has_tokenizer, load_config, load_model, load_tokenizer
 from avss_core.models.locations import base_model, gguf_file, local_folder
+from avss_core.models.refusals import refuse_four_bit
 from avss_core.models.sizes import parameter_count
 from avss_core.surgery.cards import Kept, card_of
 from avss_core.surgery.certificate import write_certified_copy
@@ -57,6 +58,7 @@ def prune_model(
     have the wanted dtype is copied tensor by tensor; any other model is loaded.
     """
     source = local_folder(model)
+    refuse_four_bit(load_config(model, revision), "pruned")
     pruning = _copying(source, removed, dtype) if source else None
     pruning = pruning or _loading(model, removed, dtype, revision)
     # A local folder without a tokenizer gives a checkpoint without one.

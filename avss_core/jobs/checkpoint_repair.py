@@ -21,6 +21,8 @@ from avss_core.jobs.mixture_settings import mixture
 from avss_core.jobs.watched_training import Say
 from avss_core.models.architectures import context_length, depth, reads_both_ways
 from avss_core.models.batches import Batch, by_length, pad
+from avss_core.models.refusals import refuse_four_bit
+from avss_core.models.room import BatchSize, with_room
 from avss_core.settings.params import Params
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
@@ -35,7 +37,7 @@ class RepairOptions:
 
     attention: bool
     anticipation: float
-    batch_size: int
+    batch_size: BatchSize
 
 
 def repair_model(
@@ -73,6 +75,7 @@ def repair_model(
     """
     dense, _ = model_at(teacher, dtype, device)
     source, tokenizer = model_at(pruned, dtype, device)
+    refuse_four_bit(source.config, "repaired")
     kept, layers = layer_map(pruned, depth(source.config)), depth(dense.config)
     encoder = reads_both_ways(source.config)
     windows, _ = mixed(
@@ -80,12 +83,16 @@ def repair_model(
     )
     for line in shortages(windows, "repair"):
         say(line)
-    order = by_length(windows.ids, options.batch_size)
-    batches = [pad([windows.ids[i] for i in chosen]) for chosen in order]
     known = [content_digest(pruned), content_digest(teacher), digest_json([windows.ids]), repr(options)]
     rooms = resume / digest_json([known, fingerprint(refits.__module__)])[:16]
-    repaired = sharing_copy(source)
-    done = list(_refitted(repaired, dense, kept, layers, batches, options, rooms))
+
+    def repair(size: int) -> tuple[PreTrainedModel, list[Refit]]:
+        order = by_length(windows.ids, size)
+        batches = [pad([windows.ids[i] for i in chosen]) for chosen in order]
+        repaired = sharing_copy(source)
+        return repaired, list(_refitted(repaired, dense, kept, layers, batches, options, rooms))
+
+    repaired, done = with_room(source, options.batch_size, max(map(len, windows.ids), default=1), repair)
     changed = sorted(name for refit in done for name in refit.tensors)
     with (
         working(f"writing {folder.name} and checking it"),

@@ -14,7 +14,8 @@ from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.encoding import opening_tokens
-from avss_core.models.loading import load_model, load_tokenizer, stored_dtype
+from avss_core.models.loading import load_config, load_model, load_tokenizer, stored_dtype
+from avss_core.models.refusals import is_four_bit
 from avss_core.models.saving import save_checkpoint
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.scores.choice import count_to_remove
@@ -144,6 +145,11 @@ def width_warning(name: str, revision: str | None, dtype: str) -> str | None:
 
 def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> ModelCard:
     """Write any model as a plain safetensors checkpoint, and return its model card."""
+    if is_four_bit(load_config(name, revision).to_dict()):
+        raise ValueError(
+            f"{name} has weights of 4 bits, which are read from a folder and not written into one: "
+            f"`hf download {name} --local-dir DIR`, and give DIR to avss score or avss evaluate"
+        )
     fetch_weights(name, revision)
     with working(f"loading {name}"):
         model = load_model(name, revision, dtype=dtype)

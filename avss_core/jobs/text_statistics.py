@@ -9,6 +9,7 @@ from avss_core.data.rows import read_documents, read_prepared
 from avss_core.display.steps import progress
 from avss_core.models.architectures import reads_both_ways
 from avss_core.models.batches import text_batches
+from avss_core.models.room import BatchSize, with_room
 from avss_core.statistics.collection import collect_statistics
 from avss_core.statistics.layer_records import StatisticsPart
 from avss_core.statistics.statistics import Thresholds
@@ -23,7 +24,7 @@ def text_statistics(
     device: str,
     tokens: int,
     window: int,
-    batch_size: int,
+    batch_size: BatchSize,
     skip_first: bool,
     sites: Sequence[str],
     absolute: float,
@@ -37,30 +38,35 @@ def text_statistics(
     """
     network, tokenizer = model_at(model, dtype, device)
     documents = read_documents(source) if source.suffix == ".json" else _as_text(source)
-    batches = text_batches(
-        tokenizer,
-        documents,
-        tokens=tokens,
-        window=window,
-        batch_size=batch_size,
-        skip_first=skip_first,
-        part=part,
-        parts=parts,
-        encoder=reads_both_ways(network.config),
-    )
-    if not any(batch.counted.any() for batch in batches):
-        return {"tokens": 0, "layers": []}
-    # The caller already counts parts, if there are several.
-    counted = len(batches) if parts == 1 else 0
-    with progress(f"statistics of {source.parent.name}", counted, "batches") as advance:
-        layers = collect_statistics(
-            network,
-            batches,
-            sites=sites,
-            thresholds=Thresholds(absolute, relative),
-            progress=advance,
+
+    def collected(size: int) -> StatisticsPart:
+        batches = text_batches(
+            tokenizer,
+            documents,
+            tokens=tokens,
+            window=window,
+            batch_size=size,
+            skip_first=skip_first,
+            part=part,
+            parts=parts,
+            encoder=reads_both_ways(network.config),
         )
-    return {"tokens": sum(batch.tokens for batch in batches), "layers": [layer.record() for layer in layers]}
+        if not any(batch.counted.any() for batch in batches):
+            return {"tokens": 0, "layers": []}
+        # The caller already counts parts, if there are several.
+        counted = len(batches) if parts == 1 else 0
+        with progress(f"statistics of {source.parent.name}", counted, "batches") as advance:
+            layers = collect_statistics(
+                network,
+                batches,
+                sites=sites,
+                thresholds=Thresholds(absolute, relative),
+                progress=advance,
+            )
+        read = sum(batch.tokens for batch in batches)
+        return {"tokens": read, "layers": [layer.record() for layer in layers]}
+
+    return with_room(network, batch_size, window, collected)
 
 
 def _as_text(path: Path) -> list[str]:

@@ -171,7 +171,7 @@ def _can_go_on(path: Path, say: Say) -> bool:
         read_state(path)
     except ValueError as error:
         say(f"{path} is damaged and was removed: the training starts afresh ({error.__cause__})")
-        path.unlink()
+        path.unlink(missing_ok=True)
         return False
     return True
 

@@ -137,12 +137,11 @@ def kept_of(
         >>> kept_of(*losses, higher_is_better=False, seed=0)["value"]
         0.5
     """
-    base, kept = _sides(before, after, seed)
+    (one, first), (other, second) = _sides(before, after, seed)
     if not higher_is_better:
-        base, kept, chance = kept, base, 0.0
-    value = _ratio(np.array([base[0] - chance]), np.array([kept[0] - chance]))
-    resampled = _ratio(base[1] - chance, kept[1] - chance)
-    return as_entry(float(value[0]), resampled)
+        one, first, other, second, chance = other, second, one, first, 0.0
+    value = _ratio(np.atleast_1d(one) - chance, np.atleast_1d(other) - chance)
+    return as_entry(float(value[0]), _ratio(first - chance, second - chance))
 
 
 def _sides(

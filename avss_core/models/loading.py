@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +25,11 @@ from avss_core.files.shards import stored_tensors
 from avss_core.models.architectures import ARCHITECTURES, architecture, blocks, depth, depth_field
 from avss_core.models.families import ENCODERS
 from avss_core.models.locations import gguf_file, local_folder, source
-from avss_core.models.placement import AUTO
+from avss_core.models.placement import SPREAD, chosen_device
 from avss_core.models.refusals import (
     UNREACHABLE,
     damage,
+    is_four_bit,
     not_found,
     refuse_adapter,
     refuse_code,
@@ -44,7 +46,7 @@ def load_model(
     revision: str | None = None,
     *,
     dtype: str = "float32",
-    device: str = "cpu",
+    device: str | None = "cpu",
     memory: Mapping[str | int, str | int] | None = None,
 ) -> PreTrainedModel:
     """Return a causal language model, or an encoder as what it was saved as, in evaluation mode.
@@ -55,17 +57,25 @@ def load_model(
         name: an entry of `EMBEDDED`, a checkpoint folder, a GGUF file, or a Hub id.
         revision: Hub commit, tag or branch; None for a folder or the default branch.
         dtype: one of `DTYPES`.
-        device: a torch device, or `auto`: accelerate spreads the layers over the GPUs, then memory, then
-            disk, where they are read from the checkpoint's own files whenever they run.
-        memory: with `auto`, the most to take of each GPU (by its number) and of `cpu`; None for what is free.
+        device: a torch device; None for the best that is there (cuda, mps, else cpu); or `spread`: accelerate
+            spreads the layers over the GPUs, then memory, then disk, where they are read from the
+            checkpoint's own files whenever they run.
+        memory: with `spread`, the most to take of each GPU (by its number) and of `cpu`; None for what is
+            free.
 
     Raises:
         FileNotFoundError: the model does not exist or cannot be reached.
         ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
         LookupError: the model family is not supported.
+        ModuleNotFoundError: the weights have four bits, and bitsandbytes is not installed.
     """
+    device = chosen_device(device)
+    spread = device == SPREAD
     where, options = source(name, revision)
     config = load_config(name, revision)
+    placed: dict[str, Any] = {"device_map": "auto", "max_memory": memory and dict(memory)} if spread else {}
+    if is_four_bit(config.to_dict()):
+        placed = placed or {"device_map": {"": device}}  # its weights go there as they are read
     folder = local_folder(name)
     if folder is not None:
         stored_tensors(folder)  # its errors name the file, the library's do not
@@ -79,7 +89,7 @@ def load_model(
                 trust_remote_code=False,
                 # Left to us to refuse: the library's own error names no tensor.
                 ignore_mismatched_sizes=True,
-                **({"device_map": AUTO, "max_memory": memory and dict(memory)} if device == AUTO else {}),
+                **placed,
                 **options,
             )
     except UNREACHABLE as error:
@@ -90,11 +100,12 @@ def load_model(
         raise ValueError(wrong_tensors(name, problems, depth(config)))
     head: Any = model.get_output_embeddings()
     # Weights that accelerate has offloaded stand in one place only where they are read.
-    if device != AUTO and head is not None and head.weight is not model.get_input_embeddings().weight:
+    if not spread and head is not None and head.weight is not model.get_input_embeddings().weight:
         model.config.tie_word_embeddings = False  # the file has a head of its own, and so has what is written
+    model.config.architectures = config.architectures
     blocks(model)  # of an unknown family they are looked for, which can fail
     try:
-        ready: PreTrainedModel = (model if device == AUTO else model.to(device)).eval()
+        ready: PreTrainedModel = (model if placed else model.to(device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error
@@ -119,13 +130,17 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
                 settings = PretrainedConfig.get_config_dict(where, **options)[0]
                 refuse_code(name, settings)
                 refuse_quantized(name, settings)
+                # A plug-in may tell transformers of the classes of its family.
+                ARCHITECTURES.get(settings.get("model_type", ""))
             refuse_adapter(name, where, revision)
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
             )
     except UNREACHABLE as error:
         raise FileNotFoundError(not_found(name, revision, error)) from error
-    _loader(config)
+    loader = _loader(config)
+    if folder is not None and config.model_type in ENCODERS:
+        _name_the_body(config, loader, folder)
     return config
 
 
@@ -242,6 +257,24 @@ def _loader(config: PretrainedConfig) -> Any:
     classes = [getattr(transformers, name, None) for name in names]
     suitable = [each for each in classes if getattr(each, "config_class", None) is type(config)]
     return suitable[0] if suitable else transformers.AutoModel
+
+
+def _name_the_body(config: PretrainedConfig, loader: Any, folder: Path) -> None:
+    """Correct the class that an encoder's configuration names where the folder holds no head of that class.
+
+    Models of sentences often name the class that they were trained on from, and hold its body alone. A class
+    with a head keeps its body under a prefix, which no tensor of such a folder has.
+    """
+    prefix = getattr(loader, "base_model_prefix", "")
+    if not prefix or any(tensor.startswith(f"{prefix}.") for tensor in stored_tensors(folder)):
+        return
+    body: str = getattr(transformers.AutoModel._model_mapping[type(config)], "__name__", "")
+    if body and loader.__name__ != body:
+        warnings.warn(
+            f"{folder} names {loader.__name__} in config.json and holds no head: read as {body}",
+            stacklevel=3,
+        )
+        config.architectures = [body]
 
 
 def _refuse_encoder(config: PretrainedConfig) -> None:

@@ -5,17 +5,30 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import align_module_device
 from torch import nn
 
-AUTO = "auto"
+SPREAD = "spread"
 """The device that stands for all: GPUs first, then memory, then the checkpoint's files on disk."""
 
 
+def chosen_device(name: str | None) -> str:
+    """Return the name of a device; for None the best one that is there: cuda, mps, else cpu.
+
+    Processes that were launched together get one device of its kind each.
+    """
+    best = torch.accelerator.current_accelerator(check_available=True)
+    kind = "cpu" if best is None else best.type
+    if name not in {None, kind}:
+        return str(name)
+    launched = kind != "cpu" and torch.distributed.is_torchelastic_launched()
+    return f"{kind}:{PartialState().local_process_index}" if launched else kind
+
+
 def main_device(device: str) -> torch.device:
-    """Return the torch device of a name; for `AUTO` the one that offloaded layers run on."""
-    chosen = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(chosen if device == AUTO else device)
+    """Return the torch device of a name; for `SPREAD` the one that offloaded layers run on."""
+    return torch.device(chosen_device(None if device == SPREAD else device))
 
 
 def input_device(model: nn.Module) -> torch.device:
@@ -46,6 +59,6 @@ def refuse_spread(model: Any, what: str) -> None:
     if is_spread(model):
         places = sorted({str(place) for place in model.hf_device_map.values()})
         raise ValueError(
-            f"{what} needs all weights on one device, and model.device: auto has spread them over "
+            f"{what} needs all weights on one device, and model.device: spread has spread them over "
             f"{', '.join(places)}; set model.device to a GPU that holds the model, or to cpu"
         )

@@ -4,12 +4,14 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the transport of its client
 from safetensors import SafetensorError
+from transformers import PretrainedConfig
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from avss_core.files.writing import read_json
@@ -66,7 +68,17 @@ def refuse_code(name: str, settings: Mapping[str, Any]) -> None:
 
 
 def refuse_quantized(name: str, settings: Mapping[str, Any]) -> None:
-    """Raise ValueError for weights in a form that transformers does not turn into floating point itself."""
+    """Refuse weights in a form that neither transformers nor, for those of four bits, bitsandbytes reads.
+
+    Raises:
+        ValueError: the weights have another form.
+        ModuleNotFoundError: they have four bits, and bitsandbytes is not installed.
+    """
+    if is_four_bit(settings):
+        if find_spec("bitsandbytes") is None:
+            lacks = f"{name} has weights of 4 bits, which bitsandbytes reads"
+            raise ModuleNotFoundError(lacks, name="bitsandbytes")
+        return
     for key in _QUANTIZED:
         said = settings.get(key)
         method = said.get("quant_method", said.get("quant_algo")) if isinstance(said, Mapping) else said
@@ -78,6 +90,23 @@ def refuse_quantized(name: str, settings: Mapping[str, Any]) -> None:
             "floating point: give the checkpoint that it was made from, or one that model.dequantize() and "
             f"save_pretrained have written. If its tensors are plain floats, remove {key} from a copy and "
             "give that folder."
+        )
+
+
+def is_four_bit(settings: Mapping[str, Any]) -> bool:
+    """Tell whether a configuration is of weights that bitsandbytes keeps in four bits."""
+    said = settings.get(_QUANTIZED[0])
+    if not isinstance(said, Mapping):
+        return False
+    return said.get("quant_method") == "bitsandbytes" and bool(said.get("load_in_4bit"))
+
+
+def refuse_four_bit(config: PretrainedConfig, what: str) -> None:
+    """Raise ValueError for weights of four bits, which can be read and not changed."""
+    if is_four_bit(config.to_dict()):
+        raise ValueError(
+            f"a model with weights of 4 bits can be scored and evaluated, not {what}: give the checkpoint "
+            "that it was made from, or one that model.dequantize() and save_pretrained have written"
         )
 
 

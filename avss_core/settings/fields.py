@@ -2,15 +2,31 @@
 
 import difflib
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    field_validator,
+)
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_after_validator_function
 
 from avss_core.judges.judges import JUDGES
+from avss_core.plugins import Table
 from avss_core.settings.masking import masked
 
 Names = TypeVar("Names", str, list[str])
+
+AUTO = "auto"
+"""The batch size that is chosen by the free memory."""
 
 
 def require_known(name: str, names: Collection[str], what: str) -> None:
@@ -21,15 +37,40 @@ def require_known(name: str, names: Collection[str], what: str) -> None:
         raise ValueError(f"unknown {what} {name!r}: {hint}known: {', '.join(names)}")
 
 
-def one_of(names: Collection[str], what: str) -> AfterValidator:
-    """Return the check that a name, or each name of a list, is a known one."""
+@dataclass(frozen=True)
+class OneOf:
+    """The check that a name, or each name of a list, is a known one; a JSON schema lists the names.
 
-    def check(value: Names) -> Names:
+    That of a plug-in is loaded, so that a broken one is told before any work.
+    """
+
+    names: Collection[str]
+    what: str
+    also: tuple[str, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of the value with the check behind it."""
+        return no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Return the JSON schema of the value with the known names."""
+        shown = handler(schema)
+        shown.get("items", shown)["enum"] = [*self.also, *self.names]
+        return shown
+
+    def _check(self, value: Names) -> Names:
         for name in [value] if isinstance(value, str) else value:
-            require_known(name, names, what)
+            require_known(name, [*self.also, *self.names], self.what)
+            if isinstance(self.names, Table) and name not in self.also:
+                self.names[name]
         return value
 
-    return AfterValidator(check)
+
+def one_of(names: Collection[str], what: str, *also: str) -> OneOf:
+    """Return the check that a name, or each name of a list, is a known one, or one of `also`."""
+    return OneOf(names, what, also)
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -37,6 +78,12 @@ def _distinct(values: list[Any]) -> list[Any]:
         if values.count(value) > 1:  # it would count twice
             raise ValueError(f"{value} is named twice")
     return values
+
+
+def _batch(value: Any) -> Any:
+    if value != AUTO and (type(value) is not int or value < 1):
+        raise ValueError(f"it is a number from 1, or {AUTO}: as many as memory has room for")
+    return value
 
 
 def _folder_name(value: str) -> str:
@@ -59,6 +106,11 @@ def _git_name(value: str) -> str:
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Batch = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_batch, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal["auto"]),
+]
+"""A batch size that changes results by rounding alone."""
 Several = Annotated[int, Field(ge=2)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -73,13 +125,15 @@ InData = Annotated[Text, AfterValidator(_in_data)]
 """A file or folder of the data folder."""
 GitName = Annotated[str, AfterValidator(_git_name)]
 """A commit, tag or branch."""
-JudgeName = Annotated[str, one_of(["default", *JUDGES], "judge")]
+JudgeName = Annotated[str, one_of(JUDGES, "judge", "default")]
 
 
 class Section(BaseModel):
     """A frozen part of the parameters that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True
+    )
 
     @field_validator("*")
     @classmethod

@@ -23,8 +23,6 @@ def problem_line(error: ErrorDetails, *, by_set: bool = False) -> str:
     where, value = dotted_name(error), error["input"]
     if error["type"] == "extra_forbidden":
         return unknown_key(where)
-    if error["type"] == "missing":
-        return f"{where}: missing; give it a value as in the params.yaml of the repository"
     reason = error["msg"].removeprefix("Value error, ")
     line = f"{where}: {reason}" + ("" if isinstance(value, dict) else f" (got {value!r})")
     if error["type"] == "list_type" and isinstance(value, str | int | float):

@@ -5,17 +5,15 @@ from typing import Any
 from pydantic import ValidationInfo, field_validator
 
 from avss_core.registry import SCORE_SITES
-from avss_core.settings.fields import Natural, Section
+from avss_core.settings.fields import AUTO, Natural, Section
+from avss_core.settings.input_sections import Data, Execution, Model
 from avss_core.settings.sections import (
     Collect,
-    Data,
     Evaluate,
-    Execution,
     Gates,
     Heal,
     Localize,
     Mitigate,
-    Model,
     Prune,
     Repair,
     ScoreSection,
@@ -33,20 +31,20 @@ MOST_CHARACTERS = 6
 class Params(Section):
     """All parameters, one section a stage."""
 
-    seed: Natural
-    model: Model
-    data: Data
-    execution: Execution
-    collect: Collect
-    score: ScoreSection
-    prune: Prune
-    repair: Repair
-    speed: Speed
-    evaluate: Evaluate
-    heal: Heal
-    localize: Localize
-    mitigate: Mitigate
-    gates: Gates
+    seed: Natural = 0
+    model: Model = Model()
+    data: Data = Data()
+    execution: Execution = Execution()
+    collect: Collect = Collect()
+    score: ScoreSection = ScoreSection()
+    prune: Prune = Prune()
+    repair: Repair = Repair()
+    speed: Speed = Speed()
+    evaluate: Evaluate = Evaluate()
+    heal: Heal = Heal()
+    localize: Localize = Localize()
+    mitigate: Mitigate = Mitigate()
+    gates: Gates = Gates()
 
     @field_validator("score")
     @classmethod
@@ -56,6 +54,11 @@ class Params(Section):
             return value
         if not value.measured:
             raise ValueError("the cheapest of no score is asked for: name scores in score.compare")
+        if collect.batch_size == AUTO and "avss_authors" in value.measured:
+            raise ValueError(
+                f"the score avss_authors depends on the batch: give collect.batch_size a number, not {AUTO}, "
+                "or leave the score out of score.compare"
+            )
         for name in value.measured:
             site = SCORE_SITES[name]
             if site is not None and site not in collect.sites:
@@ -97,8 +100,16 @@ class Params(Section):
 
     @property
     def machine(self) -> dict[str, Any]:
-        """Precision and device of a model, as arguments of a task."""
-        return {"dtype": self.model.dtype, "device": self.model.device}
+        """Precision and device of a model, as arguments of a task; the best device if none is named."""
+        # With torch, which a check of settings does without.
+        from avss_core.models.placement import chosen_device
+
+        return {"dtype": self.model.dtype, "device": chosen_device(self.model.device)}
+
+    @property
+    def spread(self) -> bool:
+        """Whether a model is spread over devices: its weights then move during a pass."""
+        return self.model.device == "spread"
 
     def flat(self) -> dict[str, Any]:
         """Return every value by its dotted name."""

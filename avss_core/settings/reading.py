@@ -1,5 +1,6 @@
 """Read the parameters of a run: a file, the options of a command over it, and `--set` over both."""
 
+import sys
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -13,14 +14,16 @@ from ruamel.yaml.error import YAMLError
 from avss_core.settings.masking import masked
 from avss_core.settings.messages import dotted_name, problem_line, unknown_key
 from avss_core.settings.params import Params, known_keys
+from avss_core.settings.renames import REMOVED, RENAMED, renewed
 
 
 def load_params(
     path: Path, overrides: list[str] | None = None, options: Mapping[str, Any] | None = None
 ) -> Params:
-    """Return the checked parameters of a YAML file.
+    """Return the checked parameters of a YAML file over the defaults.
 
-    The file is read as YAML 1.2, as DVC does, so that 1e-5 is a number for both.
+    A section or key that the file leaves out has its default; an older name stands for today's, with a
+    warning on standard error. The file is read as YAML 1.2, as DVC does, so that 1e-5 is a number for both.
 
     Args:
         path: the file, usually params.yaml.
@@ -59,21 +62,36 @@ def load_params(
 def params_text(params: Params) -> str:
     """Return every parameter as YAML that `load_params` reads back."""
     text = StringIO()
-    YAML(typ="safe", pure=True).dump(params.model_dump(mode="json"), text)
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output, yaml.default_flow_style = (
+        False,
+        False,
+    )  # in our order, a line a key
+    yaml.dump(params.model_dump(mode="json"), text)
     return text.getvalue()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return the sections of a YAML file."""
+    """Return the sections of a YAML file over the defaults."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there; run in the repository or name a file with --params")
     try:
         values = YAML(typ="safe", pure=True).load(path)
     except YAMLError as error:
         raise ValueError(masked(f"{path} is not valid YAML: {error}")) from None
-    if not isinstance(values, dict):
+    if values is not None and not isinstance(values, dict):
         raise ValueError(f"{path} holds no sections; expected {', '.join(Params.model_fields)}")
-    return values
+    merged = Params.model_construct().model_dump()
+    for name, part in (values or {}).items():
+        if not isinstance(merged.get(name), dict) or not isinstance(part, dict | None):
+            merged[name] = part  # a value without a section, or one that is reported as wrong
+            continue
+        for key, value in (part or {}).items():
+            if _is_removed(f"{name}.{key}", str(path)):
+                continue
+            section, own, word = _renewed(f"{name}.{key}", value, str(path))
+            merged[section][own] = word
+    return merged
 
 
 def _errors(values: dict[str, Any]) -> list[ErrorDetails]:
@@ -102,14 +120,33 @@ def _override(values: dict[str, Any], text: str, replaced: dict[str, Any]) -> st
     key = key.strip()
     if not equals or not key:
         return f"--set {text}: expected section.key=value"
-    if key not in known_keys():
+    if _is_removed(key, "--set"):
+        return None
+    if key not in (*known_keys(), *RENAMED):
         return f"--set {unknown_key(key)}"
     try:
-        before = _put(values, key, YAML(typ="safe", pure=True).load(value))
+        section, own, word = _renewed(key, YAML(typ="safe", pure=True).load(value), "--set")
     except YAMLError:
         return f"--set {text}: {value!r} is not valid YAML"
-    replaced.setdefault(key, before)
+    key = f"{section}.{own}" if section else own
+    replaced.setdefault(key, _put(values, key, word))
     return None
+
+
+def _is_removed(key: str, where: str) -> bool:
+    """Tell whether a key of older settings is read no more, and warn of it."""
+    if key in REMOVED:
+        print(masked(f"warning: {where}: {key} is not read any more: {REMOVED[key]}"), file=sys.stderr)
+    return key in REMOVED
+
+
+def _renewed(key: str, value: Any, where: str) -> tuple[str, str, Any]:
+    """Return section, key and value as they are called today; warn if an older word was used."""
+    today, word, line = renewed(key, value)
+    if line:
+        print(masked(f"warning: {where}: {line}"), file=sys.stderr)
+    section, _, own = today.rpartition(".")
+    return section, own, word
 
 
 def _unread(data: dict[str, Any], replaced: dict[str, Any]) -> list[str]:

@@ -1,19 +1,15 @@
-"""The sections of params.yaml, one a stage: which keys there are, and which values they may have."""
+"""The sections of params.yaml, one a stage: the keys, the values that they may have, and the defaults."""
 
-import importlib.util
-from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from avss_core.data.pile import SUBSETS
 from avss_core.registry import CHEAPEST, CONTROL_NAMES, READING_NAMES, SCORE_SITES
 from avss_core.settings.fields import (
+    AUTO,
+    Batch,
     Count,
     Distinct,
-    FolderName,
-    GitName,
-    InData,
     JudgeName,
     Layers,
     Natural,
@@ -22,118 +18,56 @@ from avss_core.settings.fields import (
     Several,
     Share,
     Site,
-    Text,
     Weight,
     one_of,
-    require_known,
 )
-
-HUB_TEXTS = ("wikitext2", *SUBSETS)
-"""The texts of the Hub, by our names."""
-
-
-def _offered(value: str | None, source: str | None, public: Collection[str], what: str) -> str | None:
-    """Return the name of a text or a sentiment set that the source has, or raise."""
-    if value is not None and source == "sample":
-        raise ValueError(f"the sample has one {what}: leave it null, or set data.source to path or hub")
-    if value is not None and source == "hub":
-        require_known(value, public, f"{what} of the Hub")
-    return value
-
-
-class Model(Section):
-    """The model that is studied."""
-
-    name: Text
-    revision: GitName | None
-    dtype: Literal["float32", "bfloat16", "float16"]
-    device: str
-
-
-class Data(Section):
-    """Where rows and text come from, and how they are split."""
-
-    source: Literal["sample", "path", "hub"]
-    path: Text
-    text: InData | None
-    sentiment: InData | None
-    characters: Count
-    sets: Annotated[list[FolderName], Field(min_length=1), Distinct]
-    validation: Share
-    calibration: Share
-
-    @field_validator("text")
-    @classmethod
-    def _text(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _offered(value, info.data.get("source"), HUB_TEXTS, "text")
-
-    @field_validator("sentiment")
-    @classmethod
-    def _sentiment(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _offered(value, info.data.get("source"), ["sst2"], "sentiment set")
-
-    @property
-    def streamed(self) -> bool:
-        """Whether the text is streamed: `characters` says how much of it is read."""
-        return self.source == "hub" and self.text in SUBSETS
-
-
-class Execution(Section):
-    """Where units of work run; it changes no number (see `params.UNTRACKED`)."""
-
-    engine: Literal["threads", "dask", "ray"]
-    workers: Count
-    address: Text | None
-
-    @field_validator("engine")
-    @classmethod
-    def _installed(cls, value: str) -> str:
-        if value != "threads" and importlib.util.find_spec(f"prefect_{value}") is None:
-            raise ValueError(
-                f"the engine {value} is not installed; pip install -c constraints.txt -e '.[{value}]'"
-            )
-        return value
-
-    @field_validator("address")
-    @classmethod
-    def _cluster_address(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("engine") == "threads":
-            raise ValueError("threads have no address: leave it null, or set execution.engine to dask or ray")
-        return value
 
 
 class Collect(Section):
     """What is measured of the activations."""
 
-    tokens: Several
-    set_tokens: Several
-    window: Several
-    batch_size: Count
-    parts: Count
-    skip_first: bool
-    sites: Annotated[list[Site], Field(min_length=1), Distinct]
-    threshold: Positive
-    relative_threshold: Positive
-    answers: Several
-    answers_from: Literal["supplied", "generated", "both"]
-    samples: Count
-    temperature: Positive
-    judge: JudgeName
-    dump_site: Site
+    tokens: Several = 8192
+    set_tokens: Several = 1024
+    window: Several = 512
+    batch_size: Batch = 4
+    parts: Count = 8
+    skip_first: bool = True
+    sites: Annotated[list[Site], Field(min_length=1), Distinct] = ["output", "update"]
+    threshold: Positive = 1e-5
+    relative_threshold: Positive = 0.1
+    answers: Several = 40
+    answers_from: Literal["supplied", "generated", "both"] = "supplied"
+    samples: Count = 4
+    temperature: Positive = 1.0
+    judge: JudgeName = "default"
+    dump_site: Site = "update"
 
 
 class ScoreSection(Section):
     """The score that prunes, and those it is compared with."""
 
-    name: Annotated[str, one_of([*SCORE_SITES, CHEAPEST], "score")]
-    compare: Annotated[list[str], one_of(SCORE_SITES, "score")]
-    random_draws: Count
-    cost_tokens: Several
-    repair_tokens: Natural
-    traversal_tokens: Several
-    traversal_window: Count
-    traversal_context: Natural
-    resamples: Count
+    name: Annotated[str, one_of(SCORE_SITES, "score", CHEAPEST)] = "cheapest"
+    compare: Annotated[list[str], one_of(SCORE_SITES, "score")] = [
+        "avss",
+        "avss_input",
+        "avss_output",
+        "avss_authors",
+        "relative_variance",
+        "block_influence",
+        "angular",
+        "relative_magnitude",
+        "repairability",
+        "last_n",
+        "random",
+        "traversal",
+    ]
+    random_draws: Count = 2
+    cost_tokens: Several = 2048
+    repair_tokens: Natural = 1024
+    traversal_tokens: Several = 1280
+    traversal_window: Count = 256
+    traversal_context: Natural = 256
+    resamples: Count = 100
 
     @property
     def measured(self) -> list[str]:
@@ -151,10 +85,10 @@ class ScoreSection(Section):
 class Prune(Section):
     """How many layers are removed, or which."""
 
-    ratio: Share
-    layers: Layers | None
-    protect_first: Natural
-    protect_last: Natural
+    ratio: Share = 0.25
+    layers: Layers | None = None
+    protect_first: Natural = 0
+    protect_last: Natural = 0
 
 
 class Shares(Section):
@@ -179,12 +113,15 @@ class Shares(Section):
 class Repair(Shares):
     """How the pruned model is refitted towards the dense one in closed form."""
 
-    enabled: bool
-    tokens: Several
-    window: Several
-    batch_size: Count
-    attention: bool
-    anticipation: Weight
+    enabled: bool = True
+    text: Weight = 0.5
+    questions: Weight = 0.4
+    reviews: Weight = 0.1
+    tokens: Several = 16384
+    window: Several = 256
+    batch_size: Batch = 8
+    attention: bool = True
+    anticipation: Weight = 0.0
 
     @field_validator("anticipation")
     @classmethod
@@ -202,30 +139,30 @@ class Repair(Shares):
 class Speed(Section):
     """How the dense and the pruned model are timed."""
 
-    enabled: bool
-    prompt_tokens: Count
-    new_tokens: Count
-    batch_sizes: Annotated[list[Count], Field(min_length=1), Distinct]
-    rounds: Count
+    enabled: bool = True
+    prompt_tokens: Count = 1024
+    new_tokens: Count = 32
+    batch_sizes: Annotated[list[Count], Field(min_length=1), Distinct] = [1, 8]
+    rounds: Count = 2
 
 
 class Evaluate(Section):
     """How models are compared."""
 
-    shots: Natural
-    limit: Count | None
-    shard: Count
-    chat: bool
-    max_new_tokens: Count
-    batch_size: Count
-    scored_answers: Natural
-    layer_questions: Natural
-    layer_step: Count
-    judge: JudgeName
-    tokens: Several
-    window: Several
-    stride: Count | None
-    sentiment_shots: Natural
+    shots: Natural = 5
+    limit: Count | None = 50
+    shard: Count = 256
+    chat: bool = False
+    max_new_tokens: Count = 16
+    batch_size: Batch = 32
+    scored_answers: Natural = 4
+    layer_questions: Natural = 6
+    layer_step: Count = 3
+    judge: JudgeName = "default"
+    tokens: Several = 4096
+    window: Several = 512
+    stride: Count | None = None
+    sentiment_shots: Natural = 4
 
     @field_validator("stride")
     @classmethod
@@ -239,24 +176,33 @@ class Evaluate(Section):
 class Heal(Shares):
     """How the repaired model learns from the dense one."""
 
-    enabled: bool
-    tokens: Several
-    validation_tokens: Several
-    window: Several
-    batch_size: Count
-    accumulate: Count
-    epochs: Count
-    learning_rate: Positive
-    rank: Count
-    layers: Layers | None
-    temperature: Positive
-    answers: Positive
-    labels: Positive
-    hidden: Weight
-    top_k: Count | None
-    validate_every: Count
-    patience: Count
-    autocast: bool
+    enabled: bool = True
+    text: Weight = 0.5
+    questions: Weight = 0.5
+    reviews: Weight = 0.0
+    tokens: Several = 24000
+    validation_tokens: Several = 1000
+    window: Several = 256
+    batch_size: Batch = 1
+    accumulate: Count = 1
+    epochs: Count = 1
+    learning_rate: Positive = 0.001
+    rank: Count = 32
+    layers: Layers | None = None
+    temperature: Positive = 1.0
+    answers: Positive = 3.0
+    hidden: Weight = 0.0
+    top_k: Count | None = None
+    validate_every: Count = 16
+    patience: Count = 3
+    autocast: bool = True
+
+    @field_validator("hidden")
+    @classmethod
+    def _a_mean_over_a_batch(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("batch_size") == AUTO:
+            raise ValueError(f"it is a mean over a batch: give heal.batch_size a number, not {AUTO}")
+        return value
 
     @property
     def text_tokens(self) -> int:
@@ -267,31 +213,31 @@ class Heal(Shares):
 class Localize(Section):
     """How hallucination-prone layers are found."""
 
-    reading: Annotated[str, one_of(READING_NAMES, "EAVSS reading")]
-    resamples: Count
+    reading: Annotated[str, one_of(READING_NAMES, "EAVSS reading")] = "eavss_contrast"
+    resamples: Count = 200
 
 
 class Mitigate(Section):
     """How the prone layers are trained."""
 
-    base: Literal["dense", "pruned", "repaired", "healed"]
-    layers: Count
-    pairs: Count
-    epochs: Count
-    learning_rate: Positive
-    batch_size: Several
-    accumulate: Count
-    rank: Count
-    cross_entropy: Weight
-    alpha: Weight
-    beta: Positive
-    gamma: Weight
-    temperature: Positive
-    validate_every: Count | None
-    patience: Count
-    autocast: bool
-    controls: Annotated[list[str], Distinct, one_of(CONTROL_NAMES, "control")]
-    random_draws: Count
+    base: Literal["dense", "pruned", "repaired", "healed"] = "dense"
+    layers: Count = 8
+    pairs: Count = 32
+    epochs: Count = 1
+    learning_rate: Positive = 0.0005
+    batch_size: Several = 8
+    accumulate: Count = 1
+    rank: Count = 8
+    cross_entropy: Weight = 1.0
+    alpha: Weight = 0.5
+    beta: Positive = 1.0
+    gamma: Weight = 0.1
+    temperature: Positive = 0.1
+    validate_every: Count | None = None
+    patience: Count = 1
+    autocast: bool = True
+    controls: Annotated[list[str], Distinct, one_of(CONTROL_NAMES, "control")] = []
+    random_draws: Count = 3
 
     @field_validator("gamma")
     @classmethod
@@ -304,4 +250,4 @@ class Mitigate(Section):
 class Gates(Section):
     """The least that a model must keep of its accuracy; less fails the run."""
 
-    min_retention: Share | None
+    min_retention: Share | None = None

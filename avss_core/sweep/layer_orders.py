@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.models.batches import Batch, text_batches
+from avss_core.models.room import BatchSize, batch_size_of
 from avss_core.scores.evidence import Evidence, measured_statistics
 from avss_core.scores.layer_scores import THRESHOLDS, LayerScores, score_layers
 from avss_core.scores.scores import find_score
@@ -20,7 +21,7 @@ class ScoredText:
 
     tokens: int = 8192
     window: int = 512
-    batch_size: int = 4
+    batch_size: BatchSize = 4
     parts: int = 8
     skip_first: bool = True
     thresholds: Thresholds = THRESHOLDS
@@ -54,7 +55,7 @@ def part_statistics(
         texts,
         tokens=how.tokens,
         window=how.window,
-        batch_size=how.batch_size,
+        batch_size=batch_size_of(model, how.batch_size, how.window),
         skip_first=how.skip_first,
         part=part,
         parts=how.parts,
@@ -105,7 +106,7 @@ def other_score(
         thresholds=how.thresholds,
         tokens=how.tokens,
         window=how.window,
-        batch_size=how.batch_size,
+        batch_size=batch_size_of(model, how.batch_size, how.window),
         parts=how.parts,
         skip_first=how.skip_first,
         ratio=ratio,

@@ -11,6 +11,7 @@ from avss_core.evaluation.perplexity import LanguageModelling
 from avss_core.files.digests import digest_json
 from avss_core.models.architectures import blocks
 from avss_core.models.batches import Batch, text_batches, token_stream
+from avss_core.models.room import batch_size_of
 from avss_core.models.sizes import parameter_bytes, parameter_count
 from avss_core.models.views import without_layers
 from avss_core.scores.scores import find_score
@@ -133,7 +134,7 @@ class Measurements:
             self._texts,
             tokens=self._plan.repair_tokens,
             window=how.window,
-            batch_size=how.batch_size,
+            batch_size=batch_size_of(self._loaded[0], how.batch_size, how.window),
         )
 
     def _sizes(self) -> dict[str, Any]:

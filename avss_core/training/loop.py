@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,20 @@ from torch import Tensor
 
 from avss_core.files.tensor_store import TensorStore
 from avss_core.models.batches import by_length
+from avss_core.models.room import batch_size_of, halve
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, mean_terms
 from avss_core.training.lora import adapter_tensors
 from avss_core.training.objectives import Example, Objective, Settings, share_of_rate
+from avss_core.training.processes import Processes
 from avss_core.training.state import FILE, TrainState, fingerprint, load_state, save_state
 
 Group = list[list[Any]]
 """The batches of examples of one step."""
+
+Weighed = tuple[float, dict[str, float]]
+"""The weight of a batch, and its loss and terms."""
 
 
 def computes_in_bfloat16(device: str) -> bool:
@@ -47,15 +52,21 @@ class Trainer:
         settings: Settings,
         store: TensorStore,
         folder: Path | None,
+        processes: Processes,
     ) -> None:
         self.adapted, self.model, self.objective = adapted, model, objective
         self.layers, self.settings, self.store = sorted(layers), settings, store
+        self.processes = processes
         self.path = None if folder is None else folder / FILE
         self.adapters = adapter_tensors(adapted)
         self.optimizer = torch.optim.AdamW(
             self.adapters.values(), lr=settings.learning_rate, weight_decay=0.0
         )
-        batches = math.ceil(len(objective.train) / settings.batch_size)
+        self.size = 1 if settings.batch_size == "auto" else settings.batch_size
+        """Examples a batch; with `auto` batches of one are put together as far as memory goes."""
+        examples = [*objective.train, *objective.validation]
+        self._longest = max(len(ids) for example in examples for ids in example.sequences)
+        batches = math.ceil(len(objective.train) / self.size)
         self.steps_an_epoch = math.ceil(batches / settings.accumulate)
         self.steps = settings.epochs * self.steps_an_epoch
         self._groups: tuple[int, list[Group]] | None = None
@@ -74,12 +85,12 @@ class Trainer:
     def prepare(self, progress: Progress = no_progress, examples: Sequence[Example] | None = None) -> None:
         """Compute once what does not change: the frozen blocks' outputs, and what the objective keeps."""
         if examples is None:
-            examples = [*self.objective.train, *self.objective.validation]
+            examples = self._own_examples()
         self.model.check_head(examples[0].sequences[0])
         with self.autocast():
-            sequences = [ids for example in examples for ids in example.sequences]
-            self.model.prepare(sequences, self.settings.batch_size, progress)
-            self.objective.prepare(sequences, self.settings.batch_size, self.store)
+            sequences, size = [ids for example in examples for ids in example.sequences], self._at_once()
+            self.model.prepare(sequences, size, progress)
+            self.objective.prepare(sequences, size, self.store)
 
     def run(self, on_step: Callable[[Step], None], on_epoch: Callable[[Epoch], None]) -> TrainState:
         """Train from the last checkpoint to the last step or an early stop; return the last state.
@@ -93,6 +104,7 @@ class Trainer:
         if self.path is not None:
             mark = fingerprint(self.model.model, self.objective, self.layers, self.settings)
             state = load_state(self.path, self.adapters, self.optimizer, mark)
+        self.processes.agree(self.adapters.values(), len(state.steps), state.finished)
         while len(state.steps) < self.steps and not state.finished:
             try:
                 self._advance(state)
@@ -101,7 +113,8 @@ class Trainer:
                     self.path.unlink(missing_ok=True)
                 raise
             number, every = len(state.steps), self.settings.checkpoint_every
-            if self.path is not None and (self._validates(number) or (every and number % every == 0)):
+            due = self._validates(number) or (every and number % every == 0)
+            if self.path is not None and due and self.processes.number == 0:
                 save_state(self.path, state, self.adapters, self.optimizer, mark)
             on_step(state.steps[-1])
             if self._validates(number):
@@ -114,7 +127,7 @@ class Trainer:
         A batch holds examples of similar length, to pad little. The order depends on seed and epoch only.
         """
         generator = torch.Generator().manual_seed(self.settings.seed + 1_000_003 * epoch)
-        examples, size = self.objective.train, self.settings.batch_size
+        examples, size = self.objective.train, self.size
         shuffled = torch.randperm(len(examples), generator=generator).tolist()
         ordered = sorted(shuffled, key=lambda index: sum(map(len, examples[index].sequences)))
         batches = [[examples[i] for i in ordered[at : at + size]] for at in range(0, len(ordered), size)]
@@ -130,16 +143,9 @@ class Trainer:
         """
         rate = self.settings.learning_rate * share_of_rate(self.settings, number, self.steps)
         total = float(sum(example.weight for batch in group for example in batch))
-        losses: list[tuple[float, dict[str, float]]] = []
-        self.optimizer.zero_grad()
-        for batch in group:
-            weight = float(sum(example.weight for example in batch))
-            with self.autocast():
-                terms = self.objective.terms(self.model, batch, judging=False)
-                loss = self._loss(terms)
-            torch.autograd.backward(loss * (weight / total))
-            losses.append((weight, _numbers(terms | {"loss": loss})))
-        means = mean_terms(losses)
+        losses = self._with_room(lambda at_once: self._gradients(self.processes.own(group), total, at_once))
+        self.processes.add_gradients(self.adapters.values())
+        means = mean_terms(self.processes.gathered(losses))
         norm = float(torch.nn.utils.clip_grad_norm_(self.adapters.values(), self.settings.clip))
         for name, value in (("loss", means["loss"]), ("gradient's norm", norm)):
             if not math.isfinite(value):
@@ -165,13 +171,67 @@ class Trainer:
     @torch.no_grad()
     def judge(self, batches: Sequence[Sequence[Any]]) -> dict[str, float]:
         """Return the mean loss and terms over batches of validation examples."""
-        losses = []
-        for batch in batches:
+        own = self.processes.own(batches)
+        losses = self._with_room(
+            lambda at_once: [self._judged(batch) for batch in self._joined(own, at_once)]
+        )
+        return mean_terms(self.processes.gathered(losses))
+
+    def _gradients(self, batches: Sequence[Sequence[Any]], total: float, at_once: int) -> list[Weighed]:
+        """Add the gradients of some batches to nothing, and return their weights and losses."""
+        losses: list[Weighed] = []
+        self.optimizer.zero_grad()
+        for batch in self._joined(batches, at_once):
+            weight = float(sum(example.weight for example in batch))
             with self.autocast():
-                terms = self.objective.terms(self.model, batch, judging=True)
-                figures = _numbers(terms | {"loss": self._loss(terms)})
-            losses.append((float(sum(example.weight for example in batch)), figures))
-        return mean_terms(losses)
+                terms = self.objective.terms(self.model, batch, judging=False)
+                loss = self._loss(terms)
+            torch.autograd.backward(loss * (weight / total))
+            losses.append((weight, _numbers(terms | {"loss": loss})))
+        return losses
+
+    def _judged(self, batch: Sequence[Any]) -> Weighed:
+        """Return the weight and the losses of a batch of validation examples."""
+        with self.autocast():
+            terms = self.objective.terms(self.model, batch, judging=True)
+            figures = _numbers(terms | {"loss": self._loss(terms)})
+        return float(sum(example.weight for example in batch)), figures
+
+    def _joined(self, batches: Sequence[Sequence[Any]], at_once: int) -> Iterator[Sequence[Any]]:
+        """Yield batches as they are, with `auto` so many at a time as one."""
+        if self.settings.batch_size != "auto":
+            yield from batches
+            return
+        for start in range(0, len(batches), at_once):
+            yield [example for batch in batches[start : start + at_once] for example in batch]
+
+    def _with_room(self, work: Callable[[int], list[Weighed]]) -> list[Weighed]:
+        """Return what some work gives with so many examples at a time as memory holds."""
+        while True:
+            at_once = self._at_once()
+            try:
+                return work(at_once)
+            except Exception as error:
+                halve(self.model.model, self.settings.batch_size, at_once, error)
+
+    def _at_once(self) -> int:
+        """Return how many examples go through the model at a time."""
+        size = batch_size_of(self.model.model, self.settings.batch_size, self._longest, trained=True)
+        return min(size, self.settings.accumulate) if self.settings.batch_size == "auto" else size
+
+    def _own_examples(self) -> list[Any]:
+        """Return the examples that run through the model in this process."""
+        if self.processes.count == 1:
+            return [*self.objective.train, *self.objective.validation]
+        groups = [group for epoch in range(self.settings.epochs) for group in self.groups(epoch + 1)]
+        batches = [batch for group in groups for batch in self.processes.own(group)]
+        return [example for batch in [*batches, *self.processes.own(self._held_out())] for example in batch]
+
+    def _held_out(self) -> list[list[Any]]:
+        """Return the batches of a validation."""
+        examples = self.objective.validation
+        order = by_length([sum(example.sequences, ()) for example in examples], self.size)
+        return [[examples[index] for index in chosen] for chosen in order]
 
     def _advance(self, state: TrainState) -> None:
         """Take the next step, and validate if it is due."""
@@ -186,9 +246,7 @@ class Trainer:
 
     def _validate(self, state: TrainState) -> None:
         """Add a validation to the state, and keep the adapters if it is the best one."""
-        examples = self.objective.validation
-        order = by_length([sum(example.sequences, ()) for example in examples], self.settings.batch_size)
-        figures = self.judge([[examples[index] for index in chosen] for chosen in order])
+        figures = self.judge(self._held_out())
         last, loss = state.steps[-1], figures.pop("loss")
         if not math.isfinite(loss):
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from torch import Tensor
 
 from avss_core.files.tensor_store import TensorStore
+from avss_core.models.room import BatchSize
 from avss_core.training.frozen_prefix import FrozenPrefix, Ids
 
 
@@ -17,8 +18,8 @@ class Settings:
 
     epochs: int
     learning_rate: float
-    batch_size: int
-    """Examples that go through the model at a time."""
+    batch_size: BatchSize
+    """Examples that go through the model at a time; `auto`: `accumulate` are a step, and memory decides."""
     rank: int
     patience: int
     """Validations without a lower loss before training stops."""

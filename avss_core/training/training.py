@@ -11,12 +11,14 @@ from transformers import PreTrainedModel
 
 from avss_core.evaluation.speed import peak_memory
 from avss_core.files.tensor_store import tensor_store
+from avss_core.models.refusals import refuse_four_bit
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, Training
 from avss_core.training.loop import Trainer
 from avss_core.training.lora import merged, set_adapter_tensors, with_adapters
 from avss_core.training.objectives import Example, Objective, Settings
+from avss_core.training.processes import Processes
 
 
 def train(
@@ -34,7 +36,8 @@ def train(
 
     The given model stays as it was. Tensors outside the chosen layers are its own, shared with the result.
     With a folder, a stopped training resumes at its last checkpoint, on the CPU to the same bits as if it had
-    not been stopped.
+    not been stopped. Processes that were launched together share the batches of each step and end with the
+    same model; the first one writes the checkpoints.
 
     Args:
         model: a causal language model or an encoder.
@@ -48,7 +51,8 @@ def train(
 
     Raises:
         ValueError: there is no example or no layer, the model lacks a layer, a loss or a
-            gradient is not a finite number, or the folder holds another training's checkpoint.
+            gradient is not a finite number, the folder holds another training's checkpoint, or a step has
+            fewer batches than there are processes.
     """
     with peak_memory(str(model.device)) as peak, trainer(model, objective, layers, settings, folder) as loop:
         loop.prepare(progress)
@@ -88,13 +92,16 @@ def trainer(
             + "".join(f"; {count} skipped: {reason}" for reason, count in objective.skipped.items() if count)
         )
     devices = [model.device] if model.device.type == "cuda" else []
-    cache = None if folder is None else folder / "cache"
+    refuse_four_bit(model.config, "trained")
+    processes = Processes(cpu=model.device.type == "cpu")
+    processes.refuse_too_many(settings.accumulate)
+    cache = None if folder is None else folder / f"cache{processes.number or ''}"
     with torch.random.fork_rng(devices), tensor_store(cache, settings.cache_bytes) as store:
         torch.manual_seed(settings.seed)
         adapted = with_adapters(model, layers, settings.rank)
         first = min(layers) if settings.frozen_prefix else 0
         run = FrozenPrefix(adapted.get_base_model(), first, store)
-        yield Trainer(adapted, run, objective, layers, settings, store, folder)
+        yield Trainer(adapted, run, objective, layers, settings, store, folder, processes)
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def estimate(
     with trainer(model, objective, layers, settings) as loop:
         groups = loop.groups(1)
         groups = [groups[0], groups[-1]]
-        held_out = list(objective.validation[: settings.batch_size])
+        held_out = list(objective.validation[: loop.size])
         trial = [example for group in groups for batch in group for example in batch]
         prepare = _seconds(model, lambda: loop.prepare(examples=[*trial, *held_out]))
         loop.step(groups[0], 0)  # warms up

@@ -86,8 +86,7 @@ def task_runner(params: Params, *, threads: bool = False) -> TaskRunner[Any] | N
     if options.engine != "threads":
         runner: TaskRunner[Any] = _connected(options.engine, options.address, options.workers)()
         return runner
-    # A model that is spread over devices moves its weights during a pass.
-    if threads and options.workers > 1 and params.model.device != "auto":
+    if threads and options.workers > 1 and not params.spread:
         return ThreadPoolTaskRunner(max_workers=options.workers)
     return None
 

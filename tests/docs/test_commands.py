@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS, CORE = "tests/flows/commands", "tests/avss_core/cli"
 
 RUN_BY = {
+    "accelerate launch": (
+        "tests/avss_core/training/test_processes.py::test_two_processes_train_what_one_trains"
+    ),
     "avss cache ls": f"{COMMANDS}/test_cache_command.py::test_ls_in_json_is_exact",
     "avss cache rm": f"{COMMANDS}/test_cache_command.py::test_rm_removes_what_is_asked_for",
     "avss cache verify": (f"{COMMANDS}/test_cache_command.py::test_verify_names_what_is_broken_and_fails"),
@@ -36,8 +39,8 @@ RUN_BY = {
         f"{CORE}/shipping/test_export_command.py::test_export_writes_a_file_that_is_the_checkpoint"
     ),
     "avss heal": f"{CORE}/test_heal_command.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
-    "avss localize": f"{COMMANDS}/test_localize_command.py::test_localize_ranks_the_layers",
-    "avss mitigate": f"{COMMANDS}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
+    "avss localize": f"{CORE}/test_localize_command.py::test_localize_ranks_the_layers",
+    "avss mitigate": f"{CORE}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
     "avss prune": f"{CORE}/test_prune_command.py::test_prune_by_ratio_removes_what_score_names",
     "avss push": (
         f"{CORE}/shipping/test_push_command.py::test_without_yes_it_shows_what_would_go_and_sends_nothing"
@@ -48,6 +51,7 @@ RUN_BY = {
     "avss report": f"{COMMANDS}/test_report_command.py::test_it_renders_a_workspace_again",
     "avss run": f"{COMMANDS}/test_run_command.py::test_settings_and_folder_reach_the_pipeline",
     "avss score": f"{CORE}/test_score_command.py::test_json_has_a_row_for_each_layer_in_depth_order",
+    "avss settings": f"{CORE}/test_settings_command.py::test_it_prints_a_file_for_params",
     "avss speed": f"{CORE}/test_speed_command.py::test_speed_compares_the_others_with_the_first",
     "avss sweep": (
         f"{CORE}/sweeping/test_sweep_command.py::test_sweep_prints_what_it_measured_and_leaves_it_in_a_folder"
@@ -69,6 +73,7 @@ RUN_BY = {
     "prefect": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
     # Minutes to hours: the script is what measures, and prints the table that stands on the page.
     "python benchmarks/": "by hand",
+    "python docs/notebook.py": "tests/docs/test_notebook.py::test_the_notebook_is_that_of_the_page",
     "python -m benchmarks.faults": "by hand",
     "pip": "Makefile",
     "llama-quantize": "benchmarks/serving.py",
@@ -149,6 +154,15 @@ def _make(arguments: list[str], whole: bool) -> None:
     assert variables <= {"ARGS", "PORT", "PYTHON"}
 
 
+def _accelerate(arguments: list[str], whole: bool) -> None:
+    from accelerate.commands.launch import launch_command_parser
+
+    command, *rest = arguments
+    started = launch_command_parser().parse_args(rest)
+    assert (command, started.module, started.training_script) == ("launch", True, "avss_core.cli.app")
+    _avss(started.training_script_args, whole)
+
+
 def _mlflow(arguments: list[str], whole: bool) -> None:
     from mlflow.cli import cli
 
@@ -192,8 +206,8 @@ def _shell_knows(_arguments: list[str], _whole: bool) -> None:
 
 
 TOOLS: dict[str, Callable[[list[str], bool], None]] = {
-    "avss": _avss, "dask": _dask, "dvc": _dvc, "make": _make, "mlflow": _mlflow, "pip": _pip,
-    "prefect": _prefect, "python": _python,
+    "accelerate": _accelerate, "avss": _avss, "dask": _dask, "dvc": _dvc, "make": _make,
+    "mlflow": _mlflow, "pip": _pip, "prefect": _prefect, "python": _python,
 }  # fmt: skip
 
 

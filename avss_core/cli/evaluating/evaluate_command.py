@@ -14,6 +14,7 @@ from avss_core.cli.options import (
     Data,
     Limit,
     Model,
+    ParamsFile,
     Revision,
     Set,
     Sets,
@@ -25,6 +26,7 @@ from avss_core.cli.printing import finite, say_unless, show
 from avss_core.cli.session import checkpoint, kept, loading, say_left_out, scratch
 from avss_core.display.steps import working
 from avss_core.models.locations import model_name
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.jobs.evaluation.evaluation_records import EncoderFigures
@@ -67,6 +69,7 @@ def evaluate(
     limit: Limit = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
 ) -> None:
     """Measure models on question sets, language modelling and sentiment, or on standard tasks.
@@ -94,7 +97,7 @@ def evaluate(
     if out:
         refuse_file(out, "--out")
     with working(f"evaluation of {model}"):
-        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit}, file=settings)
         models = _models(params, others or [])
         names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks else []
         own = not names or sets is not None or data is not None

@@ -17,6 +17,7 @@ from avss_core.jobs.evaluation.reviews import review_answers
 from avss_core.jobs.evaluation.summaries import review_figures
 from avss_core.metrics.comparison import mean_with_interval
 from avss_core.models.batches import token_stream
+from avss_core.models.room import BatchSize
 
 HEAD_REVIEWS = 2000
 """Train reviews, at most, to which a head is fitted where an encoder has none."""
@@ -31,7 +32,7 @@ def evaluate_encoder(
     limit: int | None,
     tokens: int,
     window: int,
-    batch_size: int,
+    batch_size: BatchSize,
     seed: int,
 ) -> EncoderFigures:
     """Return the figures of an encoder on reviews and, if it has a head over its words, on text.

@@ -15,6 +15,7 @@ from avss_core.evaluation.readout import answers_by_layer
 from avss_core.jobs.evaluation.asking import judge_of, prompts_of, shown, verdicts_on
 from avss_core.judges.judges import JUDGES, judge
 from avss_core.models.architectures import depth
+from avss_core.models.room import BatchSize
 
 
 @unit("answer-set")
@@ -29,7 +30,7 @@ def answer_set(
     first: int,
     last: int,
     max_new_tokens: int,
-    batch_size: int,
+    batch_size: BatchSize,
     judge_name: str,
     chat: bool,
     scored_answers: int,
@@ -98,7 +99,7 @@ def layer_answers(
     limit: int,
     step: int,
     max_new_tokens: int,
-    batch_size: int,
+    batch_size: BatchSize,
     judge_name: str,
     chat: bool,
 ) -> dict[str, Any]:
@@ -147,7 +148,7 @@ def join_answers(shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_SHOWN = tuple(name for name in JUDGES if not name.startswith("fitted"))
+_SHOWN = tuple(name for name in JUDGES.own if not name.startswith("fitted"))
 """Judges whose verdicts stand beside that of the set's own judge: those that need only words."""
 
 

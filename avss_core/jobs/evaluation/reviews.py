@@ -10,6 +10,7 @@ from avss_core.caching.unit import unit
 from avss_core.data.rows import read_prepared
 from avss_core.display.steps import progress
 from avss_core.evaluation.sentiment import balanced_demonstrations, label_orders, sentiment_probabilities
+from avss_core.models.room import BatchSize
 
 
 @unit("sentiment")
@@ -23,7 +24,7 @@ def sentiment(
     shots: int,
     first: int,
     last: int,
-    batch_size: int,
+    batch_size: BatchSize,
 ) -> dict[str, Any]:
     """Return the predicted and the true label of each review from `first` up to, but without, `last`."""
     network, tokenizer = model_at(model, dtype, device)

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedModel
+
 from avss_core.caching.loaded_model import model_at
 from avss_core.caching.unit import unit
 from avss_core.data.rows import read_documents
 from avss_core.display.steps import progress
 from avss_core.jobs.removal.costs import held_out_cost
 from avss_core.models.batches import text_batches
+from avss_core.models.room import BatchSize, with_room
 from avss_core.surgery.repair.outlets import UnrepairableError
 from avss_core.surgery.repair.small_repair import repaired_without, small_passes
 
@@ -24,7 +27,7 @@ def repaired_cost(
     device: str,
     repair_tokens: int,
     repair_window: int,
-    batch_size: int,
+    batch_size: BatchSize,
     skip: int,
     tokens: int,
     window: int,
@@ -40,17 +43,21 @@ def repaired_cost(
         repaired.
     """
     network, tokenizer = model_at(model, dtype, device)
-    batches = text_batches(
-        tokenizer,
-        read_documents(text),
-        tokens=repair_tokens,
-        window=repair_window,
-        batch_size=batch_size,
-    )
-    count = small_passes(network, removed) * sum(len(batch.ids) for batch in batches)
-    try:
+
+    def repair(size: int) -> PreTrainedModel:
+        batches = text_batches(
+            tokenizer,
+            read_documents(text),
+            tokens=repair_tokens,
+            window=repair_window,
+            batch_size=size,
+        )
+        count = small_passes(network, removed) * sum(len(batch.ids) for batch in batches)
         with progress(said.replace("cost after a", "a", 1), count, "windows through a block") as advance:
-            repaired = repaired_without(network, removed, batches, progress=advance)
+            return repaired_without(network, removed, batches, progress=advance)
+
+    try:
+        repaired = with_room(network, batch_size, repair_window, repair)
     except UnrepairableError as reason:
         return {"left_out": str(reason)}
     return {**held_out_cost(repaired, tokenizer, text, skip=skip, tokens=tokens, window=window, said=said)}

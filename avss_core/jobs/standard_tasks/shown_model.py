@@ -10,13 +10,14 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from avss_core.display.steps import Advance, progress
+from avss_core.models.room import BatchSize
 
 
 class ShownModel(HFLM):  # type: ignore[misc]  # the harness is not checked
     """The harness's own model around one that is loaded."""
 
     def __init__(
-        self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int, label: str
+        self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: BatchSize, label: str
     ) -> None:
         """Take a loaded model.
 

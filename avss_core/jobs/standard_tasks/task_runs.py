@@ -23,6 +23,7 @@ from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import folder_written_whole, read_json, write_text
 from avss_core.jobs.standard_tasks.shown_model import ShownModel
 from avss_core.metrics.sample_figures import TRANSFORMS
+from avss_core.models.room import BatchSize
 
 RESULTS = "results.json"
 """The file of a run in the harness's layout; `avss` in it holds what the harness does not write."""
@@ -35,7 +36,7 @@ class Asking:
     manager: TaskManager
     include: Path | None
     limit: int | None
-    batch_size: int
+    batch_size: BatchSize
     chat: bool
     dtype: str
     device: str

@@ -93,13 +93,15 @@ def test_a_module_that_looks_for_files_beside_itself_or_in_packages_is_known():
             if path.suffix == ".py" and re.search(r"__file__|find_spec|resources|get_data", path.read_text()):
                 looking.add(name)
     # `locations` finds the folder of a model by name, and units are given folders; the last keys the units.
-    # `avss_core` reads the list of its public names, which are loaded from their modules.
+    # `avss_core` reads the list of its public names, which are loaded from their modules; what `plugins`
+    # finds is in the keys.
     assert looking == {
         "avss_core/__init__.py",
         "avss_core/judges/fitted_judge.py",
         "avss_core/judges/similarity.py",
         "avss_core/models/locations.py",
         "avss_core/caching/fingerprints.py",
+        "avss_core/plugins.py",
     }
 
 

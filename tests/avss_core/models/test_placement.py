@@ -16,7 +16,7 @@ def models(request, tiny, tokenizer, tmp_path_factory):
     tiny(request.param, layers=5).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    spread = load_model(str(folder), device="auto", memory={"cpu": int(size * 0.7)})
+    spread = load_model(str(folder), device="spread", memory={"cpu": int(size * 0.7)})
     return load_model(str(folder)), spread
 
 
@@ -86,8 +86,12 @@ def test_what_trains_refuses_it_and_says_what_to_set(models):
 
 def test_a_model_that_fits_lies_on_one_device(checkpoint):
     from avss_core.models.loading import load_model
-    from avss_core.models.placement import is_spread, main_device
+    from avss_core.models.placement import chosen_device, is_spread, main_device
 
-    assert not is_spread(load_model(str(checkpoint), device="auto"))
+    assert not is_spread(load_model(str(checkpoint), device="spread"))
+    best = torch.accelerator.current_accelerator(check_available=True)
+    assert chosen_device(None) == ("cpu" if best is None else best.type)
+    assert load_model(str(checkpoint), device=None).device.type == chosen_device(None)
+    assert chosen_device("cuda:1") == "cuda:1"
     assert main_device("cpu") == torch.device("cpu")
-    assert main_device("auto").type in {"cpu", "cuda"}
+    assert main_device("spread").type in {"cpu", "cuda"}

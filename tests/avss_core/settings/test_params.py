@@ -1,12 +1,40 @@
+from pathlib import Path
+
 import pytest
+from ruamel.yaml import YAML
+
+PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
 
 
-def test_no_parameter_has_a_default_in_the_code():
+def test_the_file_shows_every_default():
     from avss_core.settings.params import Params
 
-    for section in Params.model_fields.values():
-        parts = getattr(section.annotation, "model_fields", {"": section})
-        assert all(field.is_required() for field in parts.values())
+    assert YAML(typ="safe", pure=True).load(PARAMS) == Params().model_dump()
+
+
+def test_defaults_are_checked_like_given_values():
+    from avss_core.settings.params import Params
+
+    with pytest.raises(ValueError, match="needs the site 'update'"):
+        Params.model_validate({"collect": {"sites": ["output"]}})
+
+
+@pytest.mark.parametrize("section", ["collect", "repair", "evaluate", "heal"])
+def test_a_batch_size_is_a_number_or_auto(load, refused, section):
+    more = ["score.compare=[avss]"]
+    for value in (1, 7, "auto"):
+        assert getattr(load(f"{section}.batch_size={value}", *more), section).batch_size == value
+    for value in ("0", "-1", "1.5", "true", "many", "null"):
+        (line,) = refused(f"{section}.batch_size={value}", *more)
+        assert line.startswith(f"--set {section}.batch_size: it is a number from 1, or auto")
+
+
+def test_where_results_depend_on_the_batch_it_is_a_number(refused):
+    (line,) = refused("collect.batch_size=auto")
+    assert "score: the score avss_authors depends on the batch" in line
+    (line,) = refused("heal.batch_size=auto", "heal.hidden=0.5")
+    assert "heal.hidden: it is a mean over a batch: give heal.batch_size a number" in line
+    assert refused("mitigate.batch_size=auto")
 
 
 def test_the_parameters_cannot_be_changed_by_accident(load):

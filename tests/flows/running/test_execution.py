@@ -207,9 +207,9 @@ def test_an_address_where_nobody_answers_is_named(engine, engines, settings, mon
 
 
 def test_an_engine_that_is_not_installed_says_what_to_install(settings, monkeypatch):
-    from avss_core.settings import sections
+    from avss_core.settings import input_sections
 
-    monkeypatch.setattr(sections.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(input_sections.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         ValueError, match=r"engine dask is not installed; pip install -c constraints.txt -e '\.\[dask\]'"
     ):
@@ -242,7 +242,7 @@ def test_threads_run_one_unit_after_another_but_for_those_that_may_share_a_model
     assert task_runner(settings(workers=4)) is None
     assert task_runner(settings(workers=1), threads=True) is None
     assert task_runner(settings(workers=4), threads=True) is not None
-    assert task_runner(settings(workers=4, model__device="auto"), threads=True) is None
+    assert task_runner(settings(workers=4, model__device="spread"), threads=True) is None
 
 
 def test_questions_in_shards_have_the_answers_of_the_whole_set(settings, place, expected):

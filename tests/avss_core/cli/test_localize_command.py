@@ -1,10 +1,6 @@
 """`avss localize` as a person meets it: what it prints, where, and what it leaves behind."""
 
-import pytest
-
 from tests.avss_core.cli.calls import SETTINGS
-
-pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
 def test_localize_ranks_the_layers(avss, model, data):

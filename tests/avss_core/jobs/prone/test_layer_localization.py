@@ -8,7 +8,7 @@ import torch
 
 from avss_core.hallucination.prone_layers import find_prone_layers
 from avss_core.hallucination.samples import observe_answers, sample_pair, save_samples
-from tasks.localize import localize_layers
+from avss_core.jobs.prone.layer_localization import localize_layers
 
 ROWS: list[dict[str, Any]] = [
     {"question": f"What is {word}?", "answers": [word * 2], "wrong_answers": [word + " or not"]}
@@ -31,7 +31,7 @@ def test_the_stage_says_of_a_model_what_the_library_says(
     rows = [{**vars(sample)} for sample in samples]
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "answers.json").write_text("{}")
-    stage = localize_layers.fn(tmp_path, "update", reading="eavss_paired", resamples=20, seed=3)
+    stage = localize_layers(tmp_path, "update", reading="eavss_paired", resamples=20, seed=3)
     library = find_prone_layers(tiny_model, tokenizer, ROWS, "eavss_paired", resamples=20, seed=3)
     band = stage["readings"]["eavss_paired"]
     for end in ("values", "low", "high"):

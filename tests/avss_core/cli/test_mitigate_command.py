@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.commands.mitigate_command import change_rows
+from avss_core.cli.mitigate_command import change_rows
 from tests.avss_core.cli.calls import SETTINGS
-
-pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
 def test_mitigate_trains_the_most_prone_layers(avss, model, data):
@@ -31,6 +29,25 @@ def test_mitigate_numbers_layers_as_the_checkpoint_does(avss, pruned, data):
     assert certificate["layer_map"] == [0, 2, 3, 5]
     changed = certificate["tensors"].keys() - certificate["source_tensors"].keys()
     assert {int(name.split(".")[2]) for name in changed} == {1, 3}
+
+
+def test_mitigate_goes_on_where_it_was_stopped(avss, model, data, monkeypatch):
+    from avss_core.jobs.prone import checkpoint_mitigation
+
+    def stopped(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    command = ["mitigate", model, "--data", data, "--sets", "nq", "--layers", "2", "--out", "t", *SETTINGS]
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_mitigation, "write_certified", stopped)
+        printed = avss(*command)
+    assert printed.code == 130
+    assert "interrupted; run the same command again to go on" in printed.err
+    assert [path.name for path in Path().iterdir()] == [".t.training"]
+    printed = avss(*command)
+    assert "mitigate: goes on where it was stopped\n" in printed.err
+    assert "t: layers [2] trained" in printed.err
+    assert [path.name for path in Path().iterdir()] == ["t"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, cast
 from avss_core.data.rows import Row, learning_files, learning_rows
 from avss_core.hallucination.own_answers import COUNTS, OwnAnswer, choose_pair
 from avss_core.hallucination.samples import AnswerSample, sample_pair
-from tasks.records import AnswerCounts, GeneratedCounts
+from avss_core.jobs.job_records import AnswerCounts, GeneratedCounts
 
 
 def samples_of(

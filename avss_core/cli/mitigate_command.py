@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from avss_core.cli.localize_command import localize_prepared
 from avss_core.cli.options import (
     AsJson,
     Data,
     Limit,
     Model,
     NewFolder,
+    ParamsFile,
     Revision,
     Set,
     Sets,
-    Verbose,
     layer_numbers,
     params_of,
     refuse_encoder,
@@ -23,9 +24,9 @@ from avss_core.cli.options import (
     warn_of_width,
 )
 from avss_core.cli.printing import Row, say, say_unless, show
-from avss_core.cli.session import checkpoint, loading, say_left_out
-from flows.commands.localize_command import localize_prepared
-from flows.running.session import as_flow, at_work, scratch
+from avss_core.cli.session import checkpoint, keep_settings, kept, loading, say_left_out, scratch
+from avss_core.display.steps import working
+from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.settings.params import Params
@@ -42,15 +43,16 @@ def mitigate(
     limit: Limit = None,
     as_json: AsJson = False,
     changes: Set = None,
+    settings: ParamsFile = DEFAULT_PARAMS,
     revision: Revision = None,
-    verbose: Verbose = False,
 ) -> None:
     """Train only the hallucination-prone layers with the contrastive loss, and compare before and after.
 
     Before it starts it says how long the training will take, then the losses
-    of each epoch. Test questions choose nothing: epochs are chosen on
-    validation questions. What decides is in the section mitigate of
-    params.yaml; its controls are trained by avss run alone.
+    of each epoch. Stopped by Ctrl-C, the same command goes on at the last one.
+    Test questions choose nothing: epochs are chosen on validation questions.
+    What decides is in the section mitigate of params.yaml; its controls are
+    trained by avss run alone.
 
     Prints one row a figure; the checkpoint is in --out.
 
@@ -58,59 +60,62 @@ def mitigate(
     """
     refuse_taken(out)
     chosen = None if layers is None else layer_numbers(layers)
-    with at_work(f"training layers of {model}", verbose):
-        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit})
+    with working(f"training layers of {model}"):
+        params = params_of(model, revision, data, sets, changes, {"evaluate.limit": limit}, file=settings)
         refuse_encoder(params, "avss mitigate")
         warn_of_width(params)
-        record = as_flow("mitigate-model", mitigate_model, params, out, chosen)
+        record = mitigate_model(params, out, chosen)
+        keep_settings(params, out)
     say_unless(as_json, f"{out}: layers {record['training']['layers']} trained")
     show(record, change_rows(record), title=f"{model} before and after training", as_json=as_json)
 
 
 def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) -> dict[str, Any]:
-    """Train the given or the most prone layers, write the merged checkpoint, and compare before and after."""
+    """Train the given or the most prone layers, write the merged checkpoint, and compare before and after.
+
+    A run that was stopped goes on in a folder beside `out`.
+    """
     with loading():
         from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
         from avss_core.jobs.preparation import prepare_rows
+        from avss_core.jobs.prone.checkpoint_mitigation import train_layers, training_settings
+        from avss_core.jobs.watched_training import forget
+        from avss_core.metrics.comparison import differences_by_set
         from avss_core.models.architectures import depth
         from avss_core.models.layers import known_layers
         from avss_core.models.loading import load_config
-        from flows.mitigate import training_settings
-        from flows.running.execution import run_in
-        from tasks.evaluate import compare_variants
-        from tasks.mitigate import train_layers
-    with scratch() as workspace:
-        say_left_out(prepare_rows(params, workspace.prepared))
-        model = checkpoint(params, workspace.dense)
+    resume, run = out.absolute().parent / f".{out.name}.training", kept(params)
+    with scratch() as folder:
+        prepared = folder / "prepared"
+        say_left_out(prepare_rows(params, prepared))
+        model = checkpoint(params, folder / "dense")
         if layers is not None:
             layers = known_layers(layers, depth(load_config(str(model))))
         # Before the training, so that an evaluation that cannot work costs no training.
-        before, before_answers = evaluate_checkpoint(params, workspace.prepared, model, run_in(params))
+        before, before_answers = evaluate_checkpoint(params, prepared, model, run)
         if layers is None:
-            most_prone = localize_prepared(params, workspace, model)["most_prone"]
+            most_prone = localize_prepared(params, folder, model)["most_prone"]
             layers = sorted(most_prone[: params.mitigate.layers])
-        training, _ = train_layers.fn(
+        training, _ = train_layers(
             model,
-            workspace.prepared,
-            params.data.sets,
-            layers,
-            **params.machine,
-            pairs=params.mitigate.pairs,
-            settings=training_settings(params),
+            prepared,
+            layers=layers,
             folder=out,
             provenance={"model": params.model.name, "revision": params.model.revision},
             replace=False,
-            resume=workspace.training / "mitigate",
+            resume=resume,
             say=say,
+            **training_settings(params),
         )
-        after, after_answers = evaluate_checkpoint(params, workspace.prepared, out, run_in(params))
+        after, after_answers = evaluate_checkpoint(params, prepared, out, run)
+    forget(resume)
     return {
         "model": params.model.name,
         "out": str(out),
         "training": training,
         "before": before,
         "after": after,
-        "difference": compare_variants(before_answers, after_answers, seed=params.seed),
+        "difference": differences_by_set(before_answers["sets"], after_answers["sets"], params.seed),
     }
 
 

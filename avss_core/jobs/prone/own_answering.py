@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from avss_core.caching.loaded_model import model_at
+from avss_core.caching.unit import unit
 from avss_core.data.rows import learning_rows
 from avss_core.display.steps import progress, working
 from avss_core.evaluation.generation import answer_questions
 from avss_core.evaluation.sampling import Sampling, draw_seed
 from avss_core.jobs.evaluation.asking import judge_of, prompts_of, shown, verdicts_on
-from tasks.cache.units import unit
+from avss_core.models.room import BatchSize
 
 
 @unit("own-answers")
@@ -24,7 +25,7 @@ def own_answers(
     shots: int,
     chat: bool,
     max_new_tokens: int,
-    batch_size: int,
+    batch_size: BatchSize,
     samples: int,
     temperature: float,
     seed: int,

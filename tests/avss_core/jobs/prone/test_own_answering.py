@@ -6,11 +6,11 @@ import pytest
 from avss_core.data.rows import learning_files, learning_rows, read_prepared
 from avss_core.evaluation.generation import Answer
 from avss_core.evaluation.splits import question_key
-from tasks.answers import own_answers as module
-from tasks.answers.answer_samples import samples_of
-from tasks.answers.own_answers import own_answers
-from tasks.collect import dump_activations
-from tasks.localize import localize_layers
+from avss_core.jobs.prone import own_answering as module
+from avss_core.jobs.prone.answer_dump import dump_activations
+from avss_core.jobs.prone.answer_samples import samples_of
+from avss_core.jobs.prone.layer_localization import localize_layers
+from avss_core.jobs.prone.own_answering import own_answers
 
 PARTS = {"train": 6, "validation": 3, "calibration": 3, "test": 4}
 SETTINGS = {"dtype": "float32", "device": "cpu", "questions": 5, "shots": 2, "chat": False,
@@ -178,11 +178,11 @@ def test_too_few_own_answers_of_both_kinds_are_refused_with_what_to_change(prepa
 
 
 def dumped(checkpoint, prepared, folder, *, supplied: bool = True, own=None):
-    dump_activations.fn(
+    dump_activations(
         checkpoint, prepared, ["nq", "sciq"], dtype="float32", device="cpu", site="update", relative=0.1,
         questions=5, supplied=supplied, own=own or {}, folder=folder,
     )  # fmt: skip
-    return localize_layers.fn(folder, "update", reading="eavss_contrast", resamples=20, seed=0)
+    return localize_layers(folder, "update", reading="eavss_contrast", resamples=20, seed=0)
 
 
 def test_supplied_answers_alone_have_no_sources_to_compare(checkpoint, prepared, tmp_path):
