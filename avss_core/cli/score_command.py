@@ -100,10 +100,11 @@ def choose(params: "Params") -> "LayerChoice":
         from avss_core.jobs.preparation import prepare_calibration
         from avss_core.jobs.removals import removal_costs, removal_tokens, repaired_costs
         from avss_core.jobs.text_collection import collect_texts
-        from avss_core.models.loading import has_tokenizer
+        from avss_core.models.loading import has_tokenizer, load_config
         from avss_core.scores.scores import SCORES
     source = Path(params.model.name)
     if source.is_dir() and not has_tokenizer(source):
+        load_config(params.model.name)  # says so of a folder that is no checkpoint at all
         raise FileNotFoundError(
             f"{source} has no tokenizer, so its layers cannot be scored; put one there, or name the layers "
             "for `avss prune` with --layers"

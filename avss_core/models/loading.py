@@ -133,6 +133,8 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
                 # A plug-in may tell transformers of the classes of its family.
                 ARCHITECTURES.get(settings.get("model_type", ""))
             refuse_adapter(name, where, revision)
+            if folder is not None and not (folder / "config.json").is_file():
+                raise FileNotFoundError("it has no config.json")
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
             )

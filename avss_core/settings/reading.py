@@ -74,7 +74,7 @@ def params_text(params: Params) -> str:
 def _read(path: Path) -> dict[str, Any]:
     """Return the sections of a YAML file over the defaults."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there; run in the repository or name a file with --params")
+        raise FileNotFoundError(f"{path} is not there; name another file with --params, or leave it out")
     try:
         values = YAML(typ="safe", pure=True).load(path)
     except YAMLError as error:
@@ -90,7 +90,7 @@ def _read(path: Path) -> dict[str, Any]:
             if _is_removed(f"{name}.{key}", str(path)):
                 continue
             section, own, word = _renewed(f"{name}.{key}", value, str(path))
-            merged[section][own] = word
+            _put(merged, f"{section}.{own}", word)
     return merged
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from avss_core.caching.kept_results import Run
 from avss_core.data.rows import row_shards
+from avss_core.jobs.evaluation.asking import judge_of
 from avss_core.jobs.evaluation.evaluation_records import ModelFigures
 from avss_core.jobs.evaluation.questions import answer_set, join_answers, layer_answers
 from avss_core.jobs.evaluation.reviews import sentiment
 from avss_core.jobs.evaluation.summaries import summarise_variant
 from avss_core.jobs.evaluation.text_losses import text_loss
+from avss_core.judges.similarity import require_encoders
 from avss_core.settings.params import Params
 
 
@@ -37,10 +39,15 @@ def evaluation_jobs(
     """Return the units that evaluate a checkpoint: `sets` by name and `sentiment` in shards, and `text`.
 
     `score_given` adds the likelihood of accepted and wrong answers, which takes as long as answering.
+
+    Raises:
+        ModuleNotFoundError: a judge needs a package that is not installed.
     """
     options, machine = params.evaluate, params.machine
     scored = options.scored_answers if score_given else 0
     questions = {name: _questions(params, prepared, name) for name in params.data.sets}
+    if any(judge_of(asked["questions"], options.judge).name == "fitted" for asked in questions.values()):
+        require_encoders()  # before any question is asked
     reviews = prepared / "sst2" / "validation.jsonl"
     return {
         "sets": {

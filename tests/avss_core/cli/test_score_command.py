@@ -177,3 +177,10 @@ def test_a_model_without_a_tokenizer_cannot_be_scored(refused, bare, text):
         message = refused(*arguments, bare, "--data", text)
         assert f"{bare} has no tokenizer" in message
         assert "--layers" in message
+
+
+def test_a_folder_that_is_no_checkpoint_is_called_so(refused, tmp_path, text):
+    (tmp_path / "notes").mkdir()
+    message = refused("score", tmp_path / "notes", "--score", "avss", "--data", text)
+    assert f"cannot load {tmp_path / 'notes'}" in message
+    assert "Give a checkpoint folder" in message

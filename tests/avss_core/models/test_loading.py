@@ -159,7 +159,7 @@ def test_a_model_of_images_and_text_is_refused_before_its_weights_are_read(
 
 
 def test_a_folder_without_a_configuration_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{tmp_path}. Should have a `model_type` key in its config.json"):
+    with pytest.raises(FileNotFoundError, match=f"cannot load {tmp_path}: it has no config.json. Give a"):
         load_model(str(tmp_path))
 
 

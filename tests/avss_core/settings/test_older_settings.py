@@ -57,6 +57,12 @@ def test_older_words_load_with_a_warning(load, written, capsys, older, today, sa
     assert capsys.readouterr().err == f"warning: --set: {said}\n"
 
 
+def test_an_older_name_beside_a_wrong_section_is_no_crash(refused, written, capsys):
+    first, *_ = refused(path=written("execution: 3\nscore: {workers: 2}"))
+    assert "problem(s)" in first
+    assert "score.workers is called execution.workers now" in capsys.readouterr().err
+
+
 def test_every_older_name_leads_to_one_of_today_and_is_none_itself():
     from avss_core.settings.params import known_keys
     from avss_core.settings.renames import REMOVED, RENAMED, VALUES

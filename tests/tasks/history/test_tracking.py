@@ -149,7 +149,7 @@ def test_experiments_are_compared_by_any_parameter_on_the_parent(tmp_path):
 
 def test_the_code_of_the_documentation_reads_the_history(tmp_path, monkeypatch, capsys):
     for ratio, accuracy in ((0.25, 0.5), (0.1, 0.75)):
-        flat = {"prune.ratio": ratio, "score.name": "avss"}
+        flat = {"prune.ratio": ratio, "score.name": "cheapest"}
         with pipeline_run(tmp_path), stage_run(tmp_path, "evaluate", {}, "digest", flat) as log:
             part = DataPart("nq/test", "test", "a" * 64, "data/prepared/nq/test.jsonl", 80, "sample")
             log(StageLog({"pruned.nq.accuracy": accuracy}, {"score.avss": [3.0, 1.0]}, data=[part]))
