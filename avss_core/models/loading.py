@@ -263,13 +263,13 @@ def _name_the_body(config: PretrainedConfig, loader: Any, folder: Path) -> None:
     prefix = getattr(loader, "base_model_prefix", "")
     if not prefix or any(tensor.startswith(f"{prefix}.") for tensor in stored_tensors(folder)):
         return
-    body = transformers.AutoModel._model_mapping[type(config)].__name__
-    if loader.__name__ != body:
+    body: Any = transformers.AutoModel._model_mapping[type(config)]
+    if loader is not body:
         warnings.warn(
-            f"{folder} names {loader.__name__} in config.json and holds no head: read as {body}",
+            f"{folder} names {loader.__name__} in config.json and holds no head: read as {body.__name__}",
             stacklevel=3,
         )
-        config.architectures = [body]
+        config.architectures = [body.__name__]
 
 
 def _refuse_encoder(config: PretrainedConfig) -> None:
