@@ -132,7 +132,7 @@ def share(right: Sequence[float]) -> str:
 
 def change(before: Sequence[float], after: Sequence[float]) -> str:
     """Return the change of an accuracy in points with its paired interval."""
-    figure = paired_means(before, after, 0)
+    figure: Any = paired_means(before, after, 0)
     return f"{100 * figure['value']:+.1f} [{100 * figure['low']:+.1f}, {100 * figure['high']:+.1f}]"
 
 

@@ -29,7 +29,6 @@ from avss_core.models.placement import SPREAD, chosen_device
 from avss_core.models.refusals import (
     UNREACHABLE,
     damage,
-    is_four_bit,
     not_found,
     refuse_adapter,
     refuse_code,
@@ -67,15 +66,11 @@ def load_model(
         FileNotFoundError: the model does not exist or cannot be reached.
         ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
         LookupError: the model family is not supported.
-        ModuleNotFoundError: the weights have four bits, and bitsandbytes is not installed.
     """
     device = chosen_device(device)
     spread = device == SPREAD
     where, options = source(name, revision)
     config = load_config(name, revision)
-    placed: dict[str, Any] = {"device_map": "auto", "max_memory": memory and dict(memory)} if spread else {}
-    if is_four_bit(config.to_dict()):
-        placed = placed or {"device_map": {"": device}}  # its weights go there as they are read
     folder = local_folder(name)
     if folder is not None:
         stored_tensors(folder)  # its errors name the file, the library's do not
@@ -89,7 +84,7 @@ def load_model(
                 trust_remote_code=False,
                 # Left to us to refuse: the library's own error names no tensor.
                 ignore_mismatched_sizes=True,
-                **placed,
+                **({"device_map": "auto", "max_memory": memory and dict(memory)} if spread else {}),
                 **options,
             )
     except UNREACHABLE as error:
@@ -105,7 +100,7 @@ def load_model(
     model.config.architectures = config.architectures
     blocks(model)  # of an unknown family they are looked for, which can fail
     try:
-        ready: PreTrainedModel = (model if placed else model.to(device)).eval()
+        ready: PreTrainedModel = (model if spread else model.to(device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error
@@ -133,8 +128,6 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
                 # A plug-in may tell transformers of the classes of its family.
                 ARCHITECTURES.get(settings.get("model_type", ""))
             refuse_adapter(name, where, revision)
-            if folder is not None and not (folder / "config.json").is_file():
-                raise FileNotFoundError("it has no config.json")
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
             )
@@ -270,13 +263,13 @@ def _name_the_body(config: PretrainedConfig, loader: Any, folder: Path) -> None:
     prefix = getattr(loader, "base_model_prefix", "")
     if not prefix or any(tensor.startswith(f"{prefix}.") for tensor in stored_tensors(folder)):
         return
-    body: str = getattr(transformers.AutoModel._model_mapping[type(config)], "__name__", "")
-    if body and loader.__name__ != body:
+    body: Any = transformers.AutoModel._model_mapping[type(config)]
+    if loader is not body:
         warnings.warn(
-            f"{folder} names {loader.__name__} in config.json and holds no head: read as {body}",
+            f"{folder} names {loader.__name__} in config.json and holds no head: read as {body.__name__}",
             stacklevel=3,
         )
-        config.architectures = [body]
+        config.architectures = [body.__name__]
 
 
 def _refuse_encoder(config: PretrainedConfig) -> None:

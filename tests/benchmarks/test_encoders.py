@@ -26,5 +26,5 @@ def test_the_picture_marks_the_layers_that_would_go() -> None:
     words = [each.text for each in ElementTree.fromstring(picture).iter() if each.tag.endswith("text")]
     assert "reviews (orange: the lowest 25%)" in words
     assert "questions (orange: the lowest 25%)" in words
-    more = drawn(scores, 0.5).count("#e69f00") - picture.count("#e69f00")
-    assert more == 2  # one layer more of each
+    mark = 'style="fill: #e69f00; stroke: #e69f00"/>'
+    assert (picture.count(mark), drawn(scores, 0.5).count(mark)) == (2, 4)  # one layer and two of each
