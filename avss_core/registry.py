@@ -2,15 +2,25 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from avss_core.plugins import Table
 
 Record = TypeVar("Record")
 
-SCORE_SITES: dict[str, str | None] = {
+
+def _site(score: Any) -> str | None:
+    """Return the site of a score; that it is one is checked where torch may be loaded."""
+    site: str | None = getattr(score, "site", None)
+    return site
+
+
+_OWN_SITES: dict[str, str | None] = {
     "avss": "update",
     "avss_input": "update",
     "avss_output": "output",
     "avss_authors": "output",
+    "relative_variance": "update",
     "block_influence": None,
     "angular": None,
     "relative_magnitude": None,
@@ -21,6 +31,8 @@ SCORE_SITES: dict[str, str | None] = {
     "greedy_repaired": None,
     "repairability": None,
 }
+
+SCORE_SITES = Table(_OWN_SITES, "avss.scores", _site)
 """By score the activation site that must be collected for it; None if any or none will do."""
 
 CHEAPEST = "cheapest"

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avss_core.jobs.evaluation.checkpoint_evaluation import evaluation_jobs
 from avss_core.settings.params import Params
 from avss_core.settings.reading import load_params
 from flows import ROOT  # first: it sets what prefect reads when it is imported
-from flows.evaluate import evaluation_jobs
 from flows.prepare import prepare
 from flows.running.execution import run, stop
 from flows.running.server import prefect_server

@@ -17,13 +17,14 @@ from avss_core.cli.prune_command import prune_by_score
 from avss_core.cli.score_command import choose
 from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
 from avss_core.jobs.checkpoint_repair import repair_model, repair_settings
+from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
 from avss_core.jobs.preparation import prepare_model, prepare_rows
 from avss_core.jobs.watched_training import forget
+from avss_core.metrics.retention import retention_table
 from avss_core.settings.params import Params
 from avss_core.settings.reading import load_params
-from flows.evaluate import evaluate_checkpoint
+from flows.running.execution import run_in
 from flows.running.workspace import Workspace
-from tasks.evaluate import retained
 from tasks.report.variants import retentions
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
@@ -121,9 +122,9 @@ def main() -> None:
     params = load_params(PARAMS, changes)
     place = Workspace(options.work.resolve())
     pruned = prepare(params, place, options.pruned)
-    dense, dense_record = evaluate_checkpoint(params, place.prepared, place.dense)
-    before, record = evaluate_checkpoint(params, place.prepared, pruned)
-    kept = retained.fn(dense_record, record, seed=params.seed)
+    dense, dense_record = evaluate_checkpoint(params, place.prepared, place.dense, run_in(params))
+    before, record = evaluate_checkpoint(params, place.prepared, pruned, run_in(params))
+    kept = retention_table(dense_record, record, seed=params.seed)
     heads = [
         "train tokens",
         "NLL kept",
@@ -140,14 +141,16 @@ def main() -> None:
     base = pruned
     if params.repair.enabled:
         base, seconds = repair(params, place, pruned)
-        figures, record = evaluate_checkpoint(params, place.prepared, base)
-        lines.append(row("repaired", figures, retained.fn(dense_record, record, seed=params.seed), seconds))
+        figures, record = evaluate_checkpoint(params, place.prepared, base, run_in(params))
+        lines.append(
+            row("repaired", figures, retention_table(dense_record, record, seed=params.seed), seconds)
+        )
         print("\n".join(lines), flush=True)
     for tokens in options.tokens:
         chosen = params.model_copy(update={"heal": params.heal.model_copy(update={"tokens": tokens})})
         folder, training, machine = heal(chosen, place, base)
-        figures, record = evaluate_checkpoint(params, place.prepared, folder)
-        kept = retained.fn(dense_record, record, seed=params.seed)
+        figures, record = evaluate_checkpoint(params, place.prepared, folder, run_in(params))
+        kept = retention_table(dense_record, record, seed=params.seed)
         text = training["train"]["text"]
         short = f" (text fell short: {text['tokens']:,} of {text['wanted']:,})"
         label = f"{training['tokens']:,}" + (short if text["tokens"] < text["wanted"] else "")

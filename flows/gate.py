@@ -12,6 +12,8 @@ from tasks.history.stage_log import StageLog
 def gate(params: Params, workspace: Workspace) -> StageLog:
     """Check what the pruned model kept, and the repaired and the healed one if any; the last of them decides.
 
+    A model that passes becomes the champion of MLflow's registry.
+
     Raises:
         ValueError: the last model kept too little of a figure; names each.
     """
@@ -27,5 +29,11 @@ def gate(params: Params, workspace: Workspace) -> StageLog:
     if lines:
         raise ValueError("\n".join(["the run kept too little; the report is written all the same", *lines]))
     write_json(workspace.gates, gates)
-    off = params.gates.min_retention is None
-    return StageLog(tables={"gates.json": gates}, left_out="gates.min_retention" if off else "")
+    if params.gates.min_retention is None:
+        return StageLog(tables={"gates.json": gates}, left_out="gates.min_retention")
+    last = list(tables)[-1]
+    return StageLog(
+        tables={"gates.json": gates},
+        measured={last: getattr(workspace, last)},
+        champion=read_json(workspace.dense / "model_card.json")["name"],
+    )

@@ -3,10 +3,12 @@
 from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.jobs.checkpoint_healing import healing_settings
+from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
 from avss_core.jobs.watched_training import forget, machine_metrics
 from avss_core.settings.params import Params
 from avss_core.training.history import best_epoch
-from flows.evaluate import as_evaluated, evaluate_checkpoint, figures_by_name
+from flows.evaluate import as_evaluated, figures_by_name
+from flows.running.execution import run_in
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from tasks.answers.answer_rows import write_answers
@@ -43,7 +45,7 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
         },
         **healing_settings(params),
     )
-    figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.healed)
+    figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.healed, run_in(params))
     evaluation = read_json(workspace.evaluation / "figures.json")
     figures_before = evaluation["repaired"]["figures"] if params.repair.enabled else evaluation["pruned"]
     kept_before = evaluation["repaired"]["retention"] if params.repair.enabled else evaluation["retention"]

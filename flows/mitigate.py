@@ -1,16 +1,17 @@
 """Stage mitigate: contrastive LoRA on the most prone layers, and its controls, all evaluated the same way."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
+from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
+from avss_core.jobs.prone.checkpoint_mitigation import training_settings
 from avss_core.jobs.watched_training import forget, machine_metrics
 from avss_core.settings.params import Params
 from avss_core.training.history import best_epoch
-from avss_core.training.mitigation import ContrastiveSettings
-from flows.evaluate import as_evaluated, evaluate_checkpoint, figures_by_name
+from flows.evaluate import as_evaluated, figures_by_name
+from flows.running.execution import run_in
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from tasks.answers.answer_rows import read_answers, write_answers
@@ -72,12 +73,6 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
     )
 
 
-def training_settings(params: Params) -> dict[str, Any]:
-    """Return the fields of `avss_core.training.mitigation.ContrastiveSettings`."""
-    names = {field.name for field in fields(ContrastiveSettings)}
-    return params.mitigate.model_dump(include=names) | {"seed": params.seed}
-
-
 def _trained(
     params: Params,
     workspace: Workspace,
@@ -88,18 +83,16 @@ def _trained(
     provenance: dict[str, Any] | None,
 ) -> TrainedVariant:
     """Return the training, the figures, the answers and the divergence of one variant."""
+    options = training_settings(params)
+    options["settings"] |= plan["settings"]
     training, machine = train_layers(
         base,
         workspace.prepared,
-        params.data.sets,
-        plan["layers"],
-        **params.machine,
-        pairs=params.mitigate.pairs,
-        settings=training_settings(params) | plan["settings"],
+        layers=plan["layers"],
         like=plan["like"],
         folder=folder,
         provenance=provenance,
-        replace=True,
+        **options,
         resume=workspace.training / "mitigate",
         name=_curve(name),
     )
@@ -113,7 +106,7 @@ def _trained(
     )
     # Controls are not compared by the likelihood of given answers.
     figures, answers = evaluate_checkpoint(
-        params, workspace.prepared, folder, score_given=name == "mitigated"
+        params, workspace.prepared, folder, run_in(params), score_given=name == "mitigated"
     )
     return {
         "training": training,

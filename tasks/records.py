@@ -14,9 +14,23 @@ from avss_core.evaluation.speed_records import CheckpointSize as CheckpointSize
 from avss_core.evaluation.speed_records import ModelSpeed as ModelSpeed
 from avss_core.evaluation.speed_records import SpeedRatio as SpeedRatio
 from avss_core.evaluation.speed_records import SpeedRatios as SpeedRatios
+from avss_core.jobs.evaluation.evaluation_records import EncoderFigures as EncoderFigures
+from avss_core.jobs.evaluation.evaluation_records import LayerFigures as LayerFigures
+from avss_core.jobs.evaluation.evaluation_records import ModelFigures as ModelFigures
+from avss_core.jobs.evaluation.evaluation_records import SentimentFigures as SentimentFigures
+from avss_core.jobs.evaluation.evaluation_records import SetFigures as SetFigures
+from avss_core.jobs.evaluation.evaluation_records import TextFigures as TextFigures
+from avss_core.jobs.evaluation.evaluation_records import TextLoss as TextLoss
+from avss_core.jobs.job_records import AnswerCounts as AnswerCounts
+from avss_core.jobs.job_records import Band as Band
+from avss_core.jobs.job_records import Bands as Bands
 from avss_core.jobs.job_records import Cost as Cost
 from avss_core.jobs.job_records import HealingTraining as HealingTraining
 from avss_core.jobs.job_records import LayerChoice as LayerChoice
+from avss_core.jobs.job_records import Localization as Localization
+from avss_core.jobs.job_records import LocalizedLayer as LocalizedLayer
+from avss_core.jobs.job_records import LocalizedModel as LocalizedModel
+from avss_core.jobs.job_records import MitigationTraining as MitigationTraining
 from avss_core.jobs.job_records import PrunedModel as PrunedModel
 from avss_core.jobs.job_records import RefitProjection as RefitProjection
 from avss_core.jobs.job_records import RemovalLoss as RemovalLoss
@@ -42,33 +56,8 @@ from avss_core.surgery.certificate_records import CheckRecord as CheckRecord
 from avss_core.surgery.certificate_records import Provenance as Provenance
 from avss_core.training.history import WindowCounts as WindowCounts
 
-# collect: data/statistics.json, one `TextStatistics` a text by name, and data/activations/answers.json.
-
-
-class SuppliedCounts(TypedDict):
-    """Supplied answers that were read."""
-
-    questions: int
-
-
-class GeneratedCounts(TypedDict):
-    """The model's own answers that were read: questions by which kinds of answers they have."""
-
-    questions: int
-    both_kinds: int
-    only_right: int
-    only_wrong: int
-    wordless: int
-    judge: str
-    shots: int
-
-
-class AnswerCounts(TypedDict, total=False):
-    """Answers of one set in the activation dump, by source."""
-
-    supplied: SuppliedCounts
-    generated: GeneratedCounts
-
+# collect: data/statistics.json, one `TextStatistics` a text by name, and data/activations/answers.json, one
+# `AnswerCounts` a set.
 
 # score: data/scores.json.
 
@@ -146,78 +135,6 @@ Sizes = dict[str, Size]
 # evaluate: data/evaluation/figures.json.
 
 
-class SetFigures(AnswerFigures):
-    """The figures of a model on one question set."""
-
-    exact_match: Entry
-    containment: Entry
-    gold_nll: CountedEntry
-    preference_accuracy: CountedEntry
-    answered: float | None
-    """Share of questions with an answer that is not empty."""
-    judge: str
-    shots: int
-    dropped_demonstrations: int
-
-
-class TextLoss(TypedDict):
-    """The loss of a model on text."""
-
-    nll: float
-    tokens: int
-    window: int
-    stride: int
-    window_means: list[float]
-    token_perplexity: float
-    word_perplexity: float
-    byte_perplexity: float
-
-
-class TextFigures(TextLoss):
-    """The same with the interval of the loss over windows."""
-
-    window_mean: Entry
-
-
-class SentimentFigures(TypedDict):
-    """The figures of a model on reviews."""
-
-    n: int
-    accuracy: Entry
-    auroc: Entry
-    """How often a positive review has a higher probability of being positive than a negative one."""
-    ece: Entry
-    brier: Entry
-    predicted_positive: float | None
-
-
-class ModelFigures(TypedDict):
-    """All figures of one model."""
-
-    sets: dict[str, SetFigures]
-    language_modelling: TextFigures
-    sentiment: SentimentFigures
-
-
-class EncoderFigures(TypedDict):
-    """All figures of one encoder."""
-
-    head: str
-    """What classifies the reviews, in words."""
-    sentiment: SentimentFigures
-    language_modelling: TextFigures | None
-    """Of hidden words; None where there is no head over the vocabulary."""
-
-
-class LayerFigures(TypedDict):
-    """Figures of the answers read out at layers: by set and figure, one entry a layer."""
-
-    layers: list[int]
-    n: dict[str, int]
-    judges: dict[str, str]
-    sets: dict[str, dict[str, list[Entry]]]
-
-
 class RepairedFigures(TypedDict):
     """The repaired model, beside the dense and the pruned one."""
 
@@ -261,17 +178,6 @@ class Healing(TypedDict):
     healed_against_base: NotRequired[dict[str, Changes]]
 
 
-class MitigationTraining(TrainingRecord):
-    """What a training of prone layers, or a control, learnt from."""
-
-    rank: int
-    train_pairs: int
-    validation_pairs: int
-    train_rows: str
-    validation_rows: str
-    best_loss: float
-
-
 class Divergence(Entry):
     """Mean KL divergence from the base."""
 
@@ -309,39 +215,7 @@ class Mitigation(TypedDict):
     localization_against_training: TrainingAgreement
 
 
-# localize: data/localization.json.
-
-
-class Band(TypedDict):
-    """A reading of every layer with its interval."""
-
-    values: list[float]
-    low: list[float]
-    high: list[float]
-
-
-Bands = dict[str, Band]
-"""Bands by the name of the reading."""
-
-
-class Localization(TypedDict):
-    """EAVSS of every layer with its outside check."""
-
-    reading: str
-    reference: str
-    site: str
-    answers: dict[str, AnswerCounts]
-    questions: int
-    pairs: int
-    readings: Bands
-    sets: dict[str, Bands]
-    sources: dict[str, Bands]
-    source_agreement: dict[str, float | None]
-    probe_auroc: list[float | None]
-    probe_questions: int
-    agreement: Agreement
-    most_prone: list[int]
-
+# localize: `Localization` in data/localization.json.
 
 # gate: data/gates.json.
 
@@ -352,34 +226,6 @@ class Gates(TypedDict):
     min_retention: float | None
     fallen: dict[str, list[str]]
     without: dict[str, list[str]]
-
-
-# What commands print with --json, where it is not a record of a stage.
-
-
-class LocalizedLayer(TypedDict):
-    """One row of `avss localize`."""
-
-    layer: int
-    score: float
-    low: float
-    high: float
-    probe_auroc: float | None
-
-
-class LocalizedModel(TypedDict):
-    """`avss localize`."""
-
-    model: str
-    reading: str
-    reference: str
-    site: str
-    answers: dict[str, AnswerCounts]
-    questions: int
-    pairs: int
-    most_prone: list[int]
-    source_agreement: dict[str, float | None]
-    layers: list[LocalizedLayer]
 
 
 # report: what the page and the comparison of runs are made of.

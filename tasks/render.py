@@ -12,6 +12,7 @@ from tasks.report.activation_figures import PageRecords, activation_figures
 from tasks.report.cards import run_card
 from tasks.report.figures.figures import write_figures
 from tasks.report.figures.times_picture import write_times
+from tasks.report.headline_figures import headline_figures
 from tasks.report.page_context import first_words, render_page, timed
 from tasks.report.result_tables import write_tables
 from tasks.report.run_record import FILE, parts_of, run_record, versions
@@ -75,6 +76,7 @@ def write_report(
     with folder_written_whole(folder, replace=True) as part:
         write_text(part / "index.html", render_page(records, write_figures(records, part / "figures")))
         write_json(part / "summary.json", summary)
+        write_json(part / "headline.json", headline_figures(summary))
         write_json(part / FILE, run_record(records, parts_of(prepared)) | {"versions": versions()})
         write_tables(records, part / "tables")
         write_text(part / "model_card.md", run_card(records, ladder(records), timed=timed(records["sizes"])))

@@ -76,6 +76,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {"intermediate_size": 64},
     "llama": GROUPED,
     "mistral": {**GROUPED, "sliding_window": WINDOW},
+    "mpnet": BEHIND_PADDING,
     "olmo": {**GROUPED, "clip_qkv": 8.0},
     "olmo2": GROUPED,
     "olmo3": {**GROUPED, "sliding_window": WINDOW},
@@ -90,7 +91,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "starcoder2": {**GROUPED, "sliding_window": WINDOW},
     "xlm-roberta": BEHIND_PADDING,
 }
-MASKED = {"bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"}
+MASKED = {"bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
 
 
 def _kinds(family: str, layers: int) -> dict[str, Any]:

@@ -80,14 +80,6 @@ def test_an_example_in_a_folder_is_found_and_a_wrong_one_fails(tmp_path: Path) -
     assert failures(doctest.DocTest([test], {}, "planted", None, 0, None)) != ""
 
 
-@pytest.mark.usefixtures("here")
-def test_the_examples_of_the_guide_run_as_shown() -> None:
-    text = "\n".join(blocks("library.md"))
-    test = doctest.DocTestParser().get_doctest(text, {}, "library.md", "docs/library.md", 0)
-    assert len(test.examples) > 50
-    assert failures(test) == ""
-
-
 def test_the_first_example_of_the_guide_is_about_ten_lines() -> None:
     statements = doctest.DocTestParser().get_examples(blocks("library.md")[0])
     assert len(statements) <= 10

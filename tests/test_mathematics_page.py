@@ -68,7 +68,7 @@ def test_the_tables_have_the_names_of_the_code() -> None:
 
 
 def test_the_page_has_every_figure_of_the_report() -> None:
-    from tasks.evaluate import LAYER_FIGURES
+    from avss_core.jobs.evaluation.summaries import LAYER_FIGURES
     from tasks.report.markdown import FIGURES
     from tasks.report.words.wording import MORE_FIGURES, NAMES
 

@@ -16,6 +16,12 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.avss_core.cli.calls import QUICK as QUICK_SETTINGS
+from tests.avss_core.cli.calls import SETTINGS, write_rows, write_set, write_text
+from tests.avss_core.cli.conftest import data
+
+__all__ = ["data"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = (
     "avss_core",
@@ -48,6 +54,14 @@ def _run(*command, **options):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+EVALUATED = [
+    part
+    for key, value in QUICK_SETTINGS.items()
+    if key.startswith("evaluate.")
+    for part in ("--set", f"{key}={value}")
+]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +132,16 @@ def avss(installed, tmp_path, monkeypatch):
     return call
 
 
+def _small_data(folder):
+    """Write one set, text and reviews that fit the tiny model, and return the folder."""
+    write_set(folder, "nq")
+    write_text(folder)
+    for part in ("train", "validation"):
+        rows = [{"id": f"{part}-{i}", "text": f"film {i} is {i % 2}", "label": i % 2} for i in range(4)]
+        write_rows(folder / "sst2" / f"{part}.jsonl", rows)
+    return folder
+
+
 def test_only_the_core_is_in_it(wheel):
     import zipfile
 
@@ -136,8 +160,8 @@ def test_only_the_core_is_in_it(wheel):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # five processes, each of which imports torch
-def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, checkpoint):
+@pytest.mark.timeout(900)  # six processes, each of which imports torch
+def test_it_scores_sweeps_prunes_repairs_verifies_and_evaluates_in_an_empty_folder(avss, checkpoint):
     def done(*arguments):
         finished = avss(*arguments)
         assert finished.returncode == 0, finished.stderr
@@ -157,7 +181,24 @@ def test_it_scores_sweeps_prunes_repairs_and_verifies_in_an_empty_folder(avss, c
     repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
     assert repaired["fit"]["projections"]
     assert done("verify", "repaired", "--json")["passed"] is True
+    asked = ("--data", _small_data(avss.home.parent / "data"), "--limit", "2", *EVALUATED)
+    evaluated = done("evaluate", checkpoint, "repaired", *asked, "--json")
+    assert evaluated["models"][1]["against_base"]["changes"]["nq"]["n"] == 2
     assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired", "sweep"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_it_localizes_trains_and_evaluates_in_an_empty_folder(avss, checkpoint, data):
+    finished = avss(
+        "mitigate", checkpoint, "--data", data, "--sets", "nq", "--out", "trained", "--json", *SETTINGS
+    )
+    assert finished.returncode == 0, finished.stderr
+    record = json.loads(finished.stdout)
+    assert len(record["training"]["layers"]) == 2
+    assert record["before"]["sets"]["nq"]["n"] == record["after"]["sets"]["nq"]["n"] == 6
+    assert list((avss.home / ".cache" / "avss").glob("answer-set-*"))
+    assert [path.name for path in avss.here.iterdir()] == ["trained"]
 
 
 def test_what_belongs_to_the_pipeline_says_where_that_is_to_be_had(avss):

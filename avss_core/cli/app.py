@@ -1,18 +1,20 @@
 """The command line `avss`. Heavy imports wait until a command runs, so that --help is quick."""
 
-import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 
 from avss_core.cli.errors import error_object, readable_errors, whole_output
+from avss_core.cli.evaluating.evaluate_command import evaluate
 from avss_core.cli.heal_command import heal
 from avss_core.cli.launched import follows, one_voice, refuse_launched
+from avss_core.cli.localize_command import localize
+from avss_core.cli.mitigate_command import mitigate
+from avss_core.cli.pipeline import is_installed, part
 from avss_core.cli.prune_command import prune
 from avss_core.cli.repair_command import repair
 from avss_core.cli.score_command import score
@@ -23,14 +25,13 @@ from avss_core.cli.speed_command import speed
 from avss_core.cli.sweeping.sweep_command import sweep
 from avss_core.cli.verify_command import verify
 from avss_core.settings.environment import calm_libraries
-from avss_core.settings.places import REPOSITORY
 
 Command = Callable[..., Any]
 
 PANELS: dict[str, Sequence[Command]] = {
     "Layers": (score, sweep, prune, repair, verify),
-    "Measuring": (speed,),
-    "Training": (heal,),
+    "Measuring": (speed, evaluate),
+    "Training": (heal, localize, mitigate),
     "Handing on": (export, push),
     "Settings": (settings,),
 }
@@ -38,8 +39,6 @@ PANELS: dict[str, Sequence[Command]] = {
 
 PIPELINE = {
     "Whole runs": ("run", "report"),
-    "Measuring": ("evaluate",),
-    "Training": ("localize", "mitigate"),
     "Schedules": ("deploy", "worker"),
     "Kept results": ("cache",),
 }
@@ -55,9 +54,6 @@ ORDER = (
     "Kept results",
     "Settings",
 )
-
-NEEDED = ("prefect", "mlflow", "dvc")
-"""Packages without which the pipeline's commands do not run."""
 
 _ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
 """Settings of a command that takes whatever stands behind its name."""
@@ -98,10 +94,9 @@ def made() -> typer.Typer:
 
 def _pipeline() -> Mapping[str, Any]:
     """Return the pipeline's commands by name; none where it is not installed."""
-    if REPOSITORY is None or not all(map(find_spec, NEEDED)):
+    if not is_installed():
         return {}
-    # By name: the core imports nothing of the pipeline.
-    commands: Mapping[str, Any] = importlib.import_module("flows.commands.added").COMMANDS
+    commands: Mapping[str, Any] = part("flows.commands.added", "avss").COMMANDS
     return commands
 
 
@@ -109,10 +104,7 @@ def _absent(name: str) -> Command:
     """Return a command that says where the pipeline is to be had."""
 
     def command(_context: typer.Context) -> None:
-        raise ImportError(
-            f"avss {name} belongs to the pipeline, which is not installed here: run `make install` in a "
-            "clone of the repository of AVSS, and then its .venv/bin/avss"
-        )
+        part("flows.commands.added", f"avss {name}")
 
     command.__doc__ = "Only with the pipeline, in the repository of AVSS."
     return command

@@ -25,7 +25,7 @@ EXPECTED = (ValueError, LookupError, OSError, ImportError)
 _BUGS = (KeyError, IndexError)
 """Kinds of LookupError that the code never raises on purpose."""
 
-EXTRAS = {"bitsandbytes": "bnb", "datasets": "hub", "gguf": "gguf", "zstandard": "hub"}
+EXTRAS = {"bitsandbytes": "bnb", "datasets": "hub", "gguf": "gguf", "lm_eval": "lm-eval", "zstandard": "hub"}
 """The extra of the distribution that brings a package."""
 
 _INTERRUPTED = "interrupted; run the same command again to go on from the finished units"

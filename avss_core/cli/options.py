@@ -3,6 +3,7 @@
 import difflib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +78,19 @@ ParamsFile = Annotated[
     ),
 ]
 
+OPTION_OF = {
+    "model.name": "MODEL",
+    "model.revision": "--revision",
+    "data.source": "--data",
+    "data.path": "--data",
+    "data.sets": "--sets",
+    "score.name": "--score",
+    "prune.ratio": "--ratio",
+    "evaluate.limit": "--limit",
+    "collect.answers_from": "--answers-from",
+}
+"""Settings that commands take as an argument or an option, too."""
+
 
 def params_of(
     model: str,
@@ -92,6 +106,7 @@ def params_of(
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
+    _refuse_twice(options | {"data.sets": sets}, changes or [])
     whole = sets_in(data) if data and not sets else []
     half = half_sets(data) if data and not sets else []
     # Half a set is asked for where there is no whole one: the error then tells what it lacks.
@@ -113,6 +128,18 @@ def params_of(
     return load_params(file, changes, given)
 
 
+def _refuse_twice(options: Mapping[str, Any], changes: Sequence[str]) -> None:
+    """Raise ValueError for a setting that `--set` and an option of its own give different values."""
+    for change in changes:
+        key, _, value = change.partition("=")
+        given = options.get(key.strip())
+        if given is not None and str(given) != value.strip():
+            option = OPTION_OF.get(key.strip(), "an option")
+            raise ValueError(
+                f"--set {change}: {option} gives {key.strip()} another value; leave one of them out"
+            )
+
+
 def scoring_params(
     model: str,
     revision: str | None,
@@ -126,7 +153,8 @@ def scoring_params(
     """Return the parameters of a command that scores layers; an encoder is scored by avss if by no other."""
     options = {"score.name": score, "prune.ratio": ratio}
     params = params_of(model, revision, data, None, changes, options, file=file)
-    if score is None and params.score.name == CHEAPEST and _is_encoder(params):
+    named = score or any(change.startswith("score.name=") for change in changes or [])
+    if not named and params.score.name == CHEAPEST and _is_encoder(params):
         params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"}, file=file)
     return params
 

@@ -145,6 +145,11 @@ def drawn_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
                 del columns[low], columns[high]
                 pairs = [_bracket(row[low], row[high], 2) for row in rows]
                 columns[of] = ["\n".join(filter(None, both)) for both in zip(columns[of], pairs, strict=True)]
+    for name in names:
+        low, high = f"{name}_low", f"{name}_high"
+        if name in columns and low in columns and high in columns:
+            columns[name] = _with_interval(columns[name], [(row[low], row[high]) for row in rows])
+            del columns[low], columns[high]
     if "low" not in columns or "high" not in columns:
         return columns
     ends = [value for row in rows for value in (row.get("low"), row.get("high"))]
@@ -153,6 +158,13 @@ def drawn_columns(rows: Sequence[Row]) -> dict[str, list[str]]:
     columns["low"] = pairs
     del columns["high"]
     return {INTERVAL if name == "low" else name: cells for name, cells in columns.items()}
+
+
+def _with_interval(cells: Sequence[str], pairs: Sequence[tuple[Any, Any]]) -> list[str]:
+    """Return cells with the interval of each under it."""
+    digits = _digits([end for pair in pairs for end in pair])
+    lines = [(cell, _bracket(*pair, digits)) for cell, pair in zip(cells, pairs, strict=True)]
+    return ["\n".join(filter(None, each)) for each in lines]
 
 
 def _bracket(low: Any, high: Any, digits: int | None) -> str:

@@ -89,7 +89,6 @@ def heal_model(
             options,
             layer_map=numbers,
             answers={**train.answers, **validation.answers},
-            labels={**train.labels, **validation.labels},
         )
     for line in shortages(train, "heal"):
         say(line)

@@ -7,6 +7,7 @@ model unless a field says otherwise. None stands for a figure without a value.
 from typing import NotRequired, TypedDict
 
 from avss_core.evaluation.speed_records import ModelSpeed, SpeedRatios
+from avss_core.metrics.records import Agreement
 from avss_core.scores.score_records import ChoiceStability, ScoredLayers
 from avss_core.surgery.certificate_records import CheckRecord
 from avss_core.training.history import TrainingCourse, WindowCounts
@@ -93,6 +94,73 @@ class HealingTraining(TrainingRecord):
     """Digest of the windows."""
 
 
+class MitigationTraining(TrainingRecord):
+    """What a training of prone layers, or a control, learnt from."""
+
+    rank: int
+    train_pairs: int
+    validation_pairs: int
+    train_rows: str
+    validation_rows: str
+    best_loss: float
+
+
+class SuppliedCounts(TypedDict):
+    """Supplied answers that were read."""
+
+    questions: int
+
+
+class GeneratedCounts(TypedDict):
+    """The model's own answers that were read: questions by which kinds of answers they have."""
+
+    questions: int
+    both_kinds: int
+    only_right: int
+    only_wrong: int
+    wordless: int
+    judge: str
+    shots: int
+
+
+class AnswerCounts(TypedDict, total=False):
+    """Answers of one set in the activation dump, by source."""
+
+    supplied: SuppliedCounts
+    generated: GeneratedCounts
+
+
+class Band(TypedDict):
+    """A reading of every layer with its interval."""
+
+    values: list[float]
+    low: list[float]
+    high: list[float]
+
+
+Bands = dict[str, Band]
+"""Bands by the name of the reading."""
+
+
+class Localization(TypedDict):
+    """EAVSS of every layer with its outside check."""
+
+    reading: str
+    reference: str
+    site: str
+    answers: dict[str, AnswerCounts]
+    questions: int
+    pairs: int
+    readings: Bands
+    sets: dict[str, Bands]
+    sources: dict[str, Bands]
+    source_agreement: dict[str, float | None]
+    probe_auroc: list[float | None]
+    probe_questions: int
+    agreement: Agreement
+    most_prone: list[int]
+
+
 class LayerChoice(TypedDict):
     """The scores of one reading, and how sure its choice is."""
 
@@ -160,3 +228,28 @@ class VerifiedModel(TypedDict):
     folder: str
     passed: bool
     checks: list[CheckRecord]
+
+
+class LocalizedLayer(TypedDict):
+    """One row of `avss localize`."""
+
+    layer: int
+    score: float
+    low: float
+    high: float
+    probe_auroc: float | None
+
+
+class LocalizedModel(TypedDict):
+    """`avss localize`."""
+
+    model: str
+    reading: str
+    reference: str
+    site: str
+    answers: dict[str, AnswerCounts]
+    questions: int
+    pairs: int
+    most_prone: list[int]
+    source_agreement: dict[str, float | None]
+    layers: list[LocalizedLayer]

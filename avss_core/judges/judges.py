@@ -35,6 +35,7 @@ from functools import partial
 
 from avss_core.judges.fitted_judge import FILE, fitted_verdicts, read_fits
 from avss_core.judges.normalisation import contains, contradicts, exact_match, f1, rouge_l
+from avss_core.plugins import Table, record_of
 from avss_core.registry import lookup
 
 F1_CORRECT = 0.5
@@ -126,7 +127,7 @@ def _each(verdict: Callable[[str, Sequence[str]], bool]) -> Callable[[Sequence[J
     return lambda rows: [verdict(answer, golds) for _, answer, golds in rows]
 
 
-JUDGES: Mapping[str, Judge] = {
+_OWN: Mapping[str, Judge] = {
     record.name: record
     for record in (
         Judge("exact", _each(exact_match), "normalised answer = a normalised gold answer; 1606.05250"),
@@ -149,3 +150,6 @@ JUDGES: Mapping[str, Judge] = {
         ),
     )
 }
+
+JUDGES = Table(_OWN, "avss.judges", record_of(Judge))
+"""Every judge."""

@@ -8,8 +8,10 @@ from torch import nn
 from transformers import PretrainedConfig
 
 from avss_core.models.families import DECODERS, ENCODERS, LLAMA, Architecture
+from avss_core.plugins import Table, record_of
 
-ARCHITECTURES: dict[str, Architecture] = {**DECODERS, **ENCODERS}
+ARCHITECTURES = Table({**DECODERS, **ENCODERS}, "avss.architectures", record_of(Architecture))
+"""Every family, by the `model_type` of its configuration."""
 
 DEPTH_FIELDS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Names that configurations give to the number of blocks."""

@@ -150,6 +150,13 @@ ENCODERS: Mapping[str, Architecture] = {
         stream_norm="output_layer_norm",
     ),
     "electra": BERT,
+    # One table of relative positions, beside the list of blocks, is handed to each of them.
+    "mpnet": replace(
+        ROBERTA,
+        linear=("q", "k", "v", "o", "dense"),
+        attention="attention.attn.o",
+        attention_out="attention.attn.o",
+    ),
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }

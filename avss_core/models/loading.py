@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,6 +102,7 @@ def load_model(
     # Weights that accelerate has offloaded stand in one place only where they are read.
     if not spread and head is not None and head.weight is not model.get_input_embeddings().weight:
         model.config.tie_word_embeddings = False  # the file has a head of its own, and so has what is written
+    model.config.architectures = config.architectures
     blocks(model)  # of an unknown family they are looked for, which can fail
     try:
         ready: PreTrainedModel = (model if placed else model.to(device)).eval()
@@ -128,13 +130,17 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
                 settings = PretrainedConfig.get_config_dict(where, **options)[0]
                 refuse_code(name, settings)
                 refuse_quantized(name, settings)
+                # A plug-in may tell transformers of the classes of its family.
+                ARCHITECTURES.get(settings.get("model_type", ""))
             refuse_adapter(name, where, revision)
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
             )
     except UNREACHABLE as error:
         raise FileNotFoundError(not_found(name, revision, error)) from error
-    _loader(config)
+    loader = _loader(config)
+    if folder is not None and config.model_type in ENCODERS:
+        _name_the_body(config, loader, folder)
     return config
 
 
@@ -251,6 +257,24 @@ def _loader(config: PretrainedConfig) -> Any:
     classes = [getattr(transformers, name, None) for name in names]
     suitable = [each for each in classes if getattr(each, "config_class", None) is type(config)]
     return suitable[0] if suitable else transformers.AutoModel
+
+
+def _name_the_body(config: PretrainedConfig, loader: Any, folder: Path) -> None:
+    """Correct the class that an encoder's configuration names where the folder holds no head of that class.
+
+    Models of sentences often name the class that they were trained on from, and hold its body alone. A class
+    with a head keeps its body under a prefix, which no tensor of such a folder has.
+    """
+    prefix = getattr(loader, "base_model_prefix", "")
+    if not prefix or any(tensor.startswith(f"{prefix}.") for tensor in stored_tensors(folder)):
+        return
+    body: str = getattr(transformers.AutoModel._model_mapping[type(config)], "__name__", "")
+    if body and loader.__name__ != body:
+        warnings.warn(
+            f"{folder} names {loader.__name__} in config.json and holds no head: read as {body}",
+            stacklevel=3,
+        )
+        config.architectures = [body]
 
 
 def _refuse_encoder(config: PretrainedConfig) -> None:

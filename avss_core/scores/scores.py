@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avss_core.plugins import Table, record_of
 from avss_core.registry import SCORE_SITES, lookup, require_declared
 from avss_core.scores.evidence import Evidence
 from avss_core.scores.removal_scores import greedy, repairability, traversal
@@ -54,6 +55,17 @@ def avss(evidence: Evidence) -> Float[Tensor, " layers"]:
     """
     variance = [layer.relative_variance() for layer in evidence.at("update")]
     return _over_share(variance, evidence.at("update"), _below_output(evidence))
+
+
+def relative_variance(evidence: Evidence) -> Float[Tensor, " layers"]:
+    """Return the variance of `avss` without its sparsity (0 up, dimensionless, higher = more important).
+
+    RV = geometric mean over tokens of Var(update) / Var(block output)
+
+    Source: Song et al. 2024, arXiv 2411.02117 (AV alone). Our reading: as `avss`; what the two choose
+    differently is what the share of small values does.
+    """
+    return torch.tensor([layer.relative_variance() for layer in evidence.at("update")], dtype=torch.float64)
 
 
 def avss_input(evidence: Evidence) -> Float[Tensor, " layers"]:
@@ -195,7 +207,7 @@ def _block_mean(evidence: Evidence, figure: str) -> Float[Tensor, " layers"]:
     return torch.tensor([layer.block_mean(figure) for layer in evidence.collected()], dtype=torch.float64)
 
 
-SCORES: dict[str, Score] = {
+_OWN: dict[str, Score] = {
     "avss": Score(
         avss,
         "geometric mean of Var(update)/Var(output) / share(|update| < tau RMS(output)); "
@@ -222,6 +234,11 @@ SCORES: dict[str, Score] = {
         small=_below_published,
         running="depth",
     ),
+    "relative_variance": Score(
+        relative_variance,
+        "geometric mean of Var(update)/Var(output): avss without its sparsity",
+        site="update",
+    ),
     "block_influence": Score(block_influence, "mean 1 - cos(input, output); 2403.03853, eq. 1"),
     "angular": Score(angular, "mean arccos(cos(input, output)) / pi; 2403.17887, eq. 4"),
     "relative_magnitude": Score(relative_magnitude, "mean |update| / |output|; 2309.02412"),
@@ -238,9 +255,11 @@ SCORES: dict[str, Score] = {
         needs="residuals",
     ),
 }
-"""Every score; the lowest values are pruned first."""
 
-require_declared(((name, score.site) for name, score in SCORES.items()), SCORE_SITES.items(), "SCORES")
+require_declared(((name, score.site) for name, score in _OWN.items()), SCORE_SITES.own.items(), "SCORES")
+
+SCORES = Table(_OWN, "avss.scores", record_of(Score))
+"""Every score; the lowest values are pruned first."""
 
 
 def find_score(name: str) -> Score:

@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
 from avss_core.judges.judges import JUDGES
+from avss_core.plugins import Table
 from avss_core.settings.masking import masked
 
 Names = TypeVar("Names", str, list[str])
@@ -38,10 +39,14 @@ def require_known(name: str, names: Collection[str], what: str) -> None:
 
 @dataclass(frozen=True)
 class OneOf:
-    """The check that a name, or each name of a list, is a known one; a JSON schema lists the names."""
+    """The check that a name, or each name of a list, is a known one; a JSON schema lists the names.
+
+    That of a plug-in is loaded, so that a broken one is told before any work.
+    """
 
     names: Collection[str]
     what: str
+    also: tuple[str, ...] = ()
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the schema of the value with the check behind it."""
@@ -52,18 +57,20 @@ class OneOf:
     ) -> dict[str, Any]:
         """Return the JSON schema of the value with the known names."""
         shown = handler(schema)
-        shown.get("items", shown)["enum"] = list(self.names)
+        shown.get("items", shown)["enum"] = [*self.also, *self.names]
         return shown
 
     def _check(self, value: Names) -> Names:
         for name in [value] if isinstance(value, str) else value:
-            require_known(name, self.names, self.what)
+            require_known(name, [*self.also, *self.names], self.what)
+            if isinstance(self.names, Table) and name not in self.also:
+                self.names[name]
         return value
 
 
-def one_of(names: Collection[str], what: str) -> OneOf:
-    """Return the check that a name, or each name of a list, is a known one."""
-    return OneOf(names, what)
+def one_of(names: Collection[str], what: str, *also: str) -> OneOf:
+    """Return the check that a name, or each name of a list, is a known one, or one of `also`."""
+    return OneOf(names, what, also)
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -118,7 +125,7 @@ InData = Annotated[Text, AfterValidator(_in_data)]
 """A file or folder of the data folder."""
 GitName = Annotated[str, AfterValidator(_git_name)]
 """A commit, tag or branch."""
-JudgeName = Annotated[str, one_of(["default", *JUDGES], "judge")]
+JudgeName = Annotated[str, one_of(JUDGES, "judge", "default")]
 
 
 class Section(BaseModel):

@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 from avss_core.settings.masking import masked
 from avss_core.settings.messages import dotted_name, problem_line, unknown_key
 from avss_core.settings.params import Params, known_keys
-from avss_core.settings.renames import RENAMED, renewed
+from avss_core.settings.renames import REMOVED, RENAMED, renewed
 
 
 def load_params(
@@ -81,12 +81,14 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(masked(f"{path} is not valid YAML: {error}")) from None
     if values is not None and not isinstance(values, dict):
         raise ValueError(f"{path} holds no sections; expected {', '.join(Params.model_fields)}")
-    merged = Params().model_dump()
+    merged = Params.model_construct().model_dump()
     for name, part in (values or {}).items():
         if not isinstance(merged.get(name), dict) or not isinstance(part, dict | None):
             merged[name] = part  # a value without a section, or one that is reported as wrong
             continue
         for key, value in (part or {}).items():
+            if _is_removed(f"{name}.{key}", str(path)):
+                continue
             section, own, word = _renewed(f"{name}.{key}", value, str(path))
             merged[section][own] = word
     return merged
@@ -118,6 +120,8 @@ def _override(values: dict[str, Any], text: str, replaced: dict[str, Any]) -> st
     key = key.strip()
     if not equals or not key:
         return f"--set {text}: expected section.key=value"
+    if _is_removed(key, "--set"):
+        return None
     if key not in (*known_keys(), *RENAMED):
         return f"--set {unknown_key(key)}"
     try:
@@ -127,6 +131,13 @@ def _override(values: dict[str, Any], text: str, replaced: dict[str, Any]) -> st
     key = f"{section}.{own}" if section else own
     replaced.setdefault(key, _put(values, key, word))
     return None
+
+
+def _is_removed(key: str, where: str) -> bool:
+    """Tell whether a key of older settings is read no more, and warn of it."""
+    if key in REMOVED:
+        print(masked(f"warning: {where}: {key} is not read any more: {REMOVED[key]}"), file=sys.stderr)
+    return key in REMOVED
 
 
 def _renewed(key: str, value: Any, where: str) -> tuple[str, str, Any]:

@@ -6,6 +6,9 @@ from typing import Any
 RENAMED: Mapping[str, str] = {"score.workers": "execution.workers"}
 """Dotted names of today's keys by older ones."""
 
+REMOVED: Mapping[str, str] = {"heal.labels": "label words weigh as heal.answers says"}
+"""Keys that are read no more, and what holds instead."""
+
 VALUES: Mapping[str, Mapping[str, str]] = {"model.device": {"auto": "spread"}}
 """Today's words by older ones, by dotted name of the key."""
 

@@ -46,12 +46,13 @@ class Collect(Section):
 class ScoreSection(Section):
     """The score that prunes, and those it is compared with."""
 
-    name: Annotated[str, one_of([*SCORE_SITES, CHEAPEST], "score")] = "cheapest"
+    name: Annotated[str, one_of(SCORE_SITES, "score", CHEAPEST)] = "cheapest"
     compare: Annotated[list[str], one_of(SCORE_SITES, "score")] = [
         "avss",
         "avss_input",
         "avss_output",
         "avss_authors",
+        "relative_variance",
         "block_influence",
         "angular",
         "relative_magnitude",
@@ -176,9 +177,9 @@ class Heal(Shares):
     """How the repaired model learns from the dense one."""
 
     enabled: bool = True
-    text: Weight = 0.4
-    questions: Weight = 0.45
-    reviews: Weight = 0.15
+    text: Weight = 0.5
+    questions: Weight = 0.5
+    reviews: Weight = 0.0
     tokens: Several = 24000
     validation_tokens: Several = 1000
     window: Several = 256
@@ -190,7 +191,6 @@ class Heal(Shares):
     layers: Layers | None = None
     temperature: Positive = 1.0
     answers: Positive = 3.0
-    labels: Positive = 30.0
     hidden: Weight = 0.0
     top_k: Count | None = None
     validate_every: Count = 16

@@ -32,10 +32,7 @@ class HealingSettings(Settings):
     """
 
     answers: float = 1.0
-    """Weight of each token of an answer; any other token has 1."""
-    labels: float = 1.0
-    """Weight of each token of a label word."""
-
+    """Weight of each token of an answer or a label word; any other token has 1."""
     temperature: float = 1.0
     hidden: float = 0.0
     """Weight of the hidden states' distance; 0 leaves it out."""
@@ -76,7 +73,6 @@ class Distillation:
         settings: HealingSettings,
         layer_map: Sequence[int],
         answers: Mapping[Ids, Sequence[int]] | None = None,
-        labels: Mapping[Ids, Sequence[int]] | None = None,
     ) -> None:
         """Take windows of token ids; empty ones are skipped and counted.
 
@@ -87,8 +83,8 @@ class Distillation:
             validation: windows of other text.
             settings: the weights of the terms.
             layer_map: for each layer of the student its number in the teacher.
-            answers: positions of the tokens of answers, by window; they weigh `settings.answers`.
-            labels: the same of label words, which weigh `settings.labels`.
+            answers: positions of the tokens of answers and label words, by window, which weigh
+                `settings.answers`.
 
         Raises:
             ValueError: the models do not share a vocabulary, the map does not fit them, or they are encoders,
@@ -107,11 +103,7 @@ class Distillation:
         self.teacher, self.layer_map, self.settings = Teacher(teacher), list(layer_map), settings
         self.train, self.validation = (
             [
-                _window(
-                    tuple(ids),
-                    ((answers or {}).get(tuple(ids), ()), settings.answers),
-                    ((labels or {}).get(tuple(ids), ()), settings.labels),
-                )
+                _window(tuple(ids), (answers or {}).get(tuple(ids), ()), settings.answers)
                 for ids in part
                 if ids
             ]
@@ -196,7 +188,6 @@ def distil(
     *,
     layer_map: Sequence[int],
     answers: Mapping[Ids, Sequence[int]] | None = None,
-    labels: Mapping[Ids, Sequence[int]] | None = None,
     layers: Sequence[int] | None = None,
     folder: Path | None = None,
     on_step: Callable[[Step], None] = lambda _step: None,
@@ -213,7 +204,6 @@ def distil(
         settings: sizes, rates and weights.
         layer_map: for each layer of the student its number in the teacher.
         answers: as `Distillation`.
-        labels: as `Distillation`.
         layers: layers of the student to train; None for all.
         folder: as `train`.
         on_step: as `train`.
@@ -224,7 +214,7 @@ def distil(
         ValueError: as `train` and `Distillation`.
     """
     objective = Distillation(
-        student, teacher, train_windows, validation_windows, settings, layer_map, answers, labels
+        student, teacher, train_windows, validation_windows, settings, layer_map, answers
     )
     return train(
         student,
@@ -238,13 +228,12 @@ def distil(
     )
 
 
-def _window(ids: Ids, *weighed: tuple[Sequence[int], float]) -> Window:
+def _window(ids: Ids, places: Sequence[int], weight: float) -> Window:
     """Return a window in which tokens at some places have another weight than 1."""
     weights = [1.0] * len(ids)
-    for places, weight in weighed:
-        for place in places:
-            if place:  # the token at a place is predicted at the one before
-                weights[place - 1] = weight
+    for place in places:
+        if place:  # the token at a place is predicted at the one before
+            weights[place - 1] = weight
     return Window(ids, tuple(weights))
 
 

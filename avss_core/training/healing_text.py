@@ -68,9 +68,7 @@ class Windows:
     ids: tuple[Ids, ...]
     counts: dict[str, WindowCounts]
     answers: Mapping[Ids, tuple[int, ...]]
-    """Positions of the tokens of answers, by window; not of windows without any."""
-    labels: Mapping[Ids, tuple[int, ...]]
-    """Positions of the tokens of label words."""
+    """Positions of the tokens of answers and of label words, by window; not of windows without any."""
 
 
 def healing_windows(
@@ -112,7 +110,7 @@ def healing_windows(
         "reviews": (_reviews, {"reviews": sources.reviews}),
     }
     windows = {"text": text_windows(sources.text[: wanted["text"]], window)}
-    places: dict[str, dict[Ids, tuple[int, ...]]] = {"questions": {}, "reviews": {}}
+    places: dict[Ids, tuple[int, ...]] = {}
     too_long = {"text": 0, "questions": 0, "reviews": 0}
     for kind, (write, sets) in kinds.items():
         streams = []
@@ -122,7 +120,7 @@ def healing_windows(
             streams.append(_stream(tokenizer, fitting, write, window, f"{seed} {name}", repeat))
         written = _in_turn(streams, wanted[kind])
         windows[kind] = [ids for ids, _ in written]
-        places[kind] = {ids: found for ids, found in written if found}
+        places |= {ids: found for ids, found in written if found}
     counts: dict[str, WindowCounts] = {
         kind: {
             "windows": len(ids),
@@ -132,9 +130,7 @@ def healing_windows(
         }
         for kind, ids in windows.items()
     }
-    return Windows(
-        tuple(ids for own in windows.values() for ids in own), counts, places["questions"], places["reviews"]
-    )
+    return Windows(tuple(ids for own in windows.values() for ids in own), counts, places)
 
 
 def text_windows(ids: Sequence[int], window: int) -> list[Ids]:

@@ -2,18 +2,12 @@
 
 from flows.commands.cache_command import cache
 from flows.commands.deploy_command import deploy, worker
-from flows.commands.evaluate_command import evaluate
-from flows.commands.localize_command import localize
-from flows.commands.mitigate_command import mitigate
 from flows.commands.report_command import report
 from flows.commands.run_command import run
 
 COMMANDS = {
     "run": run,
     "report": report,
-    "evaluate": evaluate,
-    "localize": localize,
-    "mitigate": mitigate,
     "deploy": deploy,
     "worker": worker,
     "cache": cache,

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from avss_core.cli.errors import quiet
 from avss_core.cli.options import Set
 from avss_core.cli.printing import show
+from avss_core.display.steps import working
 from avss_core.settings.places import DEFAULT_PARAMS
 from flows import PROJECT, ROOT
-from flows.running.session import at_work
 from flows.running.workspace import Workspace
 
 PAGE = Path("compare.html")
@@ -78,7 +79,8 @@ def report(
     if markdown:
         print_markdown(place, needed)
         return
-    with at_work("drawing the report", verbose=False):
+    quiet()
+    with working("drawing the report"):
         from flows.report import render
 
         render(checked, workspace)
@@ -99,7 +101,8 @@ def compare_reports(
     names: tuple[str, str], *, seed: int, out: Path | None, as_markdown: bool, as_json: bool
 ) -> None:
     """Print two runs side by side, and write the page unless text or JSON alone is asked for."""
-    with at_work("comparing the runs", verbose=False):
+    quiet()
+    with working("comparing the runs"):
         from tasks.compare.finding import find_run
         from tasks.compare.runs import compare_runs
         from tasks.compare.verdicts import MARKS, verdicts

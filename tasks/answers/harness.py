@@ -20,13 +20,22 @@ _SOURCE = {
     "ece": "ece",
     "brier": "brier",
 }
+PREFIX = "avss_"
+"""Starts the name of every task, so that nobody takes one for the harness's own."""
+
+SOURCE = "avss"
+"""What asked and judged."""
+
 _LANGUAGE = {"word_perplexity": "word_perplexity", "byte_perplexity": "byte_perplexity"}
 
 
 def harness_results(
     model: str, figures: Mapping[str, Any], *, dtype: str, device: str, shots: Mapping[str, int], seed: int
 ) -> dict[str, Any]:
-    """Return one model's figures as `lm_eval` writes them; the tasks are named like the sets.
+    """Return one model's figures as `lm_eval` writes them.
+
+    The tasks are called `avss_` and the name of the set, and their source is `avss`: the harness has tasks of
+    some of these names, with other prompts and other judges.
 
     `shots` has the demonstrations of each set and of `sentiment`. Means have the standard error
     sqrt(p (1 - p) / (n - 1)) of the harness, other figures "N/A". There is no date, so
@@ -35,49 +44,50 @@ def harness_results(
     tasks: dict[str, dict[str, Any]] = {}
     samples: dict[str, int] = {}
     for name, answered in figures["sets"].items():
-        tasks[name] = _entries(
+        tasks[PREFIX + name] = _entries(
             {key: answered[source]["value"] for key, source in _SOURCE.items()},
             answered["n"],
             {"exact_match", "acc"},
         )
-        samples[name] = answered["n"]
+        samples[PREFIX + name] = answered["n"]
     reviews, text = figures["sentiment"], figures["language_modelling"]
-    tasks["sentiment"] = _entries({"acc": reviews["accuracy"]["value"]}, reviews["n"], {"acc"})
-    samples["sentiment"] = reviews["n"]
-    tasks["text"] = _entries({key: text[source] for key, source in _LANGUAGE.items()}, 1, set())
-    samples["text"] = 1
-    questions = set(figures["sets"])
+    tasks[f"{PREFIX}sentiment"] = _entries({"acc": reviews["accuracy"]["value"]}, reviews["n"], {"acc"})
+    samples[f"{PREFIX}sentiment"] = reviews["n"]
+    tasks[f"{PREFIX}text"] = _entries({key: text[source] for key, source in _LANGUAGE.items()}, 1, set())
+    samples[f"{PREFIX}text"] = 1
+    questions = {PREFIX + name for name in figures["sets"]}
+    shown = {PREFIX + name: count for name, count in shots.items()}
     return {
         "results": {name: {"alias": name, **entries} for name, entries in tasks.items()},
         "group_subtasks": {name: [] for name in tasks},
         "configs": {
             name: {
                 "task": name,
-                "num_fewshot": shots.get(name, 0),
+                "num_fewshot": shown.get(name, 0),
                 "output_type": "generate_until" if name in questions else "loglikelihood",
                 "metric_list": [
                     {"metric": key, "aggregation": "mean", "higher_is_better": _HIGHER.get(key, False)}
                     for key in _metrics(entries)
                 ],
-                "metadata": {"version": 1.0},
+                "metadata": {"version": 1.0, "source": SOURCE},
             }
             for name, entries in tasks.items()
         },
         "versions": dict.fromkeys(tasks, 1.0),
-        "n-shot": {name: shots.get(name, 0) for name in tasks},
+        "n-shot": {name: shown.get(name, 0) for name in tasks},
         "higher_is_better": {
             name: {key: _HIGHER.get(key, False) for key in _metrics(entries)}
             for name, entries in tasks.items()
         },
         "n-samples": {name: {"original": n, "effective": n} for name, n in samples.items()},
         "config": {
-            "model": "hf",
+            "model": SOURCE,
             "model_args": f"pretrained={model},dtype={dtype}",
             "device": device,
             "limit": None,
             "random_seed": seed,
         },
-        "model_source": "hf",
+        "model_source": SOURCE,
         "model_name": model,
         "model_name_sanitized": "".join(c if c.isalnum() or c in "._-" else "_" for c in model),
     }

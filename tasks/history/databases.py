@@ -7,6 +7,14 @@ from urllib.parse import quote, urlsplit
 
 from sqlalchemy import make_url
 
+_ADDRESSES = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns with addresses below an experiment's artifacts."""
+
 
 def database_url(path: Path, driver: str = "sqlite") -> str:
     """Return the address of an SQLite file, by its full path, as SQLAlchemy reads it back."""
@@ -46,11 +54,12 @@ def move_artifacts(database: Path, experiment: str, place: str) -> None:
                 opened.execute(
                     "UPDATE experiments SET artifact_location = ? WHERE name = ?", (place, experiment)
                 )
-                opened.execute(
-                    "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
-                    "WHERE instr(artifact_uri, ?) = 1",
-                    (place, len(before) + 1, f"{before}/"),
-                )
+                for table, column in _ADDRESSES:
+                    opened.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                        f"WHERE instr({column}, ?) = 1",
+                        (place, len(before) + 1, f"{before}/"),
+                    )
 
 
 def is_damaged(path: Path) -> bool:

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from avss_core.data.lineage import DataPart
-from avss_core.files.digests import digest_json, digest_path
 from avss_core.settings.masking import masked
+from tasks.history.logged_models import DIGEST_SIGNS, crown, link_models, logged_model, pointer, tied
 
 Value = float | None
 Item = TypeVar("Item")
@@ -37,7 +37,11 @@ class StageLog:
     """Name of a JSON file -> its content."""
     tags: Mapping[str, str] = field(default_factory=dict)
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
-    """Name of a model -> its folder; path, digest and size are recorded, never the weights."""
+    """Name of a model that the stage made -> its folder; path, digest and size are recorded, no weights."""
+    measured: Mapping[str, Path] = field(default_factory=dict)
+    """Name of a model that another stage made -> its folder. Metrics `NAME.SET.FIGURE` are of these, too."""
+    champion: str = ""
+    """Name of the dense model of which the model in `measured` passed the gate; "" if none did."""
     data: Sequence[DataPart] = ()
     """The data that the numbers were measured on."""
     note: str = ""
@@ -48,18 +52,20 @@ class StageLog:
     """The parameter that switched the stage off, "" if it did its work."""
 
 
-def write_log(client: MlflowClient, run: str, parent: str, log: StageLog) -> None:
+def write_log(client: MlflowClient, run: str, parent: str, log: StageLog, project: Path) -> None:
     """Write a log into the run of its stage, and its metrics, tags and data into the parent, too.
 
-    An infinite value or NaN is left out and sets the tag `not_a_number.NAME`.
+    An infinite value or NaN is left out and sets the tag `not_a_number.NAME`. Paths count from `project`.
     """
-    pointers = [pointer(name, folder) for name, folder in log.checkpoints.items()]
-    points, missing = _points(log)
+    pointers = [pointer(name, folder, project) for name, folder in log.checkpoints.items()]
+    models = _models(client, run, pointers, log, project)
+    measured, missing = points(log)
     tags = {**log.tags, **missing}
     for each in pointers:
         tags |= {f"checkpoint.{each['name']}.{key}": str(each[key]) for key in ("path", "digest", "bytes")}
-    for target in (run, parent):
-        log_batches(client, target, metrics=points, tags=tags)
+    # The parent's metrics are the same; a model has each once.
+    for target, metrics in ((run, tied(measured, models, log.data)), (parent, measured)):
+        log_batches(client, target, metrics=metrics, tags=tags)
         if log.data:
             client.log_inputs(target, [_input(part) for part in log.data])
     if log.note:
@@ -101,18 +107,20 @@ def _parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def pointer(name: str, folder: Path) -> dict[str, Any]:
-    """Return path of a checkpoint, digest of its safetensors files (as in `model_card.json`) and their bytes.
-
-    The folder of a stage that is switched off has no such files, and the digest "none".
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    return {
-        "name": name,
-        "path": str(folder),
-        "digest": digest_json({path.name: digest_path(path) for path in files}) if files else "none",
-        "bytes": sum(path.stat().st_size for path in files),
-    }
+def _models(
+    client: MlflowClient, run: str, pointers: Sequence[Mapping[str, Any]], log: StageLog, project: Path
+) -> dict[str, LoggedModel]:
+    """Return MLflow's models of the checkpoints that a stage made or measured, and move the champion."""
+    read = [pointer(name, folder, project) for name, folder in log.measured.items()]
+    experiment = client.get_run(run).info.experiment_id
+    found = {each["name"]: logged_model(client, experiment, run, each) for each in (*pointers, *read)}
+    models = {name: model for name, model in found.items() if model is not None}
+    made = [model for name, model in models.items() if name in log.checkpoints]
+    measured = [model for name, model in models.items() if name in log.measured]
+    link_models(client, run, made, measured)
+    if log.champion and measured:
+        crown(client, log.champion, measured[0])
+    return models
 
 
 def _log_table(client: MlflowClient, run: str, name: str, table: pd.DataFrame) -> None:
@@ -121,24 +129,23 @@ def _log_table(client: MlflowClient, run: str, name: str, table: pd.DataFrame) -
     client.log_table(run, table.astype(object), f"tables/{name}.json")
 
 
-def _points(log: StageLog) -> tuple[list[Metric], dict[str, str]]:
+def points(log: StageLog) -> tuple[list[Metric], dict[str, str]]:
     """Return the finite values as metrics, and a tag for each name with another value."""
     now = int(time.time() * 1000)
     values = [(name, value, 0) for name, value in log.metrics.items()]
     values += [(name, value, layer) for name, line in log.layers.items() for layer, value in enumerate(line)]
-    points, missing = [], {}
+    finite, missing = [], {}
     for name, value, step in values:
         if value is not None and math.isfinite(value):
-            points.append(Metric(name, float(value), now, step))
+            finite.append(Metric(name, float(value), now, step))
         else:
             missing[f"not_a_number.{name}"] = "true"
-    return points, missing
+    return finite, missing
 
 
 def _input(part: DataPart) -> DatasetInput:
     """Return MLflow's record of a part of the data."""
     source = json.dumps({"uri": part.path, "origin": part.origin})
     profile = json.dumps({"num_rows": part.count})
-    # MLflow keeps 36 characters of a digest.
-    dataset = Dataset(part.name, part.digest[:36], "local", source, profile=profile)
+    dataset = Dataset(part.name, part.digest[:DIGEST_SIGNS], "local", source, profile=profile)
     return DatasetInput(dataset, [InputTag("mlflow.data.context", part.split)])

@@ -30,7 +30,10 @@ PIPELINE_VARIABLE = "AVSS_PIPELINE"
 _ACTIVE: ContextVar[tuple[MlflowClient, str] | None] = ContextVar("avss_stage_run", default=None)
 """Client and id of the open stage run."""
 
-_PIPELINE, _OWNER, _PARENT = "avss.pipeline", "avss.owner", "mlflow.parentRunId"
+PARENT = "mlflow.parentRunId"
+"""Tag with the id of the run above."""
+
+_PIPELINE, _OWNER = "avss.pipeline", "avss.owner"
 _LOCK = "dvc.lock"
 """Tag with the digest of this file at the start of a stage and at the end of a pipeline."""
 
@@ -71,7 +74,7 @@ def end_pipeline(home: Path, name: str, status: str, project: Path | None = None
         return
     client, experiment = open_store(home)
     for run in search(client, experiment, f"tags.`{_PIPELINE}` = '{name}'"):
-        is_parent = _PARENT not in run.data.tags
+        is_parent = PARENT not in run.data.tags
         if is_parent:
             client.set_tag(run.info.run_id, _LOCK, _lock_digest(project or home))
         if run.info.status == "RUNNING":
@@ -112,17 +115,17 @@ def stage_run(
         )
         tags = {
             _PIPELINE: pipeline,
-            "git.commit": _git_commit(project or home),
+            "git.commit": git_commit(project or home),
             _LOCK: _lock_digest(project or home),
             "avss.parameters": parameters_digest,
         }
         with store_lock(home):
             parent = _parent(client, experiment, pipeline, tags, pipeline_params or params)
-        run = _create(client, experiment, stage, tags | {_PARENT: parent, "avss.stage": stage}, os.getpid())
+        run = create_run(client, experiment, stage, tags | {PARENT: parent, "avss.stage": stage})
         status, active = "FAILED", _ACTIVE.set((client, run))
         try:
             log_batches(client, run, params=params)
-            yield lambda log: write_log(client, run, parent, log)
+            yield lambda log: write_log(client, run, parent, log, project or home)
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):
             status = "KILLED"
@@ -130,7 +133,8 @@ def stage_run(
         finally:
             _ACTIVE.reset(active)
             client.set_terminated(run, status)
-            if PIPELINE_VARIABLE not in os.environ and (status != "FINISHED" or stage == "report"):
+            if PIPELINE_VARIABLE not in os.environ:
+                # Nobody tells which stage is the last of a plain `dvc repro` or `dvc exp run`.
                 client.set_terminated(parent, status)
 
 
@@ -146,20 +150,26 @@ def _parent(
     tags: Mapping[str, str],
     params: Mapping[str, Any],
 ) -> str:
-    """Return the parent run of a pipeline, which the first stage makes with all parameters."""
+    """Return the parent run of a pipeline, which runs again; the first stage makes it with all parameters."""
     for run in search(client, experiment, f"tags.`{_PIPELINE}` = '{pipeline}'"):
-        if _PARENT not in run.data.tags:
+        if PARENT not in run.data.tags:
+            if run.info.status != "RUNNING":
+                client.update_run(run.info.run_id, "RUNNING")
             return str(run.info.run_id)
     owner = pipeline_process(pipeline)
     name = time.strftime("pipeline %Y-%m-%d %H:%M:%S")
-    parent = _create(client, experiment, name, {**tags, "avss.stage": "pipeline"}, owner)
+    parent = create_run(client, experiment, name, {**tags, "avss.stage": "pipeline"}, owner)
     log_batches(client, parent, params=params)
     return parent
 
 
-def _create(client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str], owner: int) -> str:
-    """Create a run with the label of the process that it belongs to."""
-    run = client.create_run(experiment, run_name=name, tags={**tags, _OWNER: owner_label(owner)})
+def create_run(
+    client: MlflowClient, experiment: str, name: str, tags: Mapping[str, str], owner: int | None = None
+) -> str:
+    """Create a run with the label of the process that it belongs to: if None, this one."""
+    run = client.create_run(
+        experiment, run_name=name, tags={**tags, _OWNER: owner_label(owner or os.getpid())}
+    )
     return str(run.info.run_id)
 
 
@@ -171,7 +181,7 @@ def _end_orphans(client: MlflowClient, experiment: str) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _git_commit(home: Path) -> str:
+def git_commit(home: Path) -> str:
     """Return the commit of the repository, marked if files differ from it.
 
     "none" outside of a repository, and "none (REASON)" where git cannot tell.

@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from avss_core.data.left_out import rows_left_out
+from avss_core.jobs.prone.answer_wording import answer_lines
 from avss_core.judges.judges import JUDGES, kappa, unchosen_kappa
 from avss_core.metrics.records import Entry
 from avss_core.training.controls import CONTROLS
@@ -35,7 +36,6 @@ from tasks.report.words.opening import opening
 from tasks.report.words.wording import (
     MORE_FIGURES,
     NAMES,
-    answer_lines,
     figure_text,
     interval_text,
     joined,
@@ -82,7 +82,7 @@ def render_page(records: PageRecords, figures: Mapping[str, str]) -> str:
         figures={name: Markup(svg) for name, svg in figures.items()},
         answer_lines=answer_lines,
         control_sides=control_sides,
-        judges={name: judge.reference for name, judge in JUDGES.items()},
+        judges=JUDGES,
         more_figures=MORE_FIGURES,
     )
 

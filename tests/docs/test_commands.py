@@ -32,13 +32,15 @@ RUN_BY = {
     "avss cache rm": f"{COMMANDS}/test_cache_command.py::test_rm_removes_what_is_asked_for",
     "avss cache verify": (f"{COMMANDS}/test_cache_command.py::test_verify_names_what_is_broken_and_fails"),
     "avss deploy": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
-    "avss evaluate": f"{COMMANDS}/test_evaluate_command.py::test_evaluate_has_every_set_that_is_asked_for",
+    "avss evaluate": (
+        f"{CORE}/evaluating/test_evaluate_command.py::test_evaluate_has_every_set_that_is_asked_for"
+    ),
     "avss export": (
         f"{CORE}/shipping/test_export_command.py::test_export_writes_a_file_that_is_the_checkpoint"
     ),
     "avss heal": f"{CORE}/test_heal_command.py::test_heal_says_what_it_takes_and_writes_what_it_promises",
-    "avss localize": f"{COMMANDS}/test_localize_command.py::test_localize_ranks_the_layers",
-    "avss mitigate": f"{COMMANDS}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
+    "avss localize": f"{CORE}/test_localize_command.py::test_localize_ranks_the_layers",
+    "avss mitigate": f"{CORE}/test_mitigate_command.py::test_mitigate_trains_the_most_prone_layers",
     "avss prune": f"{CORE}/test_prune_command.py::test_prune_by_ratio_removes_what_score_names",
     "avss push": (
         f"{CORE}/shipping/test_push_command.py::test_without_yes_it_shows_what_would_go_and_sends_nothing"
@@ -71,6 +73,7 @@ RUN_BY = {
     "prefect": "tests/flows/test_deployments.py::test_a_second_deploy_changes_nothing",
     # Minutes to hours: the script is what measures, and prints the table that stands on the page.
     "python benchmarks/": "by hand",
+    "python docs/notebook.py": "tests/docs/test_notebook.py::test_the_notebook_is_that_of_the_page",
     "python -m benchmarks.faults": "by hand",
     "pip": "Makefile",
     "llama-quantize": "benchmarks/serving.py",

@@ -155,6 +155,10 @@ def test_in_a_copy_history_and_units_stay_in_the_repository(project, how, ratio,
         project.dvc("exp", "run", "--run-all")
     assert (_removed(project), (project.root / "params.yaml").read_text()) == before
     assert _ratios(project.root)[-1] == str(ratio)
+    client = MlflowClient(f"sqlite:///{project.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("avss").experiment_id
+    # The stage is not the pipeline's last one, and its parent ends all the same.
+    assert client.search_runs([experiment], "attributes.status = 'RUNNING'") == []
     assert any((project.root / ".prefect/storage").iterdir())
     assert not list(project.root.glob(".dvc/tmp/exps/**/mlflow.db"))
     project.dvc("exp", "apply", f"take{how}")

@@ -75,12 +75,12 @@ def run(prefect_harness):
 @pytest.fixture
 def asked(monkeypatch):
     """The prompts that the engine gets; it fails on a set that `asked.fail_on` names."""
-    from tasks.answers import own_answers
+    from avss_core.jobs.prone import own_answering
 
     class Asked(list):
         fail_on = None
 
-    seen, real = Asked(), own_answers.answer_questions
+    seen, real = Asked(), own_answering.answer_questions
 
     def spy(network, tokenizer, prompts, **settings):
         if seen.fail_on and f"{seen.fail_on} " in prompts[0].rpartition("Question: ")[2]:
@@ -88,7 +88,7 @@ def asked(monkeypatch):
         seen.extend(prompts)
         return real(network, tokenizer, prompts, **settings)
 
-    monkeypatch.setattr(own_answers, "answer_questions", spy)
+    monkeypatch.setattr(own_answering, "answer_questions", spy)
     return seen
 
 

@@ -1,5 +1,6 @@
 """The whole DAG once, on a tiny model, with a real Prefect server and a real MLflow database."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -237,8 +238,8 @@ def test_every_second_layer_up_to_the_last_answers(workspace):
 def test_the_results_are_there_in_the_harness_layout(workspace):
     figures = _json(workspace / "data/evaluation/figures.json")
     harness = _json(workspace / "data/evaluation/results_pruned.json")
-    assert harness["results"]["nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
-    assert harness["n-samples"]["nq"] == {"original": 4, "effective": 4}
+    assert harness["results"]["avss_nq"]["acc,none"] == figures["pruned"]["sets"]["nq"]["accuracy"]["value"]
+    assert harness["n-samples"]["avss_nq"] == {"original": 4, "effective": 4}
 
 
 def test_no_gate_is_no_reason_to_fail(workspace):
@@ -277,7 +278,7 @@ def test_the_controls_train_what_they_say_at_an_equal_size_and_leave_no_checkpoi
 
 
 def test_questions_without_a_wrong_answer_are_counted(workspace, tmp_path):
-    from tasks.mitigate import question_pairs
+    from avss_core.jobs.prone.checkpoint_mitigation import question_pairs
 
     rows = [
         json.loads(line) for line in (workspace / "data/prepared/nq/train.jsonl").read_text().splitlines()
@@ -297,7 +298,7 @@ def test_questions_without_a_wrong_answer_are_counted(workspace, tmp_path):
 def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path):
     import shutil
 
-    from tasks.mitigate import train_layers
+    from avss_core.jobs.prone.checkpoint_mitigation import train_layers
 
     prepared = tmp_path / "prepared"
     shutil.copytree(workspace / "data/prepared", prepared)
@@ -308,9 +309,10 @@ def test_no_test_question_is_trained_on_or_chooses_an_epoch(workspace, tmp_path)
     rows[0]["question"] = f"  {question.upper()}?"
     path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     with pytest.raises(ValueError, match="is a test question: nothing may be learnt or chosen by it"):
-        train_layers.fn(
+        train_layers(
             workspace / "data/dense", prepared, ["nq"], [1], dtype="float32", device="cpu", pairs=4,
             settings={}, folder=tmp_path / "out", provenance={}, replace=False, resume=tmp_path / "resume",
+            say=print,
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
@@ -331,6 +333,13 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     assert len(children) == len(STAGES)
     assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
     assert {"dense.nq.accuracy", "score.repaired_nll.avss"} <= set(parents[0].data.metrics)
+    headline = {name.removeprefix("headline/"): value for name, value in parents[0].data.metrics.items()
+                if name.startswith("headline/")}  # fmt: skip
+    assert headline == _json(workspace / "reports/headline.json")
+    assert (
+        f"| layers removed | {headline['layers_removed']:.4g} |"
+        in parents[0].data.tags["mlflow.note.content"]
+    )
     figures = client.list_artifacts(report.info.run_id, "figures")
     assert {Path(each.path).suffix for each in figures} == {".png", ".svg"}
     assert client.list_artifacts(report.info.run_id, "tables")
@@ -343,6 +352,40 @@ def test_history_has_one_parent_with_a_finished_child_for_each_stage(workspace):
     shown = [each.path for each in client.list_artifacts(owner, "figures")]
     assert shown == ["figures/overview.png", "figures/overview.svg"]
     assert f"`{shown[0]}`" in note
+
+
+def test_each_checkpoint_of_a_run_is_a_model_with_its_figures(workspace):
+    from flows import ROOT as HOME
+    from tasks.history.logged_models import pointer
+
+    client = MlflowClient(f"sqlite:///{HOME / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("avss").experiment_id
+    for name in ("dense", "pruned", "repaired", "healed", "mitigated"):
+        digest = pointer(name, workspace / "data" / name, workspace)["digest"]
+        (model,) = client.search_logged_models([experiment], f"name = '{name}' and tags.digest = '{digest}'")
+        metrics = client.get_logged_model(model.model_id).metrics
+        tied = {(point.key, point.dataset_name) for point in metrics}
+        assert {(f"{name}.nq.accuracy", "nq/test"), (f"{name}.text.nll", "text/test")} <= tied, name
+
+
+async def _artifacts():
+    from prefect import get_client
+
+    async with get_client() as client:
+        return {each.key: each.data for each in await client.read_latest_artifacts()}
+
+
+def test_prefect_shows_what_the_report_begins_with(workspace):
+    from tasks.report.headline_figures import FIGURES
+
+    artifacts = asyncio.run(_artifacts())
+    page = (workspace / "reports/index.html").read_text(encoding="utf-8")
+    lines = artifacts["report"].splitlines()
+    assert lines
+    assert all(f"<li>{line.removeprefix('- ')}</li>" in page for line in lines)
+    shown = {row["figure"]: row["value"] for row in json.loads(artifacts["headline-figures"])}
+    headline = _json(workspace / "reports/headline.json")
+    assert shown == {FIGURES[name]: value for name, value in headline.items()}
 
 
 def test_a_run_is_the_same_by_its_folder_its_report_and_its_id_in_mlflow(workspace, tmp_path):
@@ -384,10 +427,10 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
     workspace, model, prefect_harness, tmp_path, monkeypatch
 ):
     from avss_core.jobs import text_statistics
+    from avss_core.jobs.evaluation import questions
     from avss_core.jobs.removal import losses, repaired_costs, residuals
     from avss_core.settings.reading import load_params
     from flows.pipeline import pipeline
-    from tasks.answers import questions
 
     def never(*_args, **_kwargs):
         raise AssertionError("a cached unit ran again")
@@ -416,7 +459,9 @@ def test_a_second_run_gives_the_same_bytes_and_takes_finished_units_from_the_cac
 def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harness, tmp_path):
     from avss_core.files.writing import write_json
     from avss_core.settings.reading import load_params
+    from flows import ROOT as HOME
     from flows.gate import gate
+    from tasks.history.logged_models import registered_name
 
     changes = [f"model.name={model}", *(f"{key}={value}" for key, value in QUICK.items())]
     params = load_params(ROOT / "params.yaml", [*changes, "gates.min_retention=0.9"])
@@ -440,8 +485,18 @@ def test_a_gate_fails_the_run_and_names_what_fell(workspace, model, prefect_harn
         entry["retention"] = {"value": 1.0, "low": 1.0, "high": 1.0}
     healing = {"enabled": True, "retention": {"after": good}}
     write_json(tmp_path / "data/healing/figures.json", healing)
+    for name in ("dense", "healed"):
+        (tmp_path / "data" / name).symlink_to(workspace / "data" / name)
     gate(params, tmp_path)
     assert _json(tmp_path / "data/gates.json")["fallen"]["pruned"]
+    # The model that passed is the champion, with the digest that MLflow's model of it has.
+    client = MlflowClient(f"sqlite:///{HOME / 'mlflow.db'}")
+    champion = client.get_model_version_by_alias(registered_name(str(model)), "champion")
+    (known,) = client.search_logged_models(
+        [client.get_experiment_by_name("avss").experiment_id],
+        f"name = 'healed' and tags.digest = '{champion.tags['digest']}'",
+    )
+    assert champion.source == known.artifact_location
     healing["retention"]["after"] = figures["retention"]
     write_json(tmp_path / "data/healing/figures.json", healing)
     with pytest.raises(ValueError, match=fell.replace("pruned", "healed")):

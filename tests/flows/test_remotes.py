@@ -211,14 +211,34 @@ def test_a_plot_compares_two_commits(project):
 def test_metrics_tell_what_changed_between_two_commits(project):
     one = project.git("log", "--format=%H", "--grep", "a run").split()[0]
     two = project.git("log", "--format=%H", "--grep", "less text").split()[0]
-    (changed,) = json.loads(project.dvc("metrics", "diff", "--json", one, two)).values()
+    told = project.dvc("metrics", "diff", "--json", one, two, "--targets", "reports/summary.json")
+    (changed,) = json.loads(told).values()
     assert {"score.dense_nll", "score.removal_nll.avss", "score.removal_nll.last_n"} <= set(changed)
     assert all(key.startswith("score.") for key in changed)
     assert changed["score.dense_nll"]["diff"] == pytest.approx(
         changed["score.dense_nll"]["new"] - changed["score.dense_nll"]["old"]
     )
-    shown = json.loads(project.dvc("metrics", "show", "--json"))
-    assert "reports/summary.json" in str(shown)
+
+
+def test_a_table_of_runs_shows_the_headline_figures_alone(project):
+    from tasks.report.headline_figures import FIGURES
+
+    (shown,) = json.loads(project.dvc("metrics", "show", "--json")).values()
+    ((file, entry),) = shown["data"].items()
+    assert file == "reports/headline.json"
+    assert set(entry["data"]) <= set(FIGURES)
+    assert {"layers_removed", "perplexity"} <= set(entry["data"])
+    heads = project.dvc("exp", "show", "--csv", "--drop", ".*yaml|data|avss_core|flows|tasks").splitlines()[0]
+    assert {"layers_removed", "kept_text"} <= set(heads.split(","))
+    assert "removal_nll" not in heads
+
+
+def test_each_checkpoint_is_a_model_of_dvc(project):
+    declared = YAML(typ="safe").load(project.root / "dvc.yaml")
+    outs = [out for stage in declared["stages"].values() for out in stage["outs"]]
+    for name, artifact in declared["artifacts"].items():
+        assert (artifact["type"], artifact["path"]) == ("model", f"data/{name}")
+        assert artifact["path"] in outs
 
 
 def test_the_recorded_data_are_those_that_each_stage_reads(project, reads):

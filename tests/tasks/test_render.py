@@ -400,6 +400,7 @@ def test_an_existing_report_is_replaced(render: Any, tmp_path: Path) -> None:
     (tmp_path / "reports" / "old.txt").touch()
     render()
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [
+        "headline.json",
         "index.html",
         "model_card.md",
         "run.json",

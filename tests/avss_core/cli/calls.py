@@ -54,8 +54,12 @@ _ROWS = re.findall(
 )
 
 
-DOCUMENTED = {command: columns.split() for command, columns in _ROWS}
-"""The columns in a pipe by command, as the documentation promises them."""
+DOCUMENTED = {command: columns.split() for command, columns in reversed(_ROWS)}
+"""The columns in a pipe by command, as the documentation promises them; the first of a command's rows."""
+
+
+SHAPES = {name: [columns.split() for command, columns in _ROWS if command == name] for name in DOCUMENTED}
+"""All that a command's rows promise: what it is given decides between them."""
 
 
 SETTINGS = [part for key, value in QUICK.items() for part in ("--set", f"{key}={value}")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers.utils.logging import disable_progress_bar
 
-from tests.avss_core.cli.calls import DOCUMENTED, Result, write_rows, write_set, write_text
+from tests.avss_core.cli.calls import SHAPES, Result, write_rows, write_set, write_text
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def avss(monkeypatch, capsys, tmp_path):
             main()
         printed = Result(stop.value.code or 0, *capsys.readouterr())
         if "\t" in printed.out and "--json" not in arguments:
-            assert printed.out.splitlines()[0].split("\t") == DOCUMENTED[arguments[0]]
+            assert printed.out.splitlines()[0].split("\t") in SHAPES[arguments[0]]
         return printed
 
     yield call

@@ -43,6 +43,6 @@ def test_a_command_that_would_run_twice_is_refused(avss, place):
     printed = avss("verify", "folder")
     assert printed.code == 1
     assert printed.err == (
-        "error: several processes share the work of avss heal alone: start avss verify without "
-        "accelerate launch\n"
+        "error: several processes share the work of avss heal alone: start avss verify "
+        "without accelerate launch\n"
     )

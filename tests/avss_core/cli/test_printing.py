@@ -147,3 +147,13 @@ def test_a_table_without_rows_says_so(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     show({}, [], title="Broken results", as_json=False)
     assert capsys.readouterr().out == "Broken results: none\n"
+
+
+def test_the_interval_of_another_figure_stands_under_it():
+    columns = ("value", "change", "change_low", "change_high")
+    rows = [
+        dict(zip(columns, values, strict=True))
+        for values in ((0.5, None, None, None), (0.4, -0.1, -0.25, 0.125))
+    ]
+    drawn = {"value": ["0.5000", "0.4000"], "change": ["", "-0.1000\n[-0.2500, 0.1250]"]}
+    assert drawn_columns(rows) == drawn

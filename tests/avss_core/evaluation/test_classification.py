@@ -11,7 +11,7 @@ from avss_core.evaluation.classification import LinearHead, has_classes, positiv
 TEXTS = ["good", "a bad film, and long", "fine", "", "dull " * 9]
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "roberta"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "mpnet", "roberta"])
 def test_the_head_of_the_checkpoint_is_the_library_s(tiny: Any, encoder_tokenizer: Any, family: str) -> None:
     model = tiny(family, 2, auto=AutoModelForSequenceClassification)
     assert has_classes(model)

@@ -27,7 +27,7 @@ def by_hand(model: Any, ids: list[int], room: int) -> float:
     return total
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "roberta"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "mpnet", "roberta"])
 def test_the_loss_is_that_of_each_token_hidden_once(tiny: Any, encoder_tokenizer: Any, family: str) -> None:
     model = tiny(family, 3)
     loss = masked_modelling(model, encoder_tokenizer, IDS, "a text", window=22)

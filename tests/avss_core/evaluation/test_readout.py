@@ -121,7 +121,7 @@ def test_progress_counts_the_prompts_of_each_layer(tiny_llama: PreTrainedModel, 
     assert done == [2, 2, 1, 1]
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet"])
 def test_an_encoder_is_refused(family: str, tiny: Callable[..., PreTrainedModel], tokenizer: Any) -> None:
     assert not architecture_of(tiny(family, 2)).causal
     with pytest.raises(ValueError, match=f"{family} is an encoder: it writes no answer"):

@@ -213,7 +213,9 @@ def test_identity(dense: PreTrainedModel) -> None:
     model = copy.deepcopy(dense)
     for layer in REMOVED:
         if family in ENCODERS:  # they normalise behind the sum, so that no weights make a block an identity
-            blocks(model)[layer].register_forward_hook(lambda _block, args, _result: args[0])
+            blocks(model)[layer].register_forward_hook(
+                lambda _block, args, result: args[:1] if isinstance(result, tuple) else args[0]
+            )
         for name, module in blocks(model)[layer].named_modules():
             if name.rpartition(".")[2] in OUTWARD:
                 for parameter in module.parameters():

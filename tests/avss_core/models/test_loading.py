@@ -217,6 +217,26 @@ def test_an_encoder_is_loaded_with_the_head_that_it_was_saved_with(
             load_model(str(tmp_path))
 
 
+def test_a_body_that_is_named_by_a_head_s_class_is_loaded_as_the_body(tiny: Any, tmp_path: Path) -> None:
+    model = tiny("mpnet", 2, auto=AutoModel)
+    save_checkpoint(model, None, tmp_path)
+    configure(tmp_path, architectures=["MPNetForMaskedLM"])
+    with pytest.warns(
+        UserWarning, match="names MPNetForMaskedLM in config.json and holds no head: read as MPN"
+    ):
+        loaded = load_model(str(tmp_path))
+    assert (type(loaded), loaded.config.architectures) == (type(model), ["MPNetModel"])
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        assert torch.equal(loaded(ids).last_hidden_state, model(ids).last_hidden_state)
+    whole = tiny("mpnet", 2)
+    save_checkpoint(whole, None, tmp_path)
+    body = {name: tensor for name, tensor in whole.state_dict().items() if name.startswith("mpnet.")}
+    save_file(body, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"exactly the tensors of its architecture: .*lm_head\.bias"):
+        load_model(str(tmp_path))  # a head that was lost is not left out without a word
+
+
 def test_an_unknown_family_is_loaded_with_a_warning_and_its_tensors_must_fit(checkpoint: Path) -> None:
     configure(checkpoint, model_type="helium", architectures=["HeliumForCausalLM"])
     with pytest.warns(

@@ -31,6 +31,7 @@ from avss_core.scores.scores import (
     last_n,
     random,
     relative_magnitude,
+    relative_variance,
     shot_noise,
 )
 from avss_core.statistics.collection import collect_statistics
@@ -123,15 +124,15 @@ def with_silent_units(model: PreTrainedModel) -> PreTrainedModel:
     return silent
 
 
-def test_avss_of_three_known_layers() -> None:
-    found = avss(
-        known(
-            "update",
-            site(log_relative_variance=math.log(0.5), below_output=100),
-            site(log_relative_variance=math.log(0.2), below_output=400),
-            site(log_relative_variance=math.log(0.8), below_output=50),
-        )
+def test_avss_and_its_variance_alone_of_three_known_layers() -> None:
+    evidence = known(
+        "update",
+        site(log_relative_variance=math.log(0.5), below_output=100),
+        site(log_relative_variance=math.log(0.2), below_output=400),
+        site(log_relative_variance=math.log(0.8), below_output=50),
     )
+    assert relative_variance(evidence).tolist() == pytest.approx([0.5, 0.2, 0.8])
+    found = avss(evidence)
     assert found.tolist() == pytest.approx([0.5 / 0.1, 0.2 / 0.4, 0.8 / 0.05])
     assert normalise(found).tolist() == pytest.approx([5 / 21.5, 0.5 / 21.5, 16 / 21.5])
     assert cumulate(found).tolist() == pytest.approx([5.5 / 21.5, 0.5 / 21.5, 1])

@@ -40,6 +40,11 @@ def test_a_partial_file_is_checked_all_the_same(refused, written, text):
     [
         ("score: {workers: 2}", "execution.workers=2", "score.workers is called execution.workers now"),
         ("model: {device: auto}", "model.device=spread", "model.device: auto is called spread now"),
+        (
+            "heal: {labels: 3}",
+            "seed=0",
+            "heal.labels is not read any more: label words weigh as heal.answers says",
+        ),
     ],
 )
 def test_older_words_load_with_a_warning(load, written, capsys, older, today, said):
@@ -54,11 +59,11 @@ def test_older_words_load_with_a_warning(load, written, capsys, older, today, sa
 
 def test_every_older_name_leads_to_one_of_today_and_is_none_itself():
     from avss_core.settings.params import known_keys
-    from avss_core.settings.renames import RENAMED, VALUES
+    from avss_core.settings.renames import REMOVED, RENAMED, VALUES
 
     known = set(known_keys())
     assert set(RENAMED.values()) | set(VALUES) <= known
-    assert not RENAMED.keys() & known
+    assert not {*RENAMED, *REMOVED} & known
 
 
 def test_settings_are_written_so_that_they_can_be_read(load, written):

@@ -38,7 +38,7 @@ def test_a_folder_may_have_any_text_and_sentiment_set(load):
         ),
         (
             ["data.source=hub", "data.text=pile", "heal.tokens=199000", "heal.validation_tokens=1000"],
-            "heal: 90240 tokens of text are asked for, and data.characters is 200000: raise it to 541440",
+            "heal: 110240 tokens of text are asked for, and data.characters is 200000: raise it to 661440",
         ),
         (
             ["heal.text=0", "heal.questions=0", "heal.reviews=0"],

@@ -366,7 +366,7 @@ def test_a_configuration_of_another_model_is_red_without_the_weights(
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("family", ["bert", "distilbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet"])
 def test_an_encoder_can_be_checked_without_its_weights(tiny: Any, tmp_path: Path, family: str) -> None:
     for kind in (None, AutoModel, AutoModelForSequenceClassification):
         folder = tmp_path / str(kind)

@@ -64,22 +64,21 @@ def terms(pruned: Any, chosen: HealingSettings, store: TensorStore | None = None
 
 def test_tokens_of_answers_weigh_as_asked(pruned: Any) -> None:
     teacher, student = pruned
-    answers, labels = {WINDOWS[0]: (0, 5, 6)}, {WINDOWS[4]: (8,)}
-    chosen = settings(answers=3.0, labels=7.0)
-    objective = Distillation(student, teacher, WINDOWS, HELD_OUT, chosen, KEPT, answers, labels)
+    answers = {WINDOWS[0]: (0, 5, 6), WINDOWS[4]: (8,)}
+    chosen = settings(answers=3.0)
+    objective = Distillation(student, teacher, WINDOWS, HELD_OUT, chosen, KEPT, answers)
     # A token is predicted at the one before; the first token of a window is not predicted.
-    assert [each.weight for each in objective.train] == [20, 16, 16, 16, 15]
+    assert [each.weight for each in objective.train] == [20, 16, 16, 16, 11]
     with torch.no_grad():
         found = objective.terms(FrozenPrefix(student), objective.train, judging=False)
         total = 0.0
         for ids in WINDOWS:
             weights = torch.ones(len(ids))
             weights[[place - 1 for place in answers.get(ids, ()) if place]] = 3.0
-            weights[[place - 1 for place in labels.get(ids, ())]] = 7.0
             tokens = torch.tensor([ids])
             losses = kl_divergence(teacher(tokens).logits[0], student(tokens).logits[0])
             total += float((weights * losses).sum())
-    assert float(found["kl"]) == pytest.approx(total / (20 + 16 + 16 + 16 + 15), rel=1e-4)
+    assert float(found["kl"]) == pytest.approx(total / (20 + 16 + 16 + 16 + 11), rel=1e-4)
 
 
 def test_terms_are_those_of_each_window_alone(pruned: Any) -> None:

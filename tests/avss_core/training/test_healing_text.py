@@ -55,10 +55,8 @@ def test_a_window_holds_the_questions_that_fit_as_the_evaluation_writes_them(tok
 def test_the_places_of_answers_and_labels_hold_just_them(tokenizer: Any) -> None:
     sources = Sources(questions={"nq": PAIRS}, reviews=REVIEWS)
     found = made(tokenizer, sources, Shares(0.0, 1.0, 1.0), tokens=400, repeat=False)
-    both = {**found.answers, **found.labels}
-    assert both.keys() == set(found.ids)
-    assert found.answers.keys().isdisjoint(found.labels)
-    said = {ids: tokenizer.decode([ids[place] for place in places]) for ids, places in both.items()}
+    assert found.answers.keys() == set(found.ids)
+    said = {ids: tokenizer.decode([ids[place] for place in places]) for ids, places in found.answers.items()}
     for ids in found.ids:
         lines = tokenizer.decode(ids).split("\n")
         after = [line.partition(":")[2] for line in lines if line.startswith(("Answer:", "Sentiment:"))]
@@ -67,7 +65,7 @@ def test_the_places_of_answers_and_labels_hold_just_them(tokenizer: Any) -> None
 
 def test_text_has_no_answers(tokenizer: Any) -> None:
     found = made(tokenizer, Sources(range(100)), Shares(1.0, 0.0, 0.0))
-    assert found.answers == found.labels == {}
+    assert found.answers == {}
 
 
 def test_sets_take_turns_and_no_window_mixes_them(tokenizer: Any) -> None:

@@ -16,7 +16,7 @@ def folder(tmp_path):
     from avss_core.caching.unit import entry_name
     from tasks.cache.stored_results import CheckedJSON
 
-    code = fingerprint("tasks.evaluate")
+    code = fingerprint("avss_core.jobs.evaluation.reviews")
     for unit, digit, made_by in (
         ("sentiment", "a", code),
         ("sentiment", "b", "0" * 64),

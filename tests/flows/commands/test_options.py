@@ -1,6 +1,7 @@
 """Options that commands share, and input that they refuse."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_a_file_is_no_model(refused, model):
     assert f"{name} is not a checkpoint folder" in refused("score", name)
 
 
-def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
+def test_options_and_changed_settings_become_parameters(tmp_path):
     from avss_core.cli.options import params_of
 
     write_set(tmp_path, "nq")
@@ -134,8 +135,36 @@ def test_options_become_parameters_and_set_has_the_last_word(tmp_path):
     assert (given.model.name, given.model.revision, given.seed) == ("a/b", "main", 3)
     assert (given.data.source, given.data.path, given.data.sets) == ("path", str(tmp_path), ["nq"])
     assert (given.prune.ratio, given.evaluate.limit) == (0.5, None)
-    last = params_of("a/b", None, None, "nq,,nq, quiz", ["prune.ratio=0.1"], {"prune.ratio": 0.5})
+    last = params_of("a/b", None, None, "nq,,nq, quiz", ["prune.ratio=0.1"], {"prune.ratio": None})
     assert (last.prune.ratio, last.data.source, last.data.sets) == (0.1, "sample", ["nq", "quiz"])
+
+
+@pytest.mark.parametrize(
+    ("change", "option"),
+    [
+        ("prune.ratio=0.1", "--ratio"),
+        ("model.name=c/d", "MODEL"),
+        ("model.revision = v2", "--revision"),
+        ("data.source=hub", "--data"),
+        ("data.sets=[sciq]", "--sets"),
+    ],
+)
+def test_two_values_for_one_setting_are_refused_with_both_places(tmp_path, change, option):
+    from avss_core.cli.options import params_of
+
+    write_set(tmp_path, "nq")
+    said = rf"^--set {re.escape(change)}: {option} gives [\w.]+ another value; leave one of them out$"
+    with pytest.raises(ValueError, match=said):
+        params_of("a/b", "main", tmp_path, "nq", [change], {"prune.ratio": 0.5})
+
+
+def test_one_value_given_twice_is_one_value(tmp_path):
+    from avss_core.cli.options import params_of
+
+    twice = ["prune.ratio=0.5", "data.source=path", "evaluate.limit=3"]
+    write_set(tmp_path, "nq")
+    params = params_of("a/b", None, tmp_path, None, twice, {"prune.ratio": 0.5, "evaluate.limit": None})
+    assert (params.prune.ratio, params.data.source, params.evaluate.limit) == (0.5, "path", 3)
 
 
 @pytest.mark.parametrize("name", ["mödel", "模型", "model \U0001f600", 'a "b": [c] #d', "tab\there", "1e-5"])

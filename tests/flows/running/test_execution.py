@@ -85,9 +85,9 @@ def everything(params, place):
     """Return what every fan-out of the stages finds, in one flow."""
     from prefect import flow
 
+    from avss_core.jobs.evaluation.checkpoint_evaluation import evaluation_jobs, layer_jobs
     from avss_core.jobs.removals import measure_removals
     from avss_core.jobs.text_collection import collect_texts
-    from flows.evaluate import evaluation_jobs, layer_jobs
     from flows.running.execution import run, run_in
 
     text = place.prepared / "text" / "calibration.json"
@@ -246,14 +246,14 @@ def test_threads_run_one_unit_after_another_but_for_those_that_may_share_a_model
 
 
 def test_questions_in_shards_have_the_answers_of_the_whole_set(settings, place, expected):
-    from flows.evaluate import evaluation_jobs, figures_of
+    from avss_core.jobs.evaluation.checkpoint_evaluation import evaluation_jobs, joined
 
     jobs = evaluation_jobs(settings(evaluate__shard=100), place.prepared, place.dense)
     assert [len(jobs["sets"]["nq"]), len(jobs["sentiment"])] == [1, 1]
     whole = jobs["sets"]["nq"][0].func.fn(*jobs["sets"]["nq"][0].args, **jobs["sets"]["nq"][0].keywords)
     dense = expected.figures["evaluation"]["dense"]
     assert [len(shard["answers"]) for shard in dense["sets"]["nq"]] == [4, 2]
-    _, record = figures_of(settings(), dense)
+    record = joined(dense)
     joined = record["sets"]["nq"]
     assert joined.keys() == whole.keys()
     assert joined["dropped_demonstrations"] == whole["dropped_demonstrations"]

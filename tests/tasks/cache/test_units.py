@@ -10,7 +10,7 @@ from avss_core.caching.fingerprints import fingerprint
 from tasks.cache.units import content_key, unit
 
 
-def _context(module: str = "tasks.evaluate", name: str = "answer-set"):
+def _context(module: str = "avss_core.jobs.evaluation.reviews", name: str = "answer-set"):
     return SimpleNamespace(task=SimpleNamespace(name=name, fn=SimpleNamespace(__module__=module)))
 
 
@@ -85,8 +85,8 @@ def test_an_edit_that_keeps_size_and_time_of_change_is_seen(file):
 
 def test_the_key_ends_with_the_fingerprint_of_the_code(file):
     key = content_key(_context(), {"questions": file})
-    assert key.endswith(fingerprint("tasks.evaluate")[:16])
-    assert key.partition("answer-set-")[2][:48] != fingerprint("tasks.evaluate")[:48]
+    assert key.endswith(fingerprint("avss_core.jobs.evaluation.reviews")[:16])
+    assert key.partition("answer-set-")[2][:48] != fingerprint("avss_core.jobs.evaluation.reviews")[:48]
 
 
 def test_a_unit_made_inside_of_a_function_is_refused():

@@ -136,6 +136,22 @@ def test_a_server_keeps_runs_and_figures_and_nothing_is_left_here(ui, tmp_path, 
     assert list(Path.cwd().iterdir()) == []
 
 
+def test_a_server_keeps_models_and_the_champion(ui, tmp_path, monkeypatch):
+    _, address = ui
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    home = tmp_path / "home"
+    (home / "healed").mkdir(parents=True)
+    (home / "healed" / "model.safetensors").write_bytes(b"abc")
+    with pipeline_run(home), stage_run(home, "gate", {}, "digest") as log:
+        log(StageLog({"healed.nq.accuracy": 0.5}, measured={"healed": home / "healed"}, champion="tiny"))
+    client = MlflowClient(address)
+    version = client.get_model_version_by_alias("avss-tiny", "champion")
+    (model,) = client.search_logged_models([client.get_experiment_by_name("avss").experiment_id])
+    assert version.source == model.artifact_location
+    assert (version.tags["path"], model.tags["digest"]) == ("healed", version.tags["digest"])
+    assert [(point.key, point.value) for point in model.metrics] == [("healed.nq.accuracy", 0.5)]
+
+
 def test_a_database_elsewhere_keeps_runs_and_the_home_keeps_figures(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
     _log(tmp_path / "home", {"nll": 1.5})

@@ -11,7 +11,8 @@ from avss_core.data.lineage import DataPart
 from avss_core.files.digests import digest_json, digest_path
 from avss_core.files.writing import write_text
 from tasks.history.curves import curves
-from tasks.history.stage_log import StageLog, pointer
+from tasks.history.logged_models import pointer
+from tasks.history.stage_log import StageLog
 from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run, stage_run
 
 
@@ -131,8 +132,8 @@ def test_a_checkpoint_is_a_pointer_and_its_weights_stay_where_they_are(logged, t
 
 
 def test_a_checkpoint_that_was_not_made_has_no_digest(tmp_path):
-    found = pointer("healed", tmp_path)
-    assert (found["path"], found["digest"], found["bytes"]) == (str(tmp_path), "none", 0)
+    found = pointer("healed", tmp_path / "data", tmp_path)
+    assert (found["path"], found["digest"], found["bytes"]) == ("data", "none", 0)
 
 
 def test_data_are_inputs_of_the_run_and_of_its_pipeline(logged):

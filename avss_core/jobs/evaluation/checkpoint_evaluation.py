@@ -1,0 +1,115 @@
+"""Evaluate a checkpoint by the settings of a run: on question sets, text and reviews, in units."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from avss_core.caching.kept_results import Run
+from avss_core.data.rows import row_shards
+from avss_core.jobs.evaluation.evaluation_records import ModelFigures
+from avss_core.jobs.evaluation.questions import answer_set, join_answers, layer_answers
+from avss_core.jobs.evaluation.reviews import sentiment
+from avss_core.jobs.evaluation.summaries import summarise_variant
+from avss_core.jobs.evaluation.text_losses import text_loss
+from avss_core.settings.params import Params
+
+
+def evaluate_checkpoint(
+    params: Params, prepared: Path, model: Path, run: Run, *, score_given: bool = True
+) -> tuple[ModelFigures, dict[str, Any]]:
+    """Return the figures of a checkpoint, and the answers and losses that they summarise.
+
+    Args:
+        params: all of them.
+        prepared: the folder of the prepared rows and text.
+        model: a checkpoint folder.
+        run: runs the units, and keeps what they return.
+        score_given: as `evaluation_jobs`.
+    """
+    jobs = evaluation_jobs(params, prepared, model, score_given=score_given)
+    record = joined(run(jobs, f"evaluation of {model.name}"))
+    return summarise_variant(record, seed=params.seed), record
+
+
+def evaluation_jobs(
+    params: Params, prepared: Path, model: Path, *, score_given: bool = True
+) -> dict[str, Any]:
+    """Return the units that evaluate a checkpoint: `sets` by name and `sentiment` in shards, and `text`.
+
+    `score_given` adds the likelihood of accepted and wrong answers, which takes as long as answering.
+    """
+    options, machine = params.evaluate, params.machine
+    scored = options.scored_answers if score_given else 0
+    questions = {name: _questions(params, prepared, name) for name in params.data.sets}
+    reviews = prepared / "sst2" / "validation.jsonl"
+    return {
+        "sets": {
+            name: [
+                partial(answer_set, model, **asked, **shard, scored_answers=scored)
+                for shard in row_shards(asked["questions"], options.limit, options.shard)
+            ]
+            for name, asked in questions.items()
+        },
+        "text": partial(
+            text_loss,
+            model,
+            prepared / "text" / "test.json",
+            **machine,
+            tokens=options.tokens,
+            window=options.window,
+            stride=options.stride,
+        ),
+        "sentiment": [
+            partial(
+                sentiment,
+                model,
+                prepared / "sst2" / "train.jsonl",
+                reviews,
+                **machine,
+                **shard,
+                shots=options.sentiment_shots,
+                batch_size=options.batch_size,
+            )
+            for shard in row_shards(reviews, options.limit, options.shard)
+        ],
+    }
+
+
+def joined(units: dict[str, Any]) -> dict[str, Any]:
+    """Return the results of `evaluation_jobs` with shards joined: `sets` by name, `text` and `sentiment`."""
+    return {
+        "sets": {name: join_answers(shards) for name, shards in units["sets"].items()},
+        "text": units["text"],
+        "sentiment": {"answers": [row for shard in units["sentiment"] for row in shard["answers"]]},
+    }
+
+
+def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
+    """Return the units that read answers out at each layer, by set; empty if `layer_questions` is 0."""
+    count = min(params.evaluate.layer_questions, params.evaluate.limit or params.evaluate.layer_questions)
+    return {
+        name: partial(
+            layer_answers,
+            model,
+            **_questions(params, prepared, name),
+            limit=count,
+            step=params.evaluate.layer_step,
+        )
+        for name in params.data.sets
+        if count
+    }
+
+
+def _questions(params: Params, prepared: Path, name: str) -> dict[str, Any]:
+    """Return the arguments with which the test questions of a set are asked."""
+    options = params.evaluate
+    return {
+        **params.machine,
+        "questions": prepared / name / "test.jsonl",
+        "demonstrations": [prepared / name / "calibration.jsonl", prepared / name / "train.jsonl"],
+        "shots": options.shots,
+        "max_new_tokens": options.max_new_tokens,
+        "batch_size": options.batch_size,
+        "judge_name": options.judge,
+        "chat": options.chat,
+    }
