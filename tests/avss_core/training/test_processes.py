@@ -36,7 +36,7 @@ def on_step(step):
 
 def healed():
     chosen = HealingSettings(epochs=2, batch_size=1, temperature=1.0, hidden=0.5, top_k=None,
-                             checkpoint_every=1, answers=1.0, labels=1.0, **shared)
+                             checkpoint_every=1, answers=1.0, **shared)
     other = load_model(dense + "-other")
     return distil(model, other, windows[:5], windows[5:], chosen, layer_map=[0, 1, 2, 3], layers=[2, 3],
                   folder=out / "healing", on_step=on_step)
