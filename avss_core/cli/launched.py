@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
-SHARED = ("heal",)
+SHARED = ("heal", "mitigate")
 """Commands of which several processes share the work."""
 
 
@@ -27,8 +27,8 @@ def refuse_launched(command: str | None) -> None:
     """Raise ValueError for several processes of a command that would each do all of its work."""
     if _launched() and command not in SHARED:
         raise ValueError(
-            f"several processes share the work of avss {', '.join(SHARED)} alone: start avss {command} "
-            "without accelerate launch"
+            f"several processes share the work of avss {' and avss '.join(SHARED)} alone: start "
+            f"avss {command} without accelerate launch"
         )
 
 

@@ -52,7 +52,8 @@ def mitigate(
     of each epoch. Stopped by Ctrl-C, the same command goes on at the last one.
     Test questions choose nothing: epochs are chosen on validation questions.
     What decides is in the section mitigate of params.yaml; its controls are
-    trained by avss run alone.
+    trained by avss run alone. Several devices share the batches of a step:
+    accelerate launch -m avss_core.cli.app mitigate ...
 
     Prints one row a figure; the checkpoint is in --out.
 
@@ -65,7 +66,6 @@ def mitigate(
         refuse_encoder(params, "avss mitigate")
         warn_of_width(params)
         record = mitigate_model(params, out, chosen)
-        keep_settings(params, out)
     say_unless(as_json, f"{out}: layers {record['training']['layers']} trained")
     show(record, change_rows(record), title=f"{model} before and after training", as_json=as_json)
 
@@ -73,7 +73,8 @@ def mitigate(
 def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) -> dict[str, Any]:
     """Train the given or the most prone layers, write the merged checkpoint, and compare before and after.
 
-    A run that was stopped goes on in a folder beside `out`.
+    A run that was stopped goes on in a folder beside `out`. Of processes that were launched together the
+    first one evaluates, localizes and writes, and all of them train.
     """
     with loading():
         from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
@@ -84,7 +85,11 @@ def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) ->
         from avss_core.models.architectures import depth
         from avss_core.models.layers import known_layers
         from avss_core.models.loading import load_config
+        from avss_core.models.placement import main_device
+        from avss_core.training.processes import Processes, leads
     resume, run = out.absolute().parent / f".{out.name}.training", kept(params)
+    processes = Processes(cpu=main_device(params.machine["device"]).type == "cpu")
+    processes.refuse_too_many(params.mitigate.accumulate)
     with scratch() as folder:
         prepared = folder / "prepared"
         say_left_out(prepare_rows(params, prepared))
@@ -92,9 +97,9 @@ def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) ->
         if layers is not None:
             layers = known_layers(layers, depth(load_config(str(model))))
         # Before the training, so that an evaluation that cannot work costs no training.
-        before, before_answers = evaluate_checkpoint(params, prepared, model, run)
+        before, before_answers = processes.once(lambda: evaluate_checkpoint(params, prepared, model, run))
         if layers is None:
-            most_prone = localize_prepared(params, folder, model)["most_prone"]
+            most_prone = processes.once(lambda: localize_prepared(params, folder, model)["most_prone"])
             layers = sorted(most_prone[: params.mitigate.layers])
         training, _ = train_layers(
             model,
@@ -107,8 +112,10 @@ def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) ->
             say=say,
             **training_settings(params),
         )
-        after, after_answers = evaluate_checkpoint(params, prepared, out, run)
-    forget(resume)
+        after, after_answers = processes.once(lambda: evaluate_checkpoint(params, prepared, out, run))
+    if leads():
+        keep_settings(params, out)
+        forget(resume)
     return {
         "model": params.model.name,
         "out": str(out),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,6 +12,18 @@ from torch import nn
 
 SPREAD = "spread"
 """The device that stands for all: GPUs first, then memory, then the checkpoint's files on disk."""
+
+PATIENCE = timedelta(days=30)
+"""How long processes wait for one that works alone; the launcher ends all of them if one dies."""
+
+
+def process_place(*, cpu: bool = False) -> PartialState:
+    """Return the place of this process among those that were launched together; the first call joins them.
+
+    Args:
+        cpu: whether the processes speak to each other through the CPU though there is another device.
+    """
+    return PartialState(cpu=cpu, timeout=PATIENCE)
 
 
 def chosen_device(name: str | None) -> str:
@@ -23,7 +36,7 @@ def chosen_device(name: str | None) -> str:
     if name not in {None, kind}:
         return str(name)
     launched = kind != "cpu" and torch.distributed.is_torchelastic_launched()
-    return f"{kind}:{PartialState().local_process_index}" if launched else kind
+    return f"{kind}:{process_place().local_process_index}" if launched else kind
 
 
 def main_device(device: str) -> torch.device:

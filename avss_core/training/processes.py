@@ -4,15 +4,17 @@
 model; what goes between them are the gradients of the adapters and the numbers of the record.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
 
+from avss_core.models.placement import process_place
+
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Processes:
@@ -26,12 +28,33 @@ class Processes:
         """
         self.number, self.count = 0, 1
         if distributed.is_torchelastic_launched():
-            state = PartialState(cpu=cpu)
+            state = process_place(cpu=cpu)
             self.number, self.count = state.process_index, state.num_processes
 
     def own(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the part of some items that falls to this process."""
         return items[self.number :: self.count]
+
+    def once(self, work: Callable[[], Made]) -> Made:
+        """Let the first process alone do some work, and return in each what it made.
+
+        Raises:
+            SystemExit: the work failed, in the processes that wait for it; the first one says why.
+        """
+        if self.count == 1:
+            return work()
+        told: list[Any] = [None]
+        if self.number == 0:
+            try:
+                told = [(work(),)]
+            except Exception:
+                broadcast_object_list(told)
+                raise
+        broadcast_object_list(told)
+        if told[0] is None:
+            raise SystemExit(1)
+        made: Made = told[0][0]
+        return made
 
     def gathered(self, items: list[Any]) -> list[Any]:
         """Return the items of all processes, in the same order in each."""
@@ -78,4 +101,4 @@ class Processes:
 
 def leads() -> bool:
     """Tell whether this process writes and prints what the processes of a training made together."""
-    return not distributed.is_torchelastic_launched() or PartialState().is_main_process
+    return not distributed.is_torchelastic_launched() or process_place().is_main_process

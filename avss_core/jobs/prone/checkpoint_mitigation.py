@@ -22,6 +22,7 @@ from avss_core.surgery.numbering import layer_map
 from avss_core.training.history import best_epoch
 from avss_core.training.lora import adapter_size, equal_rank, tensors_outside
 from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair, answer_loss
+from avss_core.training.processes import leads
 
 
 def train_layers(
@@ -55,7 +56,7 @@ def train_layers(
         pairs: most training questions of a set.
         settings: fields of `avss_core.training.mitigation.ContrastiveSettings`.
         like: layers whose trained parameters at the rank of `settings` are the budget; the rank is set to it.
-        folder: where the checkpoint goes.
+        folder: where the checkpoint goes; of processes that were launched together the first one writes it.
         provenance: recorded in the certificate; None writes no certificate, for a checkpoint that is only
             measured.
         replace: whether to overwrite an existing checkpoint.
@@ -95,17 +96,18 @@ def train_layers(
         say=say,
         curves=curves,
     )
-    with (
-        working(f"writing {folder.name} and checking it"),
-        folder_written_whole(folder, replace=replace) as part,
-    ):
-        if provenance is None:
-            save_checkpoint(trained.model, tokenizer, part)
-        else:
-            source = digest_tensors(tensors_outside(network, layers))
-            write_certified(
-                trained.model, tokenizer, part, source=source, layer_map=numbers, provenance=provenance
-            )
+    if leads():
+        with (
+            working(f"writing {folder.name} and checking it"),
+            folder_written_whole(folder, replace=replace) as part,
+        ):
+            if provenance is None:
+                save_checkpoint(trained.model, tokenizer, part)
+            else:
+                source = digest_tensors(tensors_outside(network, layers))
+                write_certified(
+                    trained.model, tokenizer, part, source=source, layer_map=numbers, provenance=provenance
+                )
     skipped = dict(trained.record["skipped"])
     if without_wrong:
         skipped["question without a wrong answer"] = without_wrong

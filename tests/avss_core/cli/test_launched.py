@@ -40,9 +40,10 @@ def test_a_command_that_would_run_twice_is_refused(avss, place):
     refuse_launched("score")
     place(0)
     refuse_launched("heal")
+    refuse_launched("mitigate")
     printed = avss("verify", "folder")
     assert printed.code == 1
     assert printed.err == (
-        "error: several processes share the work of avss heal alone: start avss verify "
+        "error: several processes share the work of avss heal and avss mitigate alone: start avss verify "
         "without accelerate launch\n"
     )

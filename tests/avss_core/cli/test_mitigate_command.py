@@ -7,6 +7,7 @@ import pytest
 
 from avss_core.cli.mitigate_command import change_rows
 from tests.avss_core.cli.calls import SETTINGS
+from tests.launches import launched
 
 
 def test_mitigate_trains_the_most_prone_layers(avss, model, data):
@@ -17,6 +18,46 @@ def test_mitigate_trains_the_most_prone_layers(avss, model, data):
     assert result["difference"]["nq"]["n"] == result["before"]["sets"]["nq"]["n"] == 6
     assert result["before"] != result["after"]
     assert avss("verify", "t", "--json").json["passed"] is True
+
+
+def test_two_processes_mitigate_as_one_does(avss, model, data):
+    command = ["mitigate", model, "--data", data, "--sets", "nq", "--json", *SETTINGS]
+    command += ["--set", "mitigate.accumulate=2", "--set", "mitigate.batch_size=2"]
+    command += ["--set", "model.device=cpu"]
+    Path("shared").mkdir()
+    alone = avss(*command, "--out", "t").json
+    done = launched(2, "-m", "avss_core.cli.app", *command, "--out", "t", cwd="shared")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("\n") == done.stderr.count("mitigate: about ") == 1
+    shared = json.loads(done.stdout)
+    assert shared["before"] == alone["before"]
+    assert shared["training"]["layers"] == alone["training"]["layers"]
+    for kind, loss in (("steps", "loss"), ("history", "validation_loss")):
+        losses = [[each[loss] for each in result["training"][kind]] for result in (shared, alone)]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+    nll = [result["after"]["language_modelling"]["nll"] for result in (shared, alone)]
+    assert nll[0] == pytest.approx(nll[1], abs=1e-3)
+    assert shared["after"] != shared["before"]
+    assert [path.name for path in Path("shared").iterdir()] == ["t"]
+    assert sorted(path.name for path in Path("shared/t").iterdir()) == sorted(
+        path.name for path in Path("t").iterdir()
+    )
+    assert avss("verify", "shared/t", "--json").json["passed"] is True
+
+
+def test_more_processes_than_a_step_has_batches_cost_no_evaluation(avss, model, data, monkeypatch):
+    from avss_core.training import processes
+
+    class Three(processes.Processes):
+        def __init__(self, *, cpu):
+            super().__init__(cpu=cpu)
+            self.count = 3
+
+    monkeypatch.setattr(processes, "Processes", Three)
+    printed = avss("mitigate", model, "--data", data, "--sets", "nq", "--out", "t", *SETTINGS)
+    assert printed.code == 1
+    assert "3 processes share the batches of a step, and a step has 1: set accumulate to 3" in printed.err
+    assert "evaluation" not in printed.err
 
 
 def test_mitigate_numbers_layers_as_the_checkpoint_does(avss, pruned, data):

@@ -1,18 +1,13 @@
 """Two processes of the CPU train what one trains."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from avss_core.training.processes import Processes, leads
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.launches import launched
 
 TRAINING = """
 import json, sys
@@ -41,7 +36,7 @@ def on_step(step):
 
 def healed():
     chosen = HealingSettings(epochs=2, batch_size=1, temperature=1.0, hidden=0.5, top_k=None,
-                             checkpoint_every=1, answers=1.0, labels=1.0, **shared)
+                             checkpoint_every=1, answers=1.0, **shared)
     other = load_model(dense + "-other")
     return distil(model, other, windows[:5], windows[5:], chosen, layer_map=[0, 1, 2, 3], layers=[2, 3],
                   folder=out / "healing", on_step=on_step)
@@ -65,8 +60,24 @@ for name, work in {"healed": healed, "mitigated": mitigated}.items():
 """
 
 
+ALONE = """
+import torch
+from torch import distributed
+from avss_core.training.processes import Processes
+
+place = Processes(cpu=True)
+waits = distributed.group.WORLD._get_backend(torch.device("cpu")).options
+print(place.once(lambda: ["made by", place.number]), waits._timeout.days, flush=True)
+
+def fails():
+    raise ValueError(f"process {place.number} has failed")
+
+place.once(fails)
+"""
+
+
 @pytest.fixture(scope="module")
-def launched(tiny, tokenizer, tmp_path_factory):
+def trained(tiny, tokenizer, tmp_path_factory):
     """Run the trainings in some processes, and return their folder."""
     folder = tmp_path_factory.mktemp("models")
     for name in ("dense", "dense-other"):
@@ -76,19 +87,7 @@ def launched(tiny, tokenizer, tmp_path_factory):
 
     def run(processes, out, stop=0):
         out.mkdir(exist_ok=True)
-        # Of the CPU's processes accelerate starts several by MPI alone; the launcher of GPUs needs none.
-        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launch += ["--main_process_port", "0"]
-        script = [str(folder / "trainings.py"), str(folder / "dense"), str(out), str(stop)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, *(launch if processes > 1 else []), *script],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = launched(processes, folder / "trainings.py", folder / "dense", out, stop)
         assert done.returncode == 0, done.stderr[-3000:]
         return out
 
@@ -96,17 +95,17 @@ def launched(tiny, tokenizer, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(launched, tmp_path_factory):
-    return launched(1, tmp_path_factory.mktemp("alone"))
+def alone(trained, tmp_path_factory):
+    return trained(1, tmp_path_factory.mktemp("alone"))
 
 
 @pytest.fixture(scope="module")
-def shared(launched, tmp_path_factory):
+def shared(trained, tmp_path_factory):
     """Two processes, stopped after the second step and started again."""
     out = tmp_path_factory.mktemp("shared")
-    launched(2, out, stop=2)
+    trained(2, out, stop=2)
     assert not list(out.glob("*.json"))
-    return launched(2, out)
+    return trained(2, out)
 
 
 @pytest.mark.parametrize("name", ["healed", "mitigated"])
@@ -137,9 +136,20 @@ def test_every_process_ends_with_the_same_model(alone, shared, name):
     assert all(torch.allclose(tensor, two[key], atol=1e-4) for key, tensor in one.items())
 
 
+def test_what_one_does_alone_all_have_and_its_failure_is_told_once(tmp_path):
+    (tmp_path / "alone.py").write_text(ALONE, encoding="utf-8")
+    done = launched(2, tmp_path / "alone.py")
+    assert done.returncode != 0
+    # The others wait for an evaluation, which may take days.
+    assert sorted(done.stdout.splitlines()) == ["['made by', 0] 30"] * 2
+    assert done.stderr.count("ValueError: process ") == done.stderr.count("process 0 has failed") == 1
+    assert "Connection closed" not in done.stderr
+
+
 def test_one_process_alone_does_all_the_work():
     place = Processes()
     assert (place.number, place.count, leads()) == (0, 1, True)
+    assert place.once(lambda: "made") == "made"
     assert list(place.own([1, 2, 3])) == place.gathered([1, 2, 3]) == [1, 2, 3]
     place.refuse_too_many(1)
 
