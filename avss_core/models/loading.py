@@ -29,6 +29,7 @@ from avss_core.models.placement import SPREAD, chosen_device
 from avss_core.models.refusals import (
     UNREACHABLE,
     damage,
+    is_four_bit,
     not_found,
     refuse_adapter,
     refuse_code,
@@ -66,11 +67,15 @@ def load_model(
         FileNotFoundError: the model does not exist or cannot be reached.
         ValueError: the checkpoint is damaged, or does not hold exactly the tensors of its architecture.
         LookupError: the model family is not supported.
+        ModuleNotFoundError: the weights have four bits, and bitsandbytes is not installed.
     """
     device = chosen_device(device)
     spread = device == SPREAD
     where, options = source(name, revision)
     config = load_config(name, revision)
+    placed: dict[str, Any] = {"device_map": "auto", "max_memory": memory and dict(memory)} if spread else {}
+    if is_four_bit(config.to_dict()):
+        placed = placed or {"device_map": {"": device}}  # its weights go there as they are read
     folder = local_folder(name)
     if folder is not None:
         stored_tensors(folder)  # its errors name the file, the library's do not
@@ -84,7 +89,7 @@ def load_model(
                 trust_remote_code=False,
                 # Left to us to refuse: the library's own error names no tensor.
                 ignore_mismatched_sizes=True,
-                **({"device_map": "auto", "max_memory": memory and dict(memory)} if spread else {}),
+                **placed,
                 **options,
             )
     except UNREACHABLE as error:
@@ -100,7 +105,7 @@ def load_model(
     model.config.architectures = config.architectures
     blocks(model)  # of an unknown family they are looked for, which can fail
     try:
-        ready: PreTrainedModel = (model if spread else model.to(device)).eval()
+        ready: PreTrainedModel = (model if placed else model.to(device)).eval()
     except (RuntimeError, AssertionError) as error:  # torch raises either for a device that is not there
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot move the model to the device {device!r}: {reason}") from error
@@ -128,6 +133,8 @@ def load_config(name: str, revision: str | None = None) -> PretrainedConfig:
                 # A plug-in may tell transformers of the classes of its family.
                 ARCHITECTURES.get(settings.get("model_type", ""))
             refuse_adapter(name, where, revision)
+            if folder is not None and not (folder / "config.json").is_file():
+                raise FileNotFoundError("it has no config.json")
             config: PretrainedConfig = AutoConfig.from_pretrained(
                 where, trust_remote_code=False, **_plain(options)
             )

@@ -46,7 +46,7 @@ def test_every_extra_of_an_error_is_declared_with_its_package():
 
     text = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
     declared = tomllib.loads(text)["project"]["optional-dependencies"]
-    assert all(package in declared[extra] for package, extra in EXTRAS.items())
+    assert all(package.replace("_", "-") in declared[extra] for package, extra in EXTRAS.items())
 
 
 def test_an_error_without_a_text_says_its_kind(readable_errors, capsys):

@@ -161,9 +161,9 @@ def test_two_values_for_one_setting_are_refused_with_both_places(tmp_path, chang
 def test_one_value_given_twice_is_one_value(tmp_path):
     from avss_core.cli.options import params_of
 
-    twice = ["prune.ratio=0.5", "data.source=path", "evaluate.limit=3"]
+    twice = ["prune.ratio=.50", 'model.name="a/b"', "data.sets=[nq]", "data.source=path", "evaluate.limit=3"]
     write_set(tmp_path, "nq")
-    params = params_of("a/b", None, tmp_path, None, twice, {"prune.ratio": 0.5, "evaluate.limit": None})
+    params = params_of("a/b", None, tmp_path, "nq", twice, {"prune.ratio": 0.5, "evaluate.limit": None})
     assert (params.prune.ratio, params.data.source, params.evaluate.limit) == (0.5, "path", 3)
 
 
