@@ -92,15 +92,21 @@ def folder_written_whole(target: Path, *, replace: bool = False) -> Iterator[Pat
         PermissionError: the place is not writable.
         OSError: the disk is full.
     """
-    if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target} exists already; choose another folder or remove it")
+    _refuse_existing(target, replace)
     with _part_beside(target) as part:
         yield part
+        _refuse_existing(target, replace)  # another process may have written it meanwhile
         for path in part.rglob("*.safetensors"):
             path.chmod(0o644)
         if target.exists():
             shutil.rmtree(target)
         part.replace(target)
+
+
+def _refuse_existing(target: Path, replace: bool) -> None:
+    """Raise FileExistsError for a folder that is not empty, or a file, unless it is to be replaced."""
+    if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target} exists already; choose another folder or remove it")
 
 
 @contextmanager

@@ -231,7 +231,10 @@ def _check(
 ) -> None:
     """Refuse what does not fit together, before any work is done."""
     if list(kept) != sorted(set(kept)) or not kept or kept[0] < 0 or kept[-1] >= layers:
-        raise ValueError(f"kept layers {list(kept)} are not ascending numbers of the dense model's {layers}")
+        raise ValueError(
+            f"kept layers {list(kept)} are not ascending numbers of the dense model's {layers}; "
+            "give the model that was pruned"
+        )
     if len(blocks(pruned)) != len(kept):
         raise ValueError(f"{len(kept)} kept layers are named, but the pruned model has {len(blocks(pruned))}")
     if not batches:

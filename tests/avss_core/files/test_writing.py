@@ -149,6 +149,16 @@ def test_an_existing_folder_is_refused_before_the_work(tmp_path: Path) -> None:
     assert names(tmp_path) == ["model"]
 
 
+def test_a_folder_that_another_process_wrote_meanwhile_stays(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    with pytest.raises(FileExistsError, match="model exists already"), folder_written_whole(target) as part:
+        write_json(part / "ours.json", 1)
+        target.mkdir()
+        (target / "weights").write_text("theirs")
+    assert names(target) == ["weights"]
+    assert names(tmp_path) == ["model"]
+
+
 def test_a_file_in_the_place_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.write_text("precious")
