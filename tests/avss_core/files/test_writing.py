@@ -151,7 +151,8 @@ def test_an_existing_folder_is_refused_before_the_work(tmp_path: Path) -> None:
 
 def test_a_folder_that_another_process_wrote_meanwhile_stays(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    with pytest.raises(FileExistsError, match="model exists already"), folder_written_whole(target) as part:
+    refused = pytest.raises(FileExistsError, match="model exists already")
+    with refused, folder_written_whole(target) as part:
         write_json(part / "ours.json", 1)
         target.mkdir()
         (target / "weights").write_text("theirs")
