@@ -7,11 +7,14 @@ A distribution names a record in its metadata, such as `mine = "package.module:R
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
+
+Point = Any
+"""An `importlib.metadata.EntryPoint`; or one of a copy of that module, where something was loaded anew."""
 
 GROUPS = {"avss.scores": "score", "avss.judges": "judge", "avss.architectures": "architecture"}
 """What the entry points of each group name."""
@@ -69,7 +72,7 @@ class Table(MutableMapping[str, Record]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _load(self, point: EntryPoint) -> Record:
+    def _load(self, point: Point) -> Record:
         try:
             return self._read(point.load())
         except Exception as error:  # whatever a module of somebody else raises
@@ -91,20 +94,20 @@ def record_of(kind: type[Record]) -> Callable[[Any], Record]:
 
 
 @cache
-def entries(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+def entries(group: str) -> dict[str, tuple[Point, ...]]:
     """Return the entry points of a group by name; the first answer stays for the life of the process."""
-    named: dict[str, tuple[EntryPoint, ...]] = {}
+    named: dict[str, tuple[Point, ...]] = {}
     for point in entry_points(group=group):
         named[point.name] = (*named.get(point.name, ()), point)
     return named
 
 
-def brought_by(point: EntryPoint) -> str:
+def brought_by(point: Point) -> str:
     """Return the distribution of an entry point, in words."""
     return f"the distribution {point.dist.name} {point.dist.version}" if point.dist else "no distribution"
 
 
-def source_files(point: EntryPoint) -> list[Path]:
+def source_files(point: Point) -> list[Path]:
     """Return the sources of the top-level package or module of an entry point, which is not imported."""
     spec = importlib.util.find_spec(point.module.partition(".")[0])
     if spec is None:

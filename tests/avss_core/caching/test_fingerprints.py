@@ -94,12 +94,13 @@ def test_a_module_that_looks_for_files_beside_itself_or_in_packages_is_known():
                 looking.add(name)
     # `locations` finds the folder of a model by name, and units are given folders; the last keys the units.
     # `avss_core` reads the list of its public names, which are loaded from their modules; what `plugins`
-    # finds is in the keys.
+    # finds is in the keys. `refusals` asks whether a package is there, and changes no number.
     assert looking == {
         "avss_core/__init__.py",
         "avss_core/judges/fitted_judge.py",
         "avss_core/judges/similarity.py",
         "avss_core/models/locations.py",
+        "avss_core/models/refusals.py",
         "avss_core/caching/fingerprints.py",
         "avss_core/plugins.py",
     }

@@ -9,13 +9,13 @@ from tests.avss_core.cli.calls import SETTINGS
 
 def test_heal_says_what_it_takes_and_writes_what_it_promises(avss, pruned, model, data):
     # Costs take all of the text of this small data, so that none is left to learn from.
-    taken = ("--set", "score.cost_tokens=2048")
+    taken = ("--set", "score.cost_tokens=2048", "--set", "heal.tokens=600")
     printed = avss("heal", pruned, "--teacher", model, "--data", data, "--out", "h", *SETTINGS, *taken)
     assert "\nheal: about " in printed.err
     assert "heal: step 2, train loss " in printed.err
     # A layer has four matrices of 32 x 32 or 32 x 16 and three of 32 x 64, of rank 2 each.
     assert "h: 4,096 numbers of 4 layers trained on " in printed.err
-    assert "heal: text holds 0 of the 120 tokens that were asked for" in printed.err
+    assert "heal: text holds 0 of the 300 tokens that were asked for" in printed.err
     assert [row["step"] for row in printed.rows] == ["2"]
     assert float(printed.rows[0]["validation_loss"]) > 0
     certificate = json.loads(Path("h/certificate.json").read_text())

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-AUTO = {"bert": transformers.AutoModelForMaskedLM, "distilbert": transformers.AutoModelForMaskedLM}
+AUTO = dict.fromkeys(("bert", "distilbert", "mpnet"), transformers.AutoModelForMaskedLM)
 
 
 def read_model(folder: Path, prompt: list[int]) -> list[list[float]]:

@@ -15,7 +15,7 @@ def test_the_steps_are_those_of_single_windows(tiny, monkeypatch, most):
     pruned, dense, rows = tiny("llama", layers=3), tiny("llama", layers=4, seed=1), []
     shared = {
         "epochs": 1, "learning_rate": 0.02, "patience": 5, "seed": 0, "rank": 2, "accumulate": 4,
-        "temperature": 1.0, "hidden": 0.0, "top_k": None, "answers": 1.0, "labels": 1.0,
+        "temperature": 1.0, "hidden": 0.0, "top_k": None, "answers": 1.0,
     }  # fmt: skip
 
     def ask(_block, inputs):
