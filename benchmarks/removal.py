@@ -198,8 +198,8 @@ def _means(loss: LanguageModelling) -> list[float]:
 
 
 def _tested(losses: Mapping[str, Sequence[float]]) -> list[float]:
-    """Return the window means of the test parts; the texts have equally many."""
-    return [value for name, means in losses.items() if name.endswith(", test") for value in means]
+    """Return the window means of the test parts, in an order that does not depend on where they come from."""
+    return [value for name in sorted(losses) if name.endswith(", test") for value in losses[name]]
 
 
 def _tensor(values: Sequence[float]) -> Any:
