@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import torch
+
 from avss_core.cli.errors import quiet
 from avss_core.data.texts import language_topics
 from avss_core.evaluation.perplexity import LanguageModelling
@@ -170,8 +172,8 @@ class Panel:
             scores = self.scores(text)
             for ratio in self.options.ratios:
                 choices = {
-                    name: tuple(choose_layers(values, ratio))
-                    for name, values in ((name, _tensor(each)) for name, each in scores.items())
+                    name: tuple(choose_layers(torch.tensor(values, dtype=torch.float64), ratio))
+                    for name, values in scores.items()
                 }
                 after = {
                     name: mean(self.losses(each, repaired=True)[f"{text}, held out"])
@@ -200,12 +202,6 @@ def _means(loss: LanguageModelling) -> list[float]:
 def _tested(losses: Mapping[str, Sequence[float]]) -> list[float]:
     """Return the window means of the test parts, in an order that does not depend on where they come from."""
     return [value for name in sorted(losses) if name.endswith(", test") for value in losses[name]]
-
-
-def _tensor(values: Sequence[float]) -> Any:
-    import torch
-
-    return torch.tensor(values, dtype=torch.float64)
 
 
 def _said(over: Mapping[str, Any]) -> str:

