@@ -26,7 +26,7 @@ from avss_core.settings.params import Params
 from avss_core.settings.reading import load_params
 from flows.running.execution import run_in
 from flows.running.workspace import Workspace
-from tasks.report.variants import retentions
+from tasks.report.variants import NO_VALUE, retentions
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 
@@ -46,7 +46,7 @@ def repair(params: Params, place: Workspace, pruned: Path) -> tuple[Path, str]:
     started = time.perf_counter()
     if not place.repaired.exists():
         resume = place.training / "repair"
-        repair_model.fn(
+        repair_model(
             pruned,
             place.dense,
             place.prepared,
@@ -55,6 +55,7 @@ def repair(params: Params, place: Workspace, pruned: Path) -> tuple[Path, str]:
             resume=resume,
             provenance={"base": "pruned"},
             replace=False,
+            say=_note,
             **repair_settings(params),
         )
         forget(resume)
@@ -66,7 +67,7 @@ def heal(
 ) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """Heal a model into a folder of a name, and return the folder, the record and the times."""
     folder, resume = place.healed / name, place.training / "heal"
-    record, machine = heal_model.fn(
+    record, machine = heal_model(
         pruned,
         place.dense,
         place.prepared,
@@ -75,7 +76,7 @@ def heal(
         resume=resume,
         provenance={"base": "repaired" if params.repair.enabled else "pruned"},
         replace=True,
-        say=lambda line: print(f"<!-- {line} -->", flush=True),
+        say=_note,
         **healing_settings(params),
     )
     forget(resume)
@@ -84,7 +85,8 @@ def heal(
 
 def row(label: str, figures: Mapping[str, Any], kept: Mapping[str, Any] | None, seconds: str) -> str:
     """Return a line of the table; that of the dense model has no retention."""
-    shares = [""] * len(SHARES) if kept is None else [_share(dict(retentions(kept))[name]) for name in SHARES]
+    entries = {} if kept is None else dict(retentions(kept))
+    shares = [""] * len(SHARES) if kept is None else [_share(entries.get(name, NO_VALUE)) for name in SHARES]
     accuracies = [f"{each['accuracy']['value']:.3f}" for each in figures["sets"].values()]
     return f"| {' | '.join([label, *shares, *accuracies, seconds])} |"
 
@@ -98,6 +100,11 @@ SHARES = (
     "sentiment, over chance",
 )
 """The columns from a table of retention."""
+
+
+def _note(line: str) -> None:
+    """Print a line that Markdown hides."""
+    print(f"<!-- {line} -->", flush=True)
 
 
 def _share(entry: Mapping[str, Any]) -> str:

@@ -126,7 +126,7 @@ def main() -> None:
     text = [(options.data / "wikitext2" / "valid.txt").read_text("utf-8")]
     full = {name: losses(dense, own) for name, own in test.items()}
     for ratio in options.ratios:
-        removed = score_layers(dense, tokenizer, text, score=options.score, ratio=ratio).removed
+        removed = score_layers(dense, tokenizer, text, score=options.score).lowest(ratio)
         kept = kept_layers(depth(dense.config), removed)
         models = {"pruned": prune(dense, removed)}
         times = {}

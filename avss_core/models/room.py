@@ -1,6 +1,8 @@
 """How many sequences go through a model at a time where memory decides: the batch size `auto`."""
 
+import ctypes
 import logging
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -28,6 +30,35 @@ _LOG = logging.getLogger(__name__)
 
 _HALVED: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 """How often memory was too small for a model: what is chosen for it later is halved as often."""
+
+_MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -4, -3, -1
+"""What glibc's mallopt calls its settings."""
+
+
+@contextmanager
+def freed_memory_kept(device: torch.device) -> Iterator[None]:
+    """Keep the memory of freed tensors for the next ones, and give it back at the end.
+
+    glibc asks the system for the pages of each large tensor and returns them when it is freed, so that every
+    step of a training has them zeroed again: a third of its time. Nothing changes on another device than a
+    CPU and with another library than glibc.
+    """
+    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_MMAP_MAX, 0)
+    library.mallopt(_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        for setting, default in (
+            (_MMAP_MAX, 1 << 16),
+            (_MMAP_THRESHOLD, 1 << 25),
+            (_TRIM_THRESHOLD, 1 << 26),
+        ):
+            library.mallopt(setting, default)
+        library.malloc_trim(0)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from avss_core.evaluation.speed import peak_memory
 from avss_core.files.tensor_store import tensor_store
 from avss_core.models.refusals import refuse_four_bit
+from avss_core.models.room import freed_memory_kept
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, Training
@@ -96,7 +97,11 @@ def trainer(
     processes = Processes(cpu=model.device.type == "cpu")
     processes.refuse_too_many(settings.accumulate)
     cache = None if folder is None else folder / f"cache{processes.number or ''}"
-    with torch.random.fork_rng(devices), tensor_store(cache, settings.cache_bytes) as store:
+    with (
+        freed_memory_kept(model.device),
+        torch.random.fork_rng(devices),
+        tensor_store(cache, settings.cache_bytes) as store,
+    ):
         torch.manual_seed(settings.seed)
         adapted = with_adapters(model, layers, settings.rank)
         first = min(layers) if settings.frozen_prefix else 0

@@ -1,14 +1,17 @@
 """Batch sizes by memory; the CPU's own is too small where more is asked for than any machine has."""
 
 import logging
+import platform
+import resource
 from contextlib import contextmanager
 
+import psutil
 import pytest
 import torch
 
 from avss_core.models import room
 from avss_core.models.architectures import blocks
-from avss_core.models.room import FittingBatches, batch_size_of, sequence_bytes, with_room
+from avss_core.models.room import FittingBatches, batch_size_of, freed_memory_kept, sequence_bytes, with_room
 
 
 @contextmanager
@@ -91,3 +94,23 @@ def test_answers_are_those_of_any_other_batch_size(tiny_llama, tokenizer, monkey
     for mine, theirs in zip(auto, one, strict=True):
         assert mine.confidence == pytest.approx(theirs.confidence, abs=1e-4)
         assert mine.given == pytest.approx(theirs.given, abs=1e-4)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library than glibc is left as it is")
+def test_freed_memory_is_kept_for_the_next_tensor_and_given_back():
+    def faults():
+        """Return how many pages the system has to hand out for a tensor of 64 MB that is freed and asked for."""
+        torch.ones(1 << 24)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(4):
+            torch.ones(1 << 24)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    pages = (1 << 26) // resource.getpagesize()
+    held = psutil.Process().memory_info().rss
+    with freed_memory_kept(torch.device("cpu")):
+        assert faults() < pages // 10
+    assert faults() > pages
+    assert psutil.Process().memory_info().rss < held + (1 << 25)
+    with freed_memory_kept(torch.device("cuda")):  # another device than the CPU
+        assert faults() > pages
