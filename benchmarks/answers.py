@@ -78,7 +78,8 @@ def main() -> None:
         ],
         "lm-eval": lambda part: their_answers(harness, part),
     }
-    seconds, answers = dict.fromkeys(sides, 0.0), {name: [] for name in sides}
+    seconds = dict.fromkeys(sides, 0.0)
+    answers: dict[str, list[str]] = {name: [] for name in sides}
     for warm in sides.values():
         warm(prompts[:2])
     for start in range(0, len(prompts), options.part):

@@ -21,6 +21,7 @@ from avss_core.jobs.checkpoint_repair import repair_model, repair_settings
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
 from avss_core.jobs.preparation import prepare_model, prepare_rows
 from avss_core.jobs.watched_training import forget
+from avss_core.metrics.records import Retention
 from avss_core.metrics.retention import retention_table
 from avss_core.settings.params import Params
 from avss_core.settings.reading import load_params
@@ -64,7 +65,7 @@ def repair(params: Params, place: Workspace, pruned: Path) -> tuple[Path, str]:
 
 def heal(
     params: Params, place: Workspace, pruned: Path, name: str
-) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+) -> tuple[Path, Mapping[str, Any], Mapping[str, Any]]:
     """Heal a model into a folder of a name, and return the folder, the record and the times."""
     folder, resume = place.healed / name, place.training / "heal"
     record, machine = heal_model(
@@ -83,7 +84,7 @@ def heal(
     return folder, record, machine
 
 
-def row(label: str, figures: Mapping[str, Any], kept: Mapping[str, Any] | None, seconds: str) -> str:
+def row(label: str, figures: Mapping[str, Any], kept: Retention | None, seconds: str) -> str:
     """Return a line of the table; that of the dense model has no retention."""
     entries = {} if kept is None else dict(retentions(kept))
     shares = [""] * len(SHARES) if kept is None else [_share(entries.get(name, NO_VALUE)) for name in SHARES]

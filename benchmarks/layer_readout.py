@@ -8,6 +8,7 @@ time of all layers over that of one run of the whole model.
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def read_rows(path: Path, limit: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:limit]]
 
 
-def print_figures(layer: int, summary: dict[str, Any]) -> None:
+def print_figures(layer: int, summary: Mapping[str, Any]) -> None:
     """Print a layer's row."""
     cells = ["{value:.3f} [{low:.2f}, {high:.2f}]".format(**summary[name]) for name in FIGURES]
     print(f"{layer:>5}  " + "  ".join(f"{cell:>20}" for cell in cells))

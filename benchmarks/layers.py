@@ -12,7 +12,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib import rc_context
+from matplotlib import style
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau
 
@@ -88,7 +88,7 @@ def table(columns: Columns, removed: Sequence[int]) -> str:
 
 def picture(found: dict[str, tuple[Columns, list[int]]]) -> str:
     """Return the picture as SVG: variance, share and costs by layer, a column a model."""
-    with rc_context(STYLE):
+    with style.context(["default", STYLE]):
         figure = Figure(figsize=(5 * len(found), 6.4), layout="constrained")
         rows = figure.subplots(3, len(found), squeeze=False, sharex="col")
         for place, (name, (columns, removed)) in enumerate(found.items()):

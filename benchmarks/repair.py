@@ -138,11 +138,11 @@ def main() -> None:
         print(f"| text (test tokens) | dense | {' | '.join(models)} | gap closed by {' | by '.join(WAYS)} |")
         print("| --- " * (3 + 2 * len(WAYS)) + "|")
         for name, windows in test.items():
-            sums = {way: np.array(losses(model, windows)[0]) for way, model in models.items()}
+            sums = {label: np.array(losses(model, windows)[0]) for label, model in models.items()}
             whole, counts = np.array(full[name][0]), sum(full[name][1])
             cells = [f"{own.sum() / counts:.3f}" for own in (whole, *sums.values())]
-            for way in WAYS:
-                columns = whole, sums["pruned"], sums[way]
+            for label in WAYS:
+                columns = whole, sums["pruned"], sums[label]
                 low, high = bootstrap_interval(closed, *columns, seed=0)
                 cells.append(f"{100 * closed(*columns):.0f} % [{100 * low:.0f}, {100 * high:.0f}]")
             print(f"| {' | '.join([f'{name} ({counts:,})', *cells])} |", flush=True)

@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 _WAIT = 20
 """Seconds that a program stays where it is, at most, until its victim is gone; and `_MORE` after that."""
 _MORE = 3
 
 
-def _program():
+def _program() -> str:
     """Return which program of the pipeline this process is."""
     words = sys.orig_argv[1:]
     match words:
@@ -32,7 +33,7 @@ def _program():
             return ""
 
 
-def _kind(event, arguments):
+def _kind(event: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
     """Return the event's own name for what happens, and the path that it happens to."""
     match event, arguments:
         case "open", [path, mode, flags]:
@@ -46,7 +47,7 @@ def _kind(event, arguments):
             return "", ""
 
 
-def _victims(victim):
+def _victims(victim: str) -> list[int]:
     """Return the numbers of the processes to strike."""
     if victim == "self":
         return [os.getpid()]
@@ -70,7 +71,7 @@ def _victims(victim):
     return pids
 
 
-def _strike(name, victim):
+def _strike(name: str, victim: str) -> None:
     """Send the signal, and stay here until it has done its work."""
     fired = os.environ["AVSS_FAULT_FIRED"]
     with open(f"{fired}.part", "w") as part:
@@ -90,7 +91,7 @@ def _strike(name, victim):
         time.sleep(_MORE)
 
 
-def _runs(pid):
+def _runs(pid: int) -> bool:
     """Return whether a process has not ended."""
     import psutil
 
@@ -100,14 +101,14 @@ def _runs(pid):
         return False
 
 
-def _watch(fault):
+def _watch(fault: str) -> None:
     """Count events, and strike once."""
     program, kind, pattern, count, name, victim = fault.split("|")
     if _program() != program:
         return
     left = [int(count)]
 
-    def hook(event, arguments):
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if left[0] <= 0 or event not in _EVENTS:
             return
         happening, path = _kind(event, arguments)
