@@ -31,12 +31,13 @@ from avss_core.models.architectures import depth
 from avss_core.models.batches import Batch, by_length, pad, token_stream
 from avss_core.models.configuration import kept_layers
 from avss_core.models.loading import load_model, load_tokenizer
+from avss_core.models.views import sharing_copy
 from avss_core.scores.layer_scores import score_layers
 from avss_core.settings.places import SAMPLE
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.gram import Gram, solve
 from avss_core.surgery.repair.outlets import outlets
-from avss_core.surgery.repair.repair import goals, repair, sharing_copy
+from avss_core.surgery.repair.repair import goals, repair
 from avss_core.surgery.repair.resume import Span
 from avss_core.training.healing_text import Shares, Sources, healing_windows, text_windows
 

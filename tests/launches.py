@@ -8,10 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def launched(processes, *command, cwd=None):
+def launched(processes, *command, cwd=None, share_weights=False):
     """Run a script, or a module after `-m`, in some processes; one is started without the launcher."""
     # Of the CPU's processes accelerate starts several by MPI alone; the launcher of GPUs needs none.
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    kind = ["--use_fsdp", "--fsdp_version", "2"] if share_weights else ["--multi_gpu"]
+    launch = ["-m", "accelerate.commands.launch", *kind, "--num_processes", str(processes)]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += ["--main_process_port", "0"]
     return subprocess.run(

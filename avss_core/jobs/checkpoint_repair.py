@@ -23,12 +23,13 @@ from avss_core.models.architectures import context_length, depth, reads_both_way
 from avss_core.models.batches import Batch, by_length, pad
 from avss_core.models.refusals import refuse_four_bit
 from avss_core.models.room import BatchSize, with_room
+from avss_core.models.views import sharing_copy
 from avss_core.settings.params import Params
 from avss_core.surgery.certificate import write_certified
 from avss_core.surgery.numbering import layer_map
 from avss_core.surgery.repair.kept_refits import read_refits, write_refit
 from avss_core.surgery.repair.refitting import Refit
-from avss_core.surgery.repair.repair import passes, refits, refits_attention, sharing_copy
+from avss_core.surgery.repair.repair import passes, refits, refits_attention
 
 
 @dataclass(frozen=True)

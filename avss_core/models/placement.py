@@ -1,6 +1,7 @@
-"""Where a model's weights lie: on one device, or spread by accelerate, whose hooks fetch them for use."""
+"""Where a model's weights lie: on one device, spread by accelerate, or in parts on several processes."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,12 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import align_module_device
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+from avss_core.models.architectures import blocks
 
 SPREAD = "spread"
 """The device that stands for all: GPUs first, then memory, then the checkpoint's files on disk."""
@@ -29,14 +35,48 @@ def process_place(*, cpu: bool = False) -> PartialState:
 def chosen_device(name: str | None) -> str:
     """Return the name of a device; for None the best one that is there: cuda, mps, else cpu.
 
-    Processes that were launched together get one device of its kind each.
+    Processes that were launched together get one device of its kind each. Where they share the weights, a
+    model is loaded into memory: from there each takes its part to its device.
     """
     best = torch.accelerator.current_accelerator(check_available=True)
     kind = "cpu" if best is None else best.type
     if name not in {None, kind}:
         return str(name)
+    if name is None and shares_weights():
+        return "cpu"
     launched = kind != "cpu" and torch.distributed.is_torchelastic_launched()
     return f"{kind}:{process_place().local_process_index}" if launched else kind
+
+
+def shares_weights() -> bool:
+    """Tell whether processes were launched together with a part of the weights each (`--use_fsdp`)."""
+    together = torch.distributed.is_torchelastic_launched()
+    return together and os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
+
+
+def share_weights(model: Any, kept: Iterable[nn.Parameter] = ()) -> None:
+    """Leave each process a part of the weights of every block, which is whole while it runs (FSDP2).
+
+    What stands outside the blocks, and what is kept, is whole in every process. All of them call this, and
+    from then on run the model equally often.
+
+    Args:
+        model: a causal language model or an encoder, the same in each process; changed in place.
+        kept: parameters that are not shared.
+    """
+    place = process_place()
+    mesh = init_device_mesh(place.device.type, (place.num_processes,))
+    ignored = set(kept)
+    for block in blocks(model):
+        fully_shard(block, mesh=mesh, reshard_after_forward=True, ignored_params=ignored)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if not isinstance(tensor, DTensor):
+            tensor.data = tensor.data.to(place.device)
+
+
+def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors with those whole that processes hold in parts; all processes ask together."""
+    return {name: each.full_tensor() if isinstance(each, DTensor) else each for name, each in tensors.items()}
 
 
 def main_device(device: str) -> torch.device:

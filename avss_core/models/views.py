@@ -16,6 +16,11 @@ from avss_core.models.layers import check_layers
 Module = TypeVar("Module", bound=nn.Module)
 
 
+def sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of a model with modules of its own and the same tensors."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
+
+
 def without_layers(model: PreTrainedModel, removed: Sequence[int]) -> PreTrainedModel:
     """Return a view of a model without some layers, for forward passes without a cache.
 
@@ -60,8 +65,9 @@ def with_blocks(model: PreTrainedModel, chosen: Mapping[int, nn.Module]) -> PreT
 
 def shallow_copy(module: Module) -> Module:
     """Return a module with the same parameters, buffers, children and hooks, which can be changed apart."""
-    twin = copy.copy(module)
+    twin: Module = object.__new__(type(module))  # the class of a block whose weights are shared makes no twin
     own = vars(twin)
+    own.update(vars(module))
     for name, value in own.items():
         if isinstance(value, dict):  # where `nn.Module` keeps parameters, buffers, children and hooks
             own[name] = value.copy()

@@ -121,6 +121,7 @@ class Distillation:
     def prepare(self, sequences: Sequence[Ids], batch_size: int, store: TensorStore) -> None:
         """Keep the teacher's likeliest words at each token if `top_k` asks for it."""
         self.teacher.forget()
+        self.teacher.share_weights()
         if self.settings.top_k is not None:
             self.teacher.remember(
                 sequences,

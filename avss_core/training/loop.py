@@ -143,7 +143,7 @@ class Trainer:
         """
         rate = self.settings.learning_rate * share_of_rate(self.settings, number, self.steps)
         total = float(sum(example.weight for batch in group for example in batch))
-        losses = self._with_room(lambda at_once: self._gradients(self.processes.own(group), total, at_once))
+        losses = self._with_room(lambda at_once: self._gradients(group, total, at_once))
         self.processes.add_gradients(self.adapters.values())
         means = mean_terms(self.processes.gathered(losses))
         norm = float(torch.nn.utils.clip_grad_norm_(self.adapters.values(), self.settings.clip))
@@ -171,9 +171,8 @@ class Trainer:
     @torch.no_grad()
     def judge(self, batches: Sequence[Sequence[Any]]) -> dict[str, float]:
         """Return the mean loss and terms over batches of validation examples."""
-        own = self.processes.own(batches)
         losses = self._with_room(
-            lambda at_once: [self._judged(batch) for batch in self._joined(own, at_once)]
+            lambda at_once: [self._judged(*each) for each in self._turns(batches, at_once)]
         )
         return mean_terms(self.processes.gathered(losses))
 
@@ -181,8 +180,7 @@ class Trainer:
         """Add the gradients of some batches to nothing, and return their weights and losses."""
         losses: list[Weighed] = []
         self.optimizer.zero_grad()
-        for batch in self._joined(batches, at_once):
-            weight = float(sum(example.weight for example in batch))
+        for batch, weight in self._turns(batches, at_once):
             with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=False)
                 loss = self._loss(terms)
@@ -190,20 +188,22 @@ class Trainer:
             losses.append((weight, _numbers(terms | {"loss": loss})))
         return losses
 
-    def _judged(self, batch: Sequence[Any]) -> Weighed:
+    def _judged(self, batch: Sequence[Any], weight: float) -> Weighed:
         """Return the weight and the losses of a batch of validation examples."""
         with self.autocast():
             terms = self.objective.terms(self.model, batch, judging=True)
             figures = _numbers(terms | {"loss": self._loss(terms)})
-        return float(sum(example.weight for example in batch)), figures
+        return weight, figures
 
-    def _joined(self, batches: Sequence[Sequence[Any]], at_once: int) -> Iterator[Sequence[Any]]:
-        """Yield batches as they are, with `auto` so many at a time as one."""
-        if self.settings.batch_size != "auto":
-            yield from batches
-            return
-        for start in range(0, len(batches), at_once):
-            yield [example for batch in batches[start : start + at_once] for example in batch]
+    def _turns(self, batches: Sequence[Sequence[Any]], at_once: int) -> Iterator[tuple[Sequence[Any], float]]:
+        """Yield this process's batches, with `auto` so many at a time as one, and the weight of each."""
+        turns = self.processes.turns(batches)
+        if self.settings.batch_size == "auto":
+            whole = [batch for batch, _ in turns]
+            joined = [whole[start : start + at_once] for start in range(0, len(whole), at_once)]
+            turns = [([example for batch in some for example in batch], True) for some in joined]
+        for batch, counts in turns:
+            yield batch, float(counts and sum(example.weight for example in batch))
 
     def _with_room(self, work: Callable[[int], list[Weighed]]) -> list[Weighed]:
         """Return what some work gives with so many examples at a time as memory holds."""
@@ -221,7 +221,7 @@ class Trainer:
 
     def _own_examples(self) -> list[Any]:
         """Return the examples that run through the model in this process."""
-        if self.processes.count == 1:
+        if self.processes.count == 1 or self.processes.share_weights:
             return [*self.objective.train, *self.objective.validation]
         groups = [group for epoch in range(self.settings.epochs) for group in self.groups(epoch + 1)]
         batches = [batch for group in groups for batch in self.processes.own(group)]

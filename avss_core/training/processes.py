@@ -11,7 +11,7 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
 
-from avss_core.models.placement import process_place
+from avss_core.models.placement import process_place, shares_weights
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -27,13 +27,25 @@ class Processes:
             cpu: whether the model lies on the CPU, through which the processes then speak to each other.
         """
         self.number, self.count = 0, 1
+        self.share_weights = shares_weights()
+        """Whether each holds a part of the weights, so that all run the model equally often."""
         if distributed.is_torchelastic_launched():
-            state = process_place(cpu=cpu)
+            state = process_place(cpu=cpu and not (self.share_weights and torch.accelerator.is_available()))
             self.number, self.count = state.process_index, state.num_processes
 
     def own(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the part of some items that falls to this process."""
         return items[self.number :: self.count]
+
+    def turns(self, items: Sequence[Item]) -> list[tuple[Item, bool]]:
+        """Return the part of this process, each with whether it counts.
+
+        Where weights are shared a process with fewer items takes the first one once more, which does not
+        count there.
+        """
+        own = [(item, True) for item in self.own(items)]
+        fewer = self.share_weights and len(own) * self.count < len(items)
+        return [*own, (items[0], False)] if fewer else own
 
     def once(self, work: Callable[[], Made]) -> Made:
         """Let the first process alone do some work, and return in each what it made.

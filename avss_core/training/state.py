@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import disk_errors, part_name
 from avss_core.models.architectures import blocks
+from avss_core.models.placement import whole_tensors
 from avss_core.training.history import Epoch, Step, best_place, mean_terms
 from avss_core.training.objectives import Objective, Settings
 
@@ -60,7 +61,9 @@ def fingerprint(
         "settings": digest_json([asdict(settings), dict(objective.weights)]),
         "layers": digest_json(sorted(layers)),
         "examples": digest_json([examples, objective.identity]),
-        "model": digest_json([model.config.model_type, len(blocks(model)), digest_tensors(weights)]),
+        "model": digest_json(
+            [model.config.model_type, len(blocks(model)), digest_tensors(whole_tensors(weights))]
+        ),
     }
 
 

@@ -14,6 +14,8 @@ from avss_core.files.tensor_store import TensorStore
 from avss_core.models.activations import Visitor
 from avss_core.models.architectures import blocks
 from avss_core.models.batches import Batch
+from avss_core.models.placement import share_weights, shares_weights, whole_tensors
+from avss_core.models.views import sharing_copy
 from avss_core.training.distillation import TopLogits, top_logits
 from avss_core.training.frozen_prefix import FrozenPrefix, Ids
 
@@ -25,6 +27,7 @@ class Teacher:
         self.model = model
         self._run = FrozenPrefix(model)
         self._store: TensorStore | None = None
+        self._shared = False
 
     @property
     def remembers(self) -> bool:
@@ -112,5 +115,12 @@ class Teacher:
 
     def digest(self) -> str:
         """Return a digest of the last block, by which another teacher is noticed."""
-        last = blocks(self.model)[-1]
-        return digest_json([self.model.config.model_type, digest_tensors(last.state_dict())])
+        last = whole_tensors(blocks(self.model)[-1].state_dict())
+        return digest_json([self.model.config.model_type, digest_tensors(last)])
+
+    def share_weights(self) -> None:
+        """Let each process hold a part of a copy if they were launched so; the model stays whole."""
+        if shares_weights() and not self._shared:
+            self.model, self._shared = sharing_copy(self.model), True
+            share_weights(self.model)
+            self._run = FrozenPrefix(self.model)

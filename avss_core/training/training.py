@@ -11,13 +11,14 @@ from transformers import PreTrainedModel
 
 from avss_core.evaluation.speed import peak_memory
 from avss_core.files.tensor_store import tensor_store
+from avss_core.models.placement import share_weights
 from avss_core.models.refusals import refuse_four_bit
 from avss_core.models.room import freed_memory_kept
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, Training
 from avss_core.training.loop import Trainer
-from avss_core.training.lora import merged, set_adapter_tensors, with_adapters
+from avss_core.training.lora import adapter_tensors, merged, set_adapter_tensors, with_adapters
 from avss_core.training.objectives import Example, Objective, Settings
 from avss_core.training.processes import Processes
 
@@ -58,9 +59,11 @@ def train(
     with peak_memory(str(model.device)) as peak, trainer(model, objective, layers, settings, folder) as loop:
         loop.prepare(progress)
         state = loop.run(on_step, on_epoch)
-        if state.best:
-            set_adapter_tensors(loop.adapted, state.best)
-        result = merged(loop.adapted)
+        adapted = loop.adapted
+        if loop.processes.share_weights:
+            adapted = with_adapters(model, layers, settings.rank)
+        set_adapter_tensors(adapted, state.best or loop.adapters)
+        result = merged(adapted)
     record = Training(
         tuple(state.epochs),
         tuple(state.steps),
@@ -96,6 +99,8 @@ def trainer(
     refuse_four_bit(model.config, "trained")
     processes = Processes(cpu=model.device.type == "cpu")
     processes.refuse_too_many(settings.accumulate)
+    if processes.share_weights and settings.batch_size == "auto":
+        raise ValueError("processes that share the weights need a number as batch_size, not auto")
     cache = None if folder is None else folder / f"cache{processes.number or ''}"
     with (
         freed_memory_kept(model.device),
@@ -104,6 +109,8 @@ def trainer(
     ):
         torch.manual_seed(settings.seed)
         adapted = with_adapters(model, layers, settings.rank)
+        if processes.share_weights:
+            share_weights(adapted.get_base_model(), adapter_tensors(adapted).values())
         first = min(layers) if settings.frozen_prefix else 0
         run = FrozenPrefix(adapted.get_base_model(), first, store)
         yield Trainer(adapted, run, objective, layers, settings, store, folder, processes)

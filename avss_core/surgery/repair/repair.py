@@ -1,6 +1,5 @@
 """Repair a pruned model in closed form: each kept block is refitted towards what the dense model computes."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 
 from avss_core.models.architectures import blocks, depth
 from avss_core.models.batches import Batch
+from avss_core.models.views import sharing_copy
 from avss_core.progress import Progress, no_progress
 from avss_core.surgery.repair.gram import check_ridges
 from avss_core.surgery.repair.outlets import check_outlets, check_passage, outlets
@@ -85,11 +85,6 @@ def repair(
     """
     repaired = sharing_copy(pruned)
     return repaired, list(refits(repaired, dense, kept, batches, **options))
-
-
-def sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy of a model with modules of its own and the same tensors."""
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def refits_attention(model: PreTrainedModel) -> bool:

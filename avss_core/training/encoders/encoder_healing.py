@@ -89,6 +89,7 @@ class EncoderDistillation:
 
     def prepare(self, sequences: Sequence[Ids], batch_size: int, store: TensorStore) -> None:
         """Keep nothing: the teacher is asked anew at each step."""
+        self.teacher.share_weights()
 
     def terms(self, model: FrozenPrefix, examples: Sequence[Window], *, judging: bool) -> dict[str, Tensor]:
         """Return the mean divergence or distance over the weights of the texts."""

@@ -85,9 +85,9 @@ def trained(tiny, tokenizer, tmp_path_factory):
         tokenizer.save_pretrained(folder / name)
     (folder / "trainings.py").write_text(TRAINING, encoding="utf-8")
 
-    def run(processes, out, stop=0):
+    def run(processes, out, stop=0, **options):
         out.mkdir(exist_ok=True)
-        done = launched(processes, folder / "trainings.py", folder / "dense", out, stop)
+        done = launched(processes, folder / "trainings.py", folder / "dense", out, stop, **options)
         assert done.returncode == 0, done.stderr[-3000:]
         return out
 
@@ -108,32 +108,47 @@ def shared(trained, tmp_path_factory):
     return trained(2, out)
 
 
+@pytest.fixture(scope="module")
+def parted(trained, tmp_path_factory):
+    """Two processes with a part of the weights each, stopped and started again."""
+    out = tmp_path_factory.mktemp("parted")
+    trained(2, out, stop=2, share_weights=True)
+    assert not list(out.glob("*.json"))
+    return trained(2, out, share_weights=True)
+
+
+@pytest.fixture(params=["shared", "parted"])
+def two(request):
+    """The folder of two processes with all weights, and with a part of them, each."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.mark.parametrize("name", ["healed", "mitigated"])
-def test_two_processes_train_what_one_trains(alone, shared, name):
-    one, two, other = (
+def test_two_processes_train_what_one_trains(alone, two, name):
+    one, first, other = (
         json.loads((folder / f"{name}-{place}.json").read_text(encoding="utf-8"))
-        for folder, place in ((alone, 0), (shared, 0), (shared, 1))
+        for folder, place in ((alone, 0), (two, 0), (two, 1))
     )
-    assert two == other
-    assert len(two["steps"]) == len(one["steps"])
-    for mine, theirs in zip(two["steps"], one["steps"], strict=True):
+    assert first == other
+    assert len(first["steps"]) == len(one["steps"])
+    for mine, theirs in zip(first["steps"], one["steps"], strict=True):
         assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-3)
         assert mine["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
         for key in ("step", "samples", "tokens", "weight", "learning_rate"):
             assert mine[key] == theirs[key]
-    for mine, theirs in zip(two["epochs"], one["epochs"], strict=True):
+    for mine, theirs in zip(first["epochs"], one["epochs"], strict=True):
         assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], abs=1e-3)
     assert one["epochs"][0]["validation_loss"] != one["steps"][0]["loss"]
 
 
 @pytest.mark.parametrize("name", ["healed", "mitigated"])
-def test_every_process_ends_with_the_same_model(alone, shared, name):
-    one, two, other = (
+def test_every_process_ends_with_the_same_model(alone, two, name):
+    one, first, other = (
         load_file(folder / f"{name}-{place}.safetensors")
-        for folder, place in ((alone, 0), (shared, 0), (shared, 1))
+        for folder, place in ((alone, 0), (two, 0), (two, 1))
     )
-    assert all(torch.equal(tensor, other[key]) for key, tensor in two.items())
-    assert all(torch.allclose(tensor, two[key], atol=1e-4) for key, tensor in one.items())
+    assert all(torch.equal(tensor, other[key]) for key, tensor in first.items())
+    assert all(torch.allclose(tensor, first[key], atol=1e-4) for key, tensor in one.items())
 
 
 def test_what_one_does_alone_all_have_and_its_failure_is_told_once(tmp_path):
