@@ -2,9 +2,10 @@
 
 DIR has the layout of `data.source=path`. The pruned model is repaired (unless repair.enabled is false), heals
 from there anew for each number of tokens, and for each other way of healing (`--way "heal.hidden=0.3"`, once
-or more, with the last number of tokens), and is evaluated as by `avss evaluate`. Prints one Markdown table:
-the shares kept of the dense model's figures, with paired 95 % bootstrap intervals, the accuracy on each set,
-and the seconds of repair or training on this machine. A line says so if the text fell short.
+or more, with the last number of tokens), and is evaluated as by `avss evaluate`; with --data also on text of
+another source, the sample's documentation. Prints one Markdown table: the shares kept of the dense model's
+figures, with paired 95 % bootstrap intervals, the accuracy on each set, and the seconds of repair or training
+on this machine. A line says so if the text fell short.
 """
 
 import argparse
@@ -13,18 +14,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from avss_core.caching.loaded_model import model_at
 from avss_core.cli.errors import quiet
 from avss_core.cli.prune_command import prune_by_score
 from avss_core.cli.score_command import choose
+from avss_core.data.texts import language_topics
 from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
 from avss_core.jobs.checkpoint_repair import repair_model, repair_settings
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
 from avss_core.jobs.preparation import prepare_model, prepare_rows
 from avss_core.jobs.watched_training import forget
-from avss_core.metrics.records import Retention
+from avss_core.metrics.bootstrap import bootstrap_interval
+from avss_core.metrics.records import Entry, Retention
 from avss_core.metrics.retention import retention_table
+from avss_core.models.loading import load_tokenizer
 from avss_core.settings.params import Params
+from avss_core.settings.places import SAMPLE
 from avss_core.settings.reading import load_params
+from benchmarks.texts import losses, windows_of
 from flows.running.execution import run_in
 from flows.running.workspace import Workspace
 from tasks.report.variants import NO_VALUE, retentions
@@ -84,10 +93,37 @@ def heal(
     return folder, record, machine
 
 
-def row(label: str, figures: Mapping[str, Any], kept: Retention | None, seconds: str) -> str:
+class OtherText:
+    """The loss of models on the sample's documentation, beside the dense model's."""
+
+    def __init__(self, params: Params, dense: Path) -> None:
+        self.machine = params.machine
+        documents = language_topics(SAMPLE)["test"]
+        self.windows = windows_of(load_tokenizer(str(dense)), documents, params.evaluate.tokens)
+        self.whole = self.losses(dense)
+
+    def losses(self, folder: Path) -> list[float]:
+        """Return the summed loss of each window in nats."""
+        return losses(model_at(folder, **self.machine)[0], self.windows)[0]
+
+    def kept(self, folder: Path) -> Entry:
+        """Return the share of the dense model's loss in a model's, with its interval."""
+        columns = self.whole, self.losses(folder)
+
+        def share(dense: Any, own: Any) -> float:
+            return float(dense.sum() / own.sum())
+
+        low, high = bootstrap_interval(share, *map(np.array, columns), seed=0)
+        return {"value": sum(columns[0]) / sum(columns[1]), "low": low, "high": high}
+
+
+def row(
+    label: str, figures: Mapping[str, Any], kept: Retention | None, seconds: str, other: Entry = NO_VALUE
+) -> str:
     """Return a line of the table; that of the dense model has no retention."""
     entries = {} if kept is None else dict(retentions(kept))
     shares = [""] * len(SHARES) if kept is None else [_share(entries.get(name, NO_VALUE)) for name in SHARES]
+    shares.insert(1, "" if kept is None or other is NO_VALUE else _share(other))
     accuracies = [f"{each['accuracy']['value']:.3f}" for each in figures["sets"].values()]
     return f"| {' | '.join([label, *shares, *accuracies, seconds])} |"
 
@@ -137,9 +173,11 @@ def main() -> None:
     dense, dense_record = evaluate_checkpoint(params, place.prepared, place.dense, run_in(params))
     before, record = evaluate_checkpoint(params, place.prepared, pruned, run_in(params))
     kept = retention_table(dense_record, record, seed=params.seed)
+    other = OtherText(params, place.dense).kept if options.data else lambda _folder: NO_VALUE
     heads = [
         "train tokens",
         "NLL kept",
+        "on other text",
         "QA kept, mean",
         "preference kept, mean",
         "loss of accepted answers kept, mean",
@@ -149,13 +187,19 @@ def main() -> None:
         "repair or training, s",
     ]
     lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|", row("dense", dense, None, "")]
-    lines.append(row("pruned", before, kept, ""))
+    lines.append(row("pruned", before, kept, "", other(pruned)))
     base = pruned
     if params.repair.enabled:
         base, seconds = repair(params, place, pruned)
         figures, record = evaluate_checkpoint(params, place.prepared, base, run_in(params))
         lines.append(
-            row("repaired", figures, retention_table(dense_record, record, seed=params.seed), seconds)
+            row(
+                "repaired",
+                figures,
+                retention_table(dense_record, record, seed=params.seed),
+                seconds,
+                other(base),
+            )
         )
         print("\n".join(lines), flush=True)
     ways = [("", tokens) for tokens in options.tokens] + [(way, options.tokens[-1]) for way in options.ways]
@@ -167,7 +211,7 @@ def main() -> None:
         text = training["train"]["text"]
         short = f" (text fell short: {text['tokens']:,} of {text['wanted']:,})"
         label = f"{training['tokens']:,} {way}".strip() + (short if text["tokens"] < text["wanted"] else "")
-        lines.append(row(label, figures, kept, f"{machine['seconds']:.0f}"))
+        lines.append(row(label, figures, kept, f"{machine['seconds']:.0f}", other(folder)))
         print("\n".join(lines), flush=True)
 
 

@@ -11,7 +11,6 @@ Prints a Markdown table a model, with paired 95 % bootstrap intervals over windo
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -23,7 +22,6 @@ from typing import Any
 import torch
 
 from avss_core.cli.errors import quiet
-from avss_core.data.texts import language_topics
 from avss_core.evaluation.perplexity import LanguageModelling
 from avss_core.files.digests import digest_path
 from avss_core.metrics.comparison import paired_means
@@ -33,7 +31,6 @@ from avss_core.models.loading import load_model, load_tokenizer
 from avss_core.models.views import without_layers
 from avss_core.scores.choice import choose_layers, count_to_remove
 from avss_core.scores.scores import SCORES
-from avss_core.settings.places import SAMPLE
 from avss_core.surgery.repair.small_repair import repaired_without
 from avss_core.sweep.held_out import HeldOutText
 from avss_core.sweep.kept_points import KeptPoints
@@ -44,8 +41,8 @@ from avss_core.sweep.layer_orders import (
     scores_of_activations,
     sites_of,
 )
+from benchmarks.texts import texts
 
-SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
 BASELINE = "block_influence"
 USUAL = ("avss", "relative_variance", BASELINE, "angular", "relative_magnitude", "repairability")
 CHEAPEST = "cheapest"
@@ -53,31 +50,6 @@ WINDOW = 256
 
 Removed = tuple[int, ...]
 Cell = dict[str, Any]
-
-
-def texts(data: Path) -> dict[str, tuple[list[str], list[str]]]:
-    """Return the calibration and the test part of three texts: encyclopedia, documentation, questions."""
-    topics = language_topics(SAMPLE)
-    wiki, asked = (
-        [[(data / "wikitext2" / f"{part}.txt").read_text("utf-8")] for part in ("valid", "test")],
-        [
-            [
-                f"Question: {row['question']}\nAnswer: {row['answers'][0]}\n"
-                for rows in zip(*(_rows(data / name / f"{part}.jsonl") for name in SETS), strict=False)
-                for row in rows
-            ]
-            for part in ("train", "test")
-        ],
-    )
-    return {
-        "WikiText-2": (wiki[0], wiki[1]),
-        "Python topics": (topics["calibration"], topics["test"]),
-        "questions": (asked[0], asked[1]),
-    }
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 class Panel:

@@ -13,7 +13,6 @@ passes of the dense model over the same tokens.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,29 +20,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from avss_core.data.texts import language_topics
-from avss_core.evaluation.perplexity import language_modelling
 from avss_core.metrics.bootstrap import bootstrap_interval
 from avss_core.models.activations import run_blocks
 from avss_core.models.architectures import depth
-from avss_core.models.batches import Batch, by_length, pad, token_stream
+from avss_core.models.batches import Batch, by_length, pad
 from avss_core.models.configuration import kept_layers
 from avss_core.models.loading import load_model, load_tokenizer
 from avss_core.models.views import sharing_copy
 from avss_core.scores.layer_scores import score_layers
-from avss_core.settings.places import SAMPLE
 from avss_core.surgery.pruning import prune
 from avss_core.surgery.repair.gram import Gram, solve
 from avss_core.surgery.repair.outlets import outlets
 from avss_core.surgery.repair.repair import goals, repair
 from avss_core.surgery.repair.resume import Span
-from avss_core.training.healing_text import Shares, Sources, healing_windows, text_windows
-
-SETS = ("nq", "sciq", "triviaqa", "truthfulqa", "wikiqa")
-WINDOW = 512
-Windows = Sequence[tuple[int, ...]]
+from benchmarks.texts import losses, texts, windows_of
 
 
 @torch.no_grad()
@@ -74,31 +66,6 @@ WAYS: dict[str, Callable[..., PreTrainedModel]] = {
 }
 
 
-def windows_of(tokenizer: PreTrainedTokenizerBase, data: Path, part: str, tokens: int) -> dict[str, Windows]:
-    """Return windows of about so many tokens of each of three texts, of the part train or test."""
-    wiki = (data / "wikitext2" / f"{ {'train': 'valid', 'test': 'test'}[part] }.txt").read_text("utf-8")
-    topics = language_topics(SAMPLE)[{"train": "calibration", "test": "test"}[part]]
-    rows = {
-        name: [json.loads(line) for line in (data / name / f"{part}.jsonl").read_text("utf-8").splitlines()]
-        for name in SETS
-    }
-    questions = {name: [(row["question"], row["answers"][0]) for row in own] for name, own in rows.items()}
-    asked = healing_windows(
-        tokenizer, Sources(questions=questions), Shares(0, 1, 0), tokens=tokens, window=WINDOW, seed=0
-    )
-    return {
-        "WikiText-2": text_windows(token_stream(tokenizer, [wiki], tokens), WINDOW),
-        "Python topics": text_windows(token_stream(tokenizer, topics, tokens), WINDOW),
-        "questions": asked.ids,
-    }
-
-
-def losses(model: PreTrainedModel, windows: Windows) -> tuple[list[float], list[int]]:
-    """Return the summed loss of each window in nats, and its predicted tokens."""
-    found = [language_modelling(model, list(ids), "", window=len(ids) - 1) for ids in windows if len(ids) > 1]
-    return [each.nll for each in found], [each.tokens for each in found]
-
-
 def closed(dense: Any, pruned: Any, repaired: Any) -> float:
     """Return the share of the gap between the dense and the pruned model that is closed."""
     return float((pruned.sum() - repaired.sum()) / (pruned.sum() - dense.sum()))
@@ -115,16 +82,17 @@ def main() -> None:
     parser.add_argument("--test-tokens", type=int, default=4096, help="of each text")
     options = parser.parse_args()
     dense, tokenizer = load_model(options.model), load_tokenizer(options.model)
-    train = windows_of(tokenizer, options.data, "train", options.tokens // 3)
+    documents = texts(options.data)
+    train = {name: windows_of(tokenizer, read, options.tokens // 3) for name, (read, _) in documents.items()}
     ids = [window for own in train.values() for window in own]
     batches = [pad([ids[i] for i in chosen], skip=1) for chosen in by_length(ids, 4)]
-    test = windows_of(tokenizer, options.data, "test", options.test_tokens)
+    test = {name: windows_of(tokenizer, held, options.test_tokens) for name, (_, held) in documents.items()}
     started = time.perf_counter()
     with torch.no_grad():
         for batch in batches:
             run_blocks(dense, batch)
     one_pass = time.perf_counter() - started
-    text = [(options.data / "wikitext2" / "valid.txt").read_text("utf-8")]
+    text = documents["WikiText-2"][0]
     full = {name: losses(dense, own) for name, own in test.items()}
     for ratio in options.ratios:
         removed = score_layers(dense, tokenizer, text, score=options.score).lowest(ratio)
