@@ -6,7 +6,7 @@ from typing import Any
 from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
-from avss_core.jobs.prone.checkpoint_mitigation import training_settings
+from avss_core.jobs.prone.checkpoint_mitigation import Replies, replies_of, training_settings
 from avss_core.jobs.watched_training import forget, machine_metrics
 from avss_core.settings.params import Params
 from avss_core.training.history import best_epoch
@@ -25,7 +25,7 @@ from tasks.training.divergence import divergence
 @stage(
     "mitigate",
     ("seed", "model", "data", "repair", "evaluate", "mitigate"),
-    reads=(*EVALUATED, "questions/validation"),
+    reads=(*EVALUATED, "questions/validation", "text/calibration"),
 )
 def mitigate(params: Params, workspace: Workspace) -> StageLog:
     """Train the prone layers, and each control; measure what each training changed."""
@@ -45,12 +45,13 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
     forget(workspace.controls)
     trained = {}
     known = {"base": options.base, "weights": read_json(workspace.dense / "model_card.json")["weights"]}
+    replies = replies_of(params, base, workspace.prepared, run_in(params))
     for name, plan in plans.items():
         if name == "mitigated":
-            trained[name] = _trained(params, workspace, base, name, plan, workspace.mitigated, known)
+            trained[name] = _trained(params, workspace, base, name, plan, replies, workspace.mitigated, known)
         else:
             with discarded(workspace.controls / name) as folder:
-                trained[name] = _trained(params, workspace, base, name, plan, folder, None)
+                trained[name] = _trained(params, workspace, base, name, plan, replies, folder, None)
     before = read_answers(answered / "answers.parquet", options.base)
     dense = read_json(workspace.evaluation / "figures.json")["dense"]
     result = compare_trainings(
@@ -79,6 +80,7 @@ def _trained(
     base: Path,
     name: str,
     plan: Plan,
+    replies: Replies,
     folder: Path,
     provenance: dict[str, Any] | None,
 ) -> TrainedVariant:
@@ -90,6 +92,7 @@ def _trained(
         workspace.prepared,
         layers=plan["layers"],
         like=plan["like"],
+        replies=replies,
         folder=folder,
         provenance=provenance,
         **options,

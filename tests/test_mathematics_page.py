@@ -12,7 +12,7 @@ from avss_core.metrics import summary
 from avss_core.models import activations
 from avss_core.scores import scores
 from avss_core.statistics import statistics
-from avss_core.training import controls
+from avss_core.training.mitigation import controls
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "mathematics.md").read_text(encoding="utf-8")

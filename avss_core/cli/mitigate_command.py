@@ -79,7 +79,11 @@ def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) ->
     with loading():
         from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
         from avss_core.jobs.preparation import prepare_rows
-        from avss_core.jobs.prone.checkpoint_mitigation import train_layers, training_settings
+        from avss_core.jobs.prone.checkpoint_mitigation import (
+            replies_of,
+            train_layers,
+            training_settings,
+        )
         from avss_core.jobs.watched_training import forget
         from avss_core.metrics.comparison import differences_by_set
         from avss_core.models.architectures import depth
@@ -101,10 +105,12 @@ def mitigate_model(params: "Params", out: Path, layers: Sequence[int] | None) ->
         if layers is None:
             most_prone = processes.once(lambda: localize_prepared(params, folder, model)["most_prone"])
             layers = sorted(most_prone[: params.mitigate.layers])
+        replies = processes.once(lambda: replies_of(params, model, prepared, run))
         training, _ = train_layers(
             model,
             prepared,
             layers=layers,
+            replies=replies,
             folder=out,
             provenance={"model": params.model.name, "revision": params.model.revision},
             replace=False,

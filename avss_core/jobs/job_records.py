@@ -100,6 +100,8 @@ class MitigationTraining(TrainingRecord):
     rank: int
     train_pairs: int
     validation_pairs: int
+    known: float | None
+    """Share of the train pairs that the model answers right itself; None if it was not asked."""
     train_rows: str
     validation_rows: str
     best_loss: float

@@ -217,6 +217,10 @@ class Localize(Section):
     resamples: Count = 200
 
 
+MITIGATION_TERMS = ("cross_entropy", "alpha", "gamma", "brier")
+"""Weights of the terms of the mitigation's loss beside `anchor`, which alone would train nothing."""
+
+
 class Mitigate(Section):
     """How the prone layers are trained."""
 
@@ -233,17 +237,21 @@ class Mitigate(Section):
     beta: Positive = 1.0
     gamma: Weight = 0.1
     temperature: Positive = 0.1
+    brier: Weight = 0.0
+    anchor: Weight = 0.0
+    known: Weight = 1.0
     validate_every: Count | None = None
     patience: Count = 1
     autocast: bool = True
     controls: Annotated[list[str], Distinct, one_of(CONTROL_NAMES, "control")] = []
     random_draws: Count = 3
 
-    @field_validator("gamma")
+    @field_validator("anchor")
     @classmethod
     def _some_term(cls, value: float, info: ValidationInfo) -> float:
-        if not value and not info.data.get("cross_entropy", 1) and not info.data.get("alpha", 1):
-            raise ValueError("the weights cross_entropy, alpha and gamma are all 0: raise one of them")
+        if not value and not any(info.data.get(name, 1) for name in MITIGATION_TERMS):
+            names = ", ".join(MITIGATION_TERMS)
+            raise ValueError(f"the weights {names} and anchor are all 0: raise one of them")
         return value
 
 

@@ -9,8 +9,8 @@ from avss_core.data.left_out import rows_left_out
 from avss_core.jobs.prone.answer_wording import answer_lines
 from avss_core.judges.judges import JUDGES, kappa, unchosen_kappa
 from avss_core.metrics.records import Entry
-from avss_core.training.controls import CONTROLS
 from avss_core.training.history import best_epoch
+from avss_core.training.mitigation.controls import CONTROLS
 from tasks.records import RunRecords, Sizes
 from tasks.report.activation_figures import PageRecords
 from tasks.report.figures.overview_figure import picture_words, row_name

@@ -5,7 +5,7 @@ from typing import TypedDict, TypeVar
 
 from avss_core.metrics.records import Changes, Entry, KeptOfAnswers, Retention
 from avss_core.metrics.right_answers import few_right
-from avss_core.training.controls import CONTROLS
+from avss_core.training.mitigation.controls import CONTROLS
 from tasks.records import (
     Divergence,
     Mitigation,

@@ -13,11 +13,18 @@ from avss_core.metrics.retention import retention_table
 from avss_core.models.architectures import depth
 from avss_core.models.loading import load_config
 from avss_core.surgery.numbering import layer_map, own_layers
-from avss_core.training.controls import agreement_with_training, variants
+from avss_core.training.mitigation.controls import agreement_with_training, variants
 from tasks.records import Bands, Divergence, Mitigation, MitigationTraining, ModelFigures
 from tasks.training.divergence import WindowDivergence
 
-_CROSS_ENTROPY_ALONE = {"cross_entropy": 1.0, "alpha": 0.0, "gamma": 0.0}
+_CROSS_ENTROPY_ALONE = {
+    "cross_entropy": 1.0,
+    "alpha": 0.0,
+    "gamma": 0.0,
+    "brier": 0.0,
+    "anchor": 0.0,
+    "known": 1.0,
+}
 
 
 class Plan(TypedDict):
@@ -51,7 +58,7 @@ def plan_trainings(
         model: checkpoint folder to train.
         most_prone: layers of the dense model, most prone first; those that the model lost are skipped.
         layers: number of layers to train.
-        controls: keys of `avss_core.training.controls.CONTROLS`.
+        controls: keys of `avss_core.training.mitigation.controls.CONTROLS`.
         draws: number of random choices of layers.
         seed: seed of the draws.
     """

@@ -6,7 +6,7 @@ import pytest
 from avss_core.hallucination.localization import READINGS
 from avss_core.registry import CONTROL_NAMES, READING_NAMES, SCORE_SITES, lookup, require_declared
 from avss_core.scores.scores import SCORES
-from avss_core.training.controls import CONTROLS
+from avss_core.training.mitigation.controls import CONTROLS
 
 
 def test_names_are_those_of_the_tables() -> None:

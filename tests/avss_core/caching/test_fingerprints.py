@@ -106,7 +106,7 @@ def test_a_module_that_looks_for_files_beside_itself_or_in_packages_is_known():
     }
 
 
-JUDGING = {"own-answers", "answer-set", "layer-answers"}
+JUDGING = {"own-answers", "own-replies", "answer-set", "layer-answers"}
 EDITS = {
     "avss_core/evaluation/perplexity.py": (
         "return self.nll / self.tokens",
@@ -132,7 +132,7 @@ EDITS = {
         JUDGING,
         {"collect", "evaluate", "heal", "mitigate", "report"},
     ),
-    "avss_core/training/mitigation.py": (
+    "avss_core/training/mitigation/mitigation.py": (
         "return torch.stack(terms).mean()",
         "return sum(terms)",
         set(),

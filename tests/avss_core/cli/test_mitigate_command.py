@@ -20,6 +20,22 @@ def test_mitigate_trains_the_most_prone_layers(avss, model, data):
     assert avss("verify", "t", "--json").json["passed"] is True
 
 
+def test_confidence_and_other_text_are_trained_on_if_asked(avss, model, data):
+    command = ["mitigate", model, "--data", data, "--sets", "nq", "--layers", "2", "--json", *SETTINGS]
+    weights = [
+        part for name in ("brier=2", "anchor=1", "known=0.5") for part in ("--set", f"mitigate.{name}")
+    ]
+    plain, more = (
+        avss(*command, "--out", out, *options).json["training"]
+        for out, options in (("plain", []), ("more", weights))
+    )
+    assert plain["known"] is None
+    assert 0 <= more["known"] <= 1
+    terms = [set(each["history"][0]["validation_terms"]) for each in (plain, more)]
+    assert terms[1] - terms[0] == {"brier", "anchor"}
+    assert 0 < more["history"][0]["validation_terms"]["anchor"] < 1
+
+
 def test_two_processes_mitigate_as_one_does(avss, model, data):
     command = ["mitigate", model, "--data", data, "--sets", "nq", "--json", *SETTINGS]
     command += ["--set", "mitigate.accumulate=2", "--set", "mitigate.batch_size=2"]

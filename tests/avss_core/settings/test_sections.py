@@ -46,8 +46,8 @@ def test_a_folder_may_have_any_text_and_sentiment_set(load):
         ),
         (
             ["mitigate.cross_entropy=0", "mitigate.alpha=0", "mitigate.gamma=0"],
-            "--set mitigate.gamma: the weights cross_entropy, alpha and gamma are all 0: raise one of them "
-            "(got 0)",
+            "mitigate.anchor: the weights cross_entropy, alpha, gamma, brier and anchor are all 0: "
+            "raise one of them (got 0.0)",
         ),
         (
             ["mitigate.base=healed", "heal.enabled=false"],

@@ -9,7 +9,8 @@ from avss_core.models.architectures import blocks
 from avss_core.models.families import DECODERS
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.lora import adapter_tensors, with_adapters
-from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair
+from avss_core.training.mitigation.mitigation import Contrastive, ContrastiveSettings
+from avss_core.training.mitigation.pairs import Pair
 
 DEPTH = 6
 FULL, SLIDING = "full_attention", "sliding_attention"

@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 
 from avss_core.models.loading import load_model, load_tokenizer
 from avss_core.training.healing import HealingSettings, distil
-from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair
+from avss_core.training.mitigation.mitigation import Contrastive, ContrastiveSettings
+from avss_core.training.mitigation.pairs import Pair
 from avss_core.training.training import train
 
 dense, out, stop = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])

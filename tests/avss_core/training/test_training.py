@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from avss_core.models.architectures import blocks
 from avss_core.training.history import Epoch, Step, Training, best_epoch, mean_terms
-from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair
+from avss_core.training.mitigation.mitigation import Contrastive, ContrastiveSettings
+from avss_core.training.mitigation.pairs import Pair
 from avss_core.training.objectives import share_of_rate
 from avss_core.training.state import FILE
 from avss_core.training.training import estimate, train, trainer

@@ -1,7 +1,7 @@
 import pytest
 
 from avss_core.files.writing import write_json
-from avss_core.training.controls import CONTROLS
+from avss_core.training.mitigation.controls import CONTROLS
 from tasks.training.controls import compare_trainings, discarded, plan_trainings
 
 

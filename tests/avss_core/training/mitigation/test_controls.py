@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avss_core.training.controls import CONTROLS, Variant, agreement_with_training, variants
+from avss_core.training.mitigation.controls import CONTROLS, Variant, agreement_with_training, variants
 
 RANKED = [5, 2, 7, 0, 1, 6, 3, 4]
 

@@ -9,10 +9,12 @@ import torch
 from avss_core.evaluation.likelihood import continuation_log_likelihoods
 from avss_core.evaluation.prompts import question_prompt
 from avss_core.models.architectures import blocks
-from avss_core.training import mitigation
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, Training
-from avss_core.training.mitigation import Contrastive, ContrastiveSettings, Pair
+from avss_core.training.mitigation import mitigation
+from avss_core.training.mitigation import pairs as encoded_pairs
+from avss_core.training.mitigation.mitigation import Contrastive, ContrastiveSettings
+from avss_core.training.mitigation.pairs import Pair
 
 SETTINGS = ContrastiveSettings(
     epochs=3,
@@ -395,9 +397,9 @@ def test_a_loss_without_any_weight_is_refused(tiny_llama, tokenizer):
 
 def test_each_pair_is_encoded_once(tiny_llama, tokenizer, monkeypatch):
     calls: list[str] = []
-    encode = mitigation.answer_tokens
+    encode = encoded_pairs.answer_tokens
     monkeypatch.setattr(
-        mitigation,
+        encoded_pairs,
         "answer_tokens",
         lambda t, question, answer: calls.append(question) or encode(t, question, answer),
     )

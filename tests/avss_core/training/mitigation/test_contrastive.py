@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, normalize
 
-from avss_core.training.contrastive import info_nce, masked_mean, mean_log_likelihood, preference_loss
+from avss_core.training.mitigation.contrastive import (
+    info_nce,
+    masked_mean,
+    mean_log_likelihood,
+    preference_loss,
+)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

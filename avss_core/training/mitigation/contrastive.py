@@ -1,4 +1,4 @@
-"""The contrastive loss: prefer accepted answers over wrong ones, in likelihood and in representation."""
+"""The terms of the loss: prefer accepted answers over wrong ones, and be as sure as one is right."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,9 +27,12 @@ def mean_log_likelihood(
 
 
 def preference_loss(
-    accepted: Float[Tensor, " batch"], wrong: Float[Tensor, " batch"], beta: float
+    accepted: Float[Tensor, " batch"],
+    wrong: Float[Tensor, " batch"],
+    beta: float,
+    weights: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the mean of -log sigmoid(beta (s+ - s-)), 0 for an empty batch.
+    """Return the mean of -w log sigmoid(beta (s+ - s-)), 0 for an empty batch; without weights w is 1.
 
     Our reading: s is the mean log-probability of the answer's tokens, so that length does not lower it.
 
@@ -37,7 +40,26 @@ def preference_loss(
         >>> round(float(preference_loss(torch.tensor([-1.0]), torch.tensor([-1.0]), beta=1.0)), 4)  # ln 2
         0.6931
     """
-    return -logsigmoid(beta * (accepted - wrong)).sum() / max(1, len(accepted))
+    losses = -logsigmoid(beta * (accepted - wrong))
+    return (losses if weights is None else weights * losses).sum() / max(1, len(accepted))
+
+
+def brier_loss(scores: Float[Tensor, " batch"], correct: Bool[Tensor, " batch"]) -> Float[Tensor, ""]:
+    """Return the mean of (p - y)^2, with p = exp(score) the confidence in an answer and y the verdict on it.
+
+    Args:
+        scores: mean log-probability of the tokens of each of the model's own answers.
+        correct: the judge's verdicts.
+
+    Source: Brier 1950. Our reading: p is the geometric mean of the answer's token probabilities, the
+    confidence of which the evaluation takes ECE and Brier score.
+
+    Example:
+        >>> scores = torch.tensor([0.9, 0.2]).log()
+        >>> round(float(brier_loss(scores, torch.tensor([True, False]))), 4)  # (0.01 + 0.04) / 2
+        0.025
+    """
+    return (scores.exp() - correct.to(scores.dtype)).square().mean()
 
 
 def info_nce(
