@@ -144,3 +144,12 @@ class Retention(TypedDict):
 
 Agreement = dict[str, dict[str, float | None]]
 """Kendall's tau between named orders of the layers, with `depth` among them."""
+
+
+class Abstaining(TypedDict):
+    """What a threshold leaves of the answers."""
+
+    answered: Entry
+    """Share of the questions whose answer is as confident as the threshold."""
+    error: Entry
+    """Share of those answers that is wrong; no value where none is left."""

@@ -64,6 +64,16 @@ def evaluate(
             "stopped command goes on. Left out: evaluation with --tasks, else nothing is written."
         ),
     ] = None,
+    abstain_at: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RISK",
+            min=0.0,
+            max=1.0,
+            help="Answer only where the model is sure enough: from the confidence on with which at most this "
+            "share of a set's validation answers is wrong.",
+        ),
+    ] = None,
     sets: Sets = None,
     data: Data = None,
     limit: Limit = None,
@@ -80,6 +90,9 @@ def evaluate(
 
     Several models are compared with the first on the same questions: the change
     of a figure, and the share of it that is kept, with paired intervals.
+
+    --abstain-at adds how many test questions of each set a model then answers, and
+    how often wrongly: answered_at_RISK and error_at_RISK.
 
     --tasks runs lm-evaluation-harness with its own prompts and defaults.
 
@@ -101,7 +114,7 @@ def evaluate(
         models = _models(params, others or [])
         names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks else []
         own = not names or sets is not None or data is not None
-        record = evaluate_models(models, names, include_path, out, own=own)
+        record = evaluate_models(models, names, include_path, out, own=own, abstain_at=abstain_at)
         if out:
             from avss_core.files.writing import write_json
 
@@ -116,7 +129,13 @@ def evaluate(
 
 
 def evaluate_models(
-    models: Sequence["Params"], tasks: Sequence[str], include: Path | None, out: Path | None, *, own: bool
+    models: Sequence["Params"],
+    tasks: Sequence[str],
+    include: Path | None,
+    out: Path | None,
+    *,
+    own: bool,
+    abstain_at: float | None = None,
 ) -> dict[str, Any]:
     """Return the figures of one model, or of several with what each changes and keeps of the first.
 
@@ -126,14 +145,19 @@ def evaluate_models(
         include: a folder with task files.
         out: where the answers to tasks lie, and are kept.
         own: whether question sets, text and reviews are asked.
+        abstain_at: share of validation answers that may be wrong where a model answers; None to leave it out.
 
     Raises:
-        ValueError: an encoder is compared, or asked a task.
+        ValueError: an encoder is compared or asked a task, or no question set is asked that a model could
+            abstain from.
     """
     with loading():
+        from avss_core.jobs.evaluation.checkpoint_evaluation import abstention
         from avss_core.jobs.preparation import prepare_rows
     for params in models if tasks or len(models) > 1 else ():
         refuse_encoder(params, "avss evaluate --tasks" if tasks else "comparing several models")
+    if abstain_at is not None:
+        _refuse_abstaining(models, own)
     ask = _asking(models[0], tasks, include) if tasks else None
     found: list[dict[str, Any]] = []
     base: dict[str, Any] = {}
@@ -147,6 +171,15 @@ def evaluate_models(
             if own:
                 mine, records["own"] = _own_figures(params, folder / "prepared", model)
                 figures |= mine
+            if abstain_at is not None:
+                figures["abstention"] = abstention(
+                    params,
+                    folder / "prepared",
+                    model,
+                    kept(params),
+                    records["own"]["sets"],
+                    abstain_at,
+                )
             if ask:
                 figures["tasks"], records["tasks"] = _task_figures(
                     params, tasks, model, (out or USUAL) / label, label, ask
@@ -156,6 +189,14 @@ def evaluate_models(
             base = base or records
             found.append(figures)
     return found[0] if len(models) == 1 else {"base": models[0].model.name, "models": found}
+
+
+def _refuse_abstaining(models: Sequence["Params"], own: bool) -> None:
+    """Raise ValueError where there is no question that a model could abstain from."""
+    if not own:
+        raise ValueError("--abstain-at is about the question sets: name them with --sets beside --tasks")
+    for params in models:
+        refuse_encoder(params, "avss evaluate --abstain-at")
 
 
 def _models(first: "Params", others: Sequence[str]) -> list["Params"]:

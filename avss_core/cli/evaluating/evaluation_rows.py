@@ -37,6 +37,17 @@ def figure_rows(figures: Mapping[str, Any]) -> list[Row]:
         if reviews
     ]
     rows += [
+        {
+            "set": name,
+            "figure": f"{figure}_at_{kept['risk']:g}",
+            "n": kept["n"],
+            **kept[figure],
+            "judge": kept["judge"],
+        }
+        for name, kept in figures.get("abstention", {}).items()
+        for figure in ("answered", "error")
+    ]
+    rows += [
         {"set": name, "figure": figure, "n": task["n"], **_ends(entry), "judge": HARNESS}
         for name, task in figures.get("tasks", {}).items()
         for figure, entry in task["figures"].items()

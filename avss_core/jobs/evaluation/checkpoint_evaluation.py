@@ -1,5 +1,6 @@
 """Evaluate a checkpoint by the settings of a run: on question sets, text and reviews, in units."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 from avss_core.caching.kept_results import Run
 from avss_core.data.rows import row_shards
 from avss_core.jobs.evaluation.asking import judge_of
-from avss_core.jobs.evaluation.evaluation_records import ModelFigures
+from avss_core.jobs.evaluation.evaluation_records import Abstention, ModelFigures
 from avss_core.jobs.evaluation.questions import answer_set, join_answers, layer_answers
 from avss_core.jobs.evaluation.reviews import sentiment
 from avss_core.jobs.evaluation.summaries import summarise_variant
 from avss_core.jobs.evaluation.text_losses import text_loss
 from avss_core.judges.similarity import require_encoders
+from avss_core.metrics.abstention import abstaining, threshold_for
 from avss_core.settings.params import Params
 
 
@@ -82,6 +84,49 @@ def evaluation_jobs(
     }
 
 
+def abstention(
+    params: Params, prepared: Path, model: Path, run: Run, answers: Mapping[str, Any], risk: float
+) -> dict[str, Abstention]:
+    """Return by set how much a model answers, and how often wrongly, if it must be sure enough.
+
+    Args:
+        params: all of them.
+        prepared: the folder of the prepared rows.
+        model: a checkpoint folder.
+        run: runs the units, and keeps what they return.
+        answers: those to the test questions by set, as `evaluate_checkpoint` returned them.
+        risk: share of the answers to validation questions that may be wrong; their confidence gives the
+            threshold.
+    """
+    asked = {name: _questions(params, prepared, name, "validation") for name in params.data.sets}
+    jobs = {
+        name: [
+            partial(answer_set, model, **each, **shard, scored_answers=0)
+            for shard in row_shards(each["questions"], params.evaluate.limit, params.evaluate.shard)
+        ]
+        for name, each in asked.items()
+    }
+    found: dict[str, Abstention] = {}
+    for name, shards in run(jobs, f"thresholds of {model.name}").items():
+        chosen_on, tested = (_columns(part) for part in (join_answers(shards), answers[name]))
+        threshold = threshold_for(*chosen_on, risk) if chosen_on[0] else None
+        found[name] = {
+            "risk": risk,
+            "threshold": threshold,
+            "validation": len(chosen_on[0]),
+            "n": len(tested[0]),
+            "judge": answers[name]["judge"],
+            **abstaining(*tested, threshold, params.seed),
+        }
+    return found
+
+
+def _columns(answers: Mapping[str, Any]) -> tuple[list[float], list[bool]]:
+    """Return confidence and verdict of each answer of a set."""
+    rows = answers["answers"]
+    return [row["confidence"] for row in rows], [row["correct"] for row in rows]
+
+
 def joined(units: dict[str, Any]) -> dict[str, Any]:
     """Return the results of `evaluation_jobs` with shards joined: `sets` by name, `text` and `sentiment`."""
     return {
@@ -107,12 +152,12 @@ def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
     }
 
 
-def _questions(params: Params, prepared: Path, name: str) -> dict[str, Any]:
-    """Return the arguments with which the test questions of a set are asked."""
+def _questions(params: Params, prepared: Path, name: str, part: str = "test") -> dict[str, Any]:
+    """Return the arguments with which the questions of a part of a set are asked."""
     options = params.evaluate
     return {
         **params.machine,
-        "questions": prepared / name / "test.jsonl",
+        "questions": prepared / name / f"{part}.jsonl",
         "demonstrations": [prepared / name / "calibration.jsonl", prepared / name / "train.jsonl"],
         "shots": options.shots,
         "max_new_tokens": options.max_new_tokens,

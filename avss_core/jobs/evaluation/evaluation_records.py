@@ -5,7 +5,7 @@ Losses are in nats a token, shares from 0 to 1; None stands for a figure without
 
 from typing import TypedDict
 
-from avss_core.metrics.records import AnswerFigures, CountedEntry, Entry
+from avss_core.metrics.records import Abstaining, AnswerFigures, CountedEntry, Entry
 
 
 class SetFigures(AnswerFigures):
@@ -51,6 +51,19 @@ class SentimentFigures(TypedDict):
     ece: Entry
     brier: Entry
     predicted_positive: float | None
+
+
+class Abstention(Abstaining):
+    """What a threshold that was chosen on validation questions leaves of a set's test answers."""
+
+    risk: float
+    """Share of the validation answers above the threshold that may be wrong."""
+    threshold: float | None
+    """None if the most confident ones are wrong more often."""
+    validation: int
+    """Questions that it was chosen on."""
+    n: int
+    judge: str
 
 
 class ModelFigures(TypedDict):

@@ -27,6 +27,23 @@ def test_evaluate_has_every_set_that_is_asked_for(avss, model, data):
     assert result["sentiment"]["n"] == 4
 
 
+def test_evaluate_answers_only_where_the_model_is_sure_enough(avss, model, data, refused):
+    command = ["evaluate", model, "--sets", "nq", "--data", data, "--limit", 4]
+    result = avss(*command, "--abstain-at", 1, "--json", *SETTINGS).json
+    all_of_them = result["abstention"]["nq"]
+    assert (all_of_them["risk"], all_of_them["n"]) == (1.0, 4)
+    assert all_of_them["validation"] > 0
+    assert 0 <= all_of_them["threshold"] <= 1
+    assert 0 <= all_of_them["answered"]["value"] <= 1
+    rows = avss(*command, "--abstain-at", 0, *SETTINGS).rows
+    figures = {row["figure"]: row for row in rows if row["set"] == "nq"}
+    assert {"answered_at_0", "error_at_0"} <= figures.keys()
+    assert float(figures["answered_at_0"]["value"]) <= float(all_of_them["answered"]["value"])
+    printed = refused(*command[:2], "--tasks", "x", "--abstain-at", 0.5, *SETTINGS)
+    assert "--abstain-at is about the question sets: name them with --sets beside --tasks" in printed
+    assert "0<=x<=1" in avss(*command, "--abstain-at", 1.5).err
+
+
 def test_evaluate_gives_every_predicted_token_the_context_that_a_stride_leaves(
     avss, model, data, tiny_llama, tokenizer, tmp_path
 ):
