@@ -71,6 +71,11 @@ def closed(dense: Any, pruned: Any, repaired: Any) -> float:
     return float((pruned.sum() - repaired.sum()) / (pruned.sum() - dense.sum()))
 
 
+def more(dense: Any, pruned: Any, linear: Any, repaired: Any) -> float:
+    """Return how much more of the gap the repair closes than the linear map."""
+    return closed(dense, pruned, repaired) - closed(dense, pruned, linear)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -87,25 +92,27 @@ def main() -> None:
     ids = [window for own in train.values() for window in own]
     batches = [pad([ids[i] for i in chosen], skip=1) for chosen in by_length(ids, 4)]
     test = {name: windows_of(tokenizer, held, options.test_tokens) for name, (_, held) in documents.items()}
-    started = time.perf_counter()
-    with torch.no_grad():
-        for batch in batches:
-            run_blocks(dense, batch)
-    one_pass = time.perf_counter() - started
     text = documents["WikiText-2"][0]
     full = {name: losses(dense, own) for name, own in test.items()}
     for ratio in options.ratios:
         removed = score_layers(dense, tokenizer, text, score=options.score).lowest(ratio)
         kept = kept_layers(depth(dense.config), removed)
         models = {"pruned": prune(dense, removed)}
-        times = {}
+        started, times = time.perf_counter(), {}
+        with torch.no_grad():
+            for batch in batches:
+                run_blocks(dense, batch)
+        one_pass = time.perf_counter() - started
         for name, way in WAYS.items():
             started = time.perf_counter()
             models[name] = way(models["pruned"], dense, kept, batches)
             times[name] = (time.perf_counter() - started) / one_pass
         print(f"\n{len(removed)} of {depth(dense.config)} layers removed ({', '.join(map(str, removed))})\n")
-        print(f"| text (test tokens) | dense | {' | '.join(models)} | gap closed by {' | by '.join(WAYS)} |")
-        print("| --- " * (3 + 2 * len(WAYS)) + "|")
+        print(
+            f"| text (test tokens) | dense | {' | '.join(models)} | gap closed by {' | by '.join(WAYS)} "
+            "| more by repair |"
+        )
+        print("| --- " * (4 + 2 * len(WAYS)) + "|")
         for name, windows in test.items():
             sums = {label: np.array(losses(model, windows)[0]) for label, model in models.items()}
             whole, counts = np.array(full[name][0]), sum(full[name][1])
@@ -114,6 +121,11 @@ def main() -> None:
                 columns = whole, sums["pruned"], sums[label]
                 low, high = bootstrap_interval(closed, *columns, seed=0)
                 cells.append(f"{100 * closed(*columns):.0f} % [{100 * low:.0f}, {100 * high:.0f}]")
+            sides = [sums[label] for label in WAYS]
+            low, high = bootstrap_interval(more, whole, sums["pruned"], *sides, seed=0)
+            cells.append(
+                f"{100 * more(whole, sums['pruned'], *sides):+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+            )
             print(f"| {' | '.join([f'{name} ({counts:,})', *cells])} |", flush=True)
         said = ", ".join(f"{name} {each:.1f}" for name, each in times.items())
         print(
