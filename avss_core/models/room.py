@@ -40,8 +40,8 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
     """Keep the memory of freed tensors for the next ones, and give it back at the end.
 
     glibc asks the system for the pages of each large tensor and returns them when it is freed, so that every
-    step of a training has them zeroed again: up to a third of its time. Nothing changes on another device than a
-    CPU and with another library than glibc.
+    step of a training has them zeroed again: up to a third of its time. The process holds up to a third more
+    memory. Nothing changes on another device than a CPU and with another library than glibc.
     """
     if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
         yield
