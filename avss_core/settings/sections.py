@@ -180,7 +180,7 @@ class Heal(Shares):
     text: Weight = 0.5
     questions: Weight = 0.5
     reviews: Weight = 0.0
-    tokens: Several = 48000
+    tokens: Several = 24000
     validation_tokens: Several = 1000
     window: Several = 256
     batch_size: Batch = 1
