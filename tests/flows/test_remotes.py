@@ -51,6 +51,8 @@ QUICK = {
     "localize.resamples": 4,
     "mitigate.layers": 2,
     "mitigate.pairs": 4,
+    "mitigate.brier": 1.0,
+    "mitigate.anchor": 1.0,
 }
 
 

@@ -65,6 +65,10 @@ def given(checkpoint, prepared):
             "demonstrations": nq / "calibration.jsonl", "questions": 3, "samples": 1, "temperature": 1.0,
             "seed": 0, **ASKING,
         },
+        "own-replies": {
+            "model": checkpoint, "questions": nq / "train.jsonl", "demonstrations": nq / "calibration.jsonl",
+            "questions_at_most": 3, **ASKING,
+        },
         "answer-set": {**asked, "first": 0, "last": 4, "scored_answers": 2, **ASKING},
         "layer-answers": {**asked, "limit": 2, "step": 3, **ASKING},
         "removal-loss": {

@@ -17,7 +17,14 @@ def test_layers_are_numbered_as_in_the_checkpoint_and_lost_ones_passed_over(prun
     plans = plan_trainings.fn(pruned, [4, 5, 1, 2, 0, 3], layers=2, controls=list(CONTROLS), draws=1, seed=0)
     assert plans["mitigated"] == {"layers": [1, 3], "like": [1, 3], "settings": {}}
     assert plans["cross_entropy"] == plans["mitigated"] | {
-        "settings": {"cross_entropy": 1.0, "alpha": 0.0, "gamma": 0.0}
+        "settings": {
+            "cross_entropy": 1.0,
+            "alpha": 0.0,
+            "gamma": 0.0,
+            "brier": 0.0,
+            "anchor": 0.0,
+            "known": 1.0,
+        }
     }
     assert plans["lowest"]["layers"] == [0, 2]
     assert plans["all"] == {"layers": [0, 1, 2, 3], "like": [1, 3], "settings": {}}

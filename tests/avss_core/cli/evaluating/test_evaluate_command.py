@@ -41,7 +41,7 @@ def test_evaluate_answers_only_where_the_model_is_sure_enough(avss, model, data,
     assert float(figures["answered_at_0"]["value"]) <= float(all_of_them["answered"]["value"])
     printed = refused(*command[:2], "--tasks", "x", "--abstain-at", 0.5, *SETTINGS)
     assert "--abstain-at is about the question sets: name them with --sets beside --tasks" in printed
-    assert "0<=x<=1" in avss(*command, "--abstain-at", 1.5).err
+    assert "less than or equal to 1" in avss(*command, "--abstain-at", 1.5).err
 
 
 def test_evaluate_gives_every_predicted_token_the_context_that_a_stride_leaves(
