@@ -10,9 +10,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 
 from avss_core.models.architectures import blocks
 
@@ -64,6 +61,11 @@ def share_weights(model: Any, kept: Iterable[nn.Parameter] = ()) -> None:
         model: a causal language model or an encoder, the same in each process; changed in place.
         kept: parameters that are not shared.
     """
+    # Here, since it takes half a second that every command would wait for.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import DTensor
+
     place = process_place()
     mesh = init_device_mesh(place.device.type, (place.num_processes,))
     ignored = set(kept)
@@ -76,7 +78,8 @@ def share_weights(model: Any, kept: Iterable[nn.Parameter] = ()) -> None:
 
 def whole_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors with those whole that processes hold in parts; all processes ask together."""
-    return {name: each.full_tensor() if isinstance(each, DTensor) else each for name, each in tensors.items()}
+    parts: dict[str, Any] = {name: each for name, each in tensors.items() if hasattr(each, "full_tensor")}
+    return {**tensors, **{name: each.full_tensor() for name, each in parts.items()}}
 
 
 def main_device(device: str) -> torch.device:
