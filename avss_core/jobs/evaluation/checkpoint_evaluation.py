@@ -52,13 +52,7 @@ def evaluation_jobs(
         require_encoders()  # before any question is asked
     reviews = prepared / "sst2" / "validation.jsonl"
     return {
-        "sets": {
-            name: [
-                partial(answer_set, model, **asked, **shard, scored_answers=scored)
-                for shard in row_shards(asked["questions"], options.limit, options.shard)
-            ]
-            for name, asked in questions.items()
-        },
+        "sets": {name: _answer_units(params, model, asked, scored) for name, asked in questions.items()},
         "text": partial(
             text_loss,
             model,
@@ -98,13 +92,9 @@ def abstention(
         risk: share of the answers to validation questions that may be wrong; their confidence gives the
             threshold.
     """
-    asked = {name: _questions(params, prepared, name, "validation") for name in params.data.sets}
     jobs = {
-        name: [
-            partial(answer_set, model, **each, **shard, scored_answers=0)
-            for shard in row_shards(each["questions"], params.evaluate.limit, params.evaluate.shard)
-        ]
-        for name, each in asked.items()
+        name: _answer_units(params, model, _questions(params, prepared, name, "validation"), scored=0)
+        for name in params.data.sets
     }
     found: dict[str, Abstention] = {}
     for name, shards in run(jobs, f"thresholds of {model.name}").items():
@@ -150,6 +140,17 @@ def layer_jobs(params: Params, prepared: Path, model: Path) -> dict[str, Any]:
         for name in params.data.sets
         if count
     }
+
+
+def _answer_units(
+    params: Params, model: Path, asked: Mapping[str, Any], scored: int
+) -> list[partial[dict[str, Any]]]:
+    """Return the units that answer the questions of a part of a set, one a shard."""
+    options = params.evaluate
+    return [
+        partial(answer_set, model, **asked, **shard, scored_answers=scored)
+        for shard in row_shards(asked["questions"], options.limit, options.shard)
+    ]
 
 
 def _questions(params: Params, prepared: Path, name: str, part: str = "test") -> dict[str, Any]:
