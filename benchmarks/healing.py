@@ -24,6 +24,7 @@ from avss_core.data.texts import language_topics
 from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
 from avss_core.jobs.checkpoint_repair import repair_model, repair_settings
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
+from avss_core.jobs.own_text import own_windows
 from avss_core.jobs.preparation import prepare_model, prepare_rows
 from avss_core.jobs.watched_training import forget
 from avss_core.metrics.bootstrap import bootstrap_interval
@@ -61,6 +62,7 @@ def repair(params: Params, place: Workspace, pruned: Path) -> tuple[Path, str]:
             place.dense,
             place.prepared,
             params.data.sets,
+            own=own_windows(params, params.repair, place.dense, place.prepared, run_in(params)),
             folder=place.repaired,
             resume=resume,
             provenance={"base": "pruned"},
@@ -82,6 +84,7 @@ def heal(
         place.dense,
         place.prepared,
         params.data.sets,
+        own=own_windows(params, params.heal, place.dense, place.prepared, run_in(params)),
         folder=folder,
         resume=resume,
         provenance={"base": "repaired" if params.repair.enabled else "pruned"},

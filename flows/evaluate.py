@@ -1,5 +1,6 @@
 """Stage evaluate: the dense, the pruned and the repaired model on the same questions, text and reviews."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluation_jobs, joined, layer_jobs
+from avss_core.jobs.standard_tasks.standard_tasks import tasks_of_models
 from avss_core.settings.params import Params
 from flows.running.execution import run
 from flows.running.stage import stage
@@ -20,7 +22,7 @@ from tasks.evaluate import (
     summarise_variant,
 )
 from tasks.history.stage_log import StageLog
-from tasks.records import Evaluation, ModelFigures
+from tasks.records import Evaluation, ModelFigures, ModelOnTasks
 
 
 @stage("evaluate", ("seed", "model", "data", "repair", "evaluate"), reads=EVALUATED)
@@ -33,9 +35,12 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
     }
     if params.repair.enabled:
         jobs["repaired"] = evaluation_jobs(params, workspace.prepared, workspace.repaired)
+    resume = workspace.training / "tasks"
+    models = {name: getattr(workspace, name) for name in jobs if name != "layers"}
+    tasks = tasks_of_models(params, models, resume)
     answers = run(params, jobs, "evaluation")
     measured, records = {}, {}
-    for variant in [name for name in jobs if name != "layers"]:
+    for variant in models:
         records[variant] = joined(answers[variant])
         measured[variant] = summarise_variant(records[variant], seed=params.seed)
     layers = summarise_layers(answers["layers"], seed=params.seed) if answers["layers"] else None
@@ -53,10 +58,14 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
             "against_pruned": compare_variants(records["pruned"], records["repaired"], seed=params.seed),
             "retention": retained(records["dense"], records["repaired"], seed=params.seed),
         }
+    if tasks:
+        figures["tasks"] = tasks
     name = read_json(workspace.dense / "model_card.json")["name"]
     with folder_written_whole(workspace.evaluation, replace=True) as part:
         write_json(part / "figures.json", figures)
         write_answers(part / "answers.parquet", records)
+        if tasks:
+            shutil.copytree(resume, part / "tasks")
         for variant, own in measured.items():
             results = harness_results(
                 f"{name} ({variant})",
@@ -69,11 +78,14 @@ def evaluate(params: Params, workspace: Workspace) -> StageLog:
                 seed=params.seed,
             )
             write_json(part / f"results_{variant}.json", results)
+    shutil.rmtree(resume, ignore_errors=True)
     return StageLog(
         metrics={
             key: value
             for variant, own in measured.items()
-            for key, value in figures_by_name(variant, own).items()
+            for key, value in (
+                figures_by_name(variant, own) | figures_of_tasks(variant, tasks.get(variant))
+            ).items()
         },
         tables={"evaluation.json": figures},
         measured={variant: getattr(workspace, variant) for variant in measured},
@@ -99,3 +111,12 @@ def figures_by_name(variant: str, figures: Mapping[str, Any]) -> dict[str, float
     for figure in ("accuracy", "auroc"):
         metrics[f"{variant}.sentiment.{figure}"] = figures["sentiment"][figure]["value"]
     return metrics
+
+
+def figures_of_tasks(variant: str, tasks: ModelOnTasks | None) -> dict[str, float | None]:
+    """Return a model's figures on standard tasks as metrics named variant.task.figure."""
+    return {
+        f"{variant}.{name}.{figure.replace(',', '.')}": entry["value"]
+        for name, task in (tasks["figures"] if tasks else {}).items()
+        for figure, entry in task["figures"].items()
+    }

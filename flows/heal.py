@@ -1,13 +1,17 @@
 """Stage heal: the repaired model learns from the dense one, and is evaluated the same way."""
 
+import shutil
+
 from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.jobs.checkpoint_healing import healing_settings
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
+from avss_core.jobs.own_text import own_windows
+from avss_core.jobs.standard_tasks.standard_tasks import tasks_of_models
 from avss_core.jobs.watched_training import forget, machine_metrics
 from avss_core.settings.params import Params
 from avss_core.training.history import best_epoch
-from flows.evaluate import as_evaluated, figures_by_name
+from flows.evaluate import as_evaluated, figures_by_name, figures_of_tasks
 from flows.running.execution import run_in
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
@@ -37,6 +41,7 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
         workspace.dense,
         workspace.prepared,
         params.data.sets,
+        own=own_windows(params, params.heal, workspace.dense, workspace.prepared, run_in(params)),
         folder=workspace.healed,
         resume=resume,
         provenance={
@@ -45,6 +50,11 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
         },
         **healing_settings(params),
     )
+    asked = workspace.training / "healed-tasks"
+    if params.evaluate.tasks:  # the dense model was asked them by the stage evaluate
+        shutil.copytree(workspace.evaluation / "tasks/dense", asked / "dense", dirs_exist_ok=True)
+    models = {"dense": workspace.dense, "healed": workspace.healed}
+    tasks = tasks_of_models(params, models, asked).get("healed")
     figures, answers = evaluate_checkpoint(params, workspace.prepared, workspace.healed, run_in(params))
     evaluation = read_json(workspace.evaluation / "figures.json")
     figures_before = evaluation["repaired"]["figures"] if params.repair.enabled else evaluation["pruned"]
@@ -62,12 +72,18 @@ def heal(params: Params, workspace: Workspace) -> StageLog:
         },
         "healed_against_base": compare_variants(before, answers, seed=params.seed),
     }
+    if tasks:
+        result["tasks"] = tasks
     with folder_written_whole(workspace.healing, replace=True) as part:
         write_json(part / "figures.json", result)
         write_answers(part / "answers.parquet", {"healed": answers})
-    forget(resume)
+        if tasks:
+            shutil.copytree(asked / "healed", part / "tasks")
+    for folder in (resume, asked):
+        forget(folder)
     return StageLog(
         metrics=figures_by_name("healed", figures)
+        | figures_of_tasks("healed", tasks)
         | machine_metrics("heal", machine)
         | {"heal.validation_loss": best_epoch(training["history"])["validation_loss"]},
         tables={"healing.json": result},

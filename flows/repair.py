@@ -2,8 +2,10 @@
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.jobs.checkpoint_repair import repair_settings
+from avss_core.jobs.own_text import own_windows
 from avss_core.jobs.watched_training import forget
 from avss_core.settings.params import Params
+from flows.running.execution import run_in
 from flows.running.stage import stage
 from flows.running.workspace import Workspace
 from tasks.history.stage_log import StageLog
@@ -29,6 +31,7 @@ def repair(params: Params, workspace: Workspace) -> StageLog:
         workspace.dense,
         workspace.prepared,
         params.data.sets,
+        own=own_windows(params, params.repair, workspace.dense, workspace.prepared, run_in(params)),
         folder=workspace.repaired,
         resume=resume,
         provenance={

@@ -8,7 +8,7 @@ from prefect import task
 from prefect.logging import get_logger
 
 from avss_core.jobs import checkpoint_healing
-from avss_core.jobs.mixture import Mixture
+from avss_core.jobs.mixture import Mixture, OwnText
 from tasks.history.curves import curves
 from tasks.records import HealingTraining
 
@@ -25,6 +25,7 @@ def heal_model(
     device: str,
     layers: Sequence[int] | None,
     settings: Mapping[str, Any],
+    own: OwnText,
     folder: Path,
     resume: Path,
     provenance: Mapping[str, Any],
@@ -40,6 +41,7 @@ def heal_model(
         device=device,
         layers=layers,
         settings=settings,
+        own=own,
         folder=folder,
         resume=resume,
         provenance=provenance,

@@ -40,6 +40,7 @@ from avss_core.jobs.job_records import ScoredModel as ScoredModel
 from avss_core.jobs.job_records import SpeedRecord as SpeedRecord
 from avss_core.jobs.job_records import TrainingRecord as TrainingRecord
 from avss_core.jobs.job_records import VerifiedModel as VerifiedModel
+from avss_core.jobs.standard_tasks.task_records import ModelOnTasks as ModelOnTasks
 from avss_core.metrics.records import Agreement as Agreement
 from avss_core.metrics.records import AnswerFigures as AnswerFigures
 from avss_core.metrics.records import Changes as Changes
@@ -154,6 +155,8 @@ class Evaluation(TypedDict):
     """What the pruned model keeps of the dense one."""
     repaired: NotRequired[RepairedFigures]
     layers: LayerFigures | None
+    tasks: NotRequired[dict[str, ModelOnTasks]]
+    """Standard tasks by model, the dense one first; absent if the settings name none."""
 
 
 # heal: data/healing/figures.json; mitigate: data/mitigation/figures.json.
@@ -176,6 +179,8 @@ class Healing(TypedDict):
     healed: NotRequired[ModelFigures]
     retention: NotRequired[BothRetentions]
     healed_against_base: NotRequired[dict[str, Changes]]
+    tasks: NotRequired[ModelOnTasks]
+    """Standard tasks; absent if the settings name none."""
 
 
 class Divergence(Entry):

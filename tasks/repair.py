@@ -9,7 +9,7 @@ from prefect.logging import get_logger
 
 from avss_core.jobs import checkpoint_repair
 from avss_core.jobs.checkpoint_repair import RepairOptions
-from avss_core.jobs.mixture import Mixture
+from avss_core.jobs.mixture import Mixture, OwnText
 from tasks.records import RepairFit
 
 
@@ -24,6 +24,7 @@ def repair_model(
     *,
     dtype: str,
     device: str,
+    own: OwnText,
     folder: Path,
     resume: Path,
     provenance: Mapping[str, Any],
@@ -38,6 +39,7 @@ def repair_model(
         options,
         dtype=dtype,
         device=device,
+        own=own,
         folder=folder,
         resume=resume,
         provenance=provenance,

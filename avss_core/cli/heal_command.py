@@ -20,7 +20,7 @@ from avss_core.cli.options import (
     warn_of_width,
 )
 from avss_core.cli.printing import Row, say, say_unless, show
-from avss_core.cli.session import checkpoint, keep_settings, loading, say_left_out, scratch
+from avss_core.cli.session import checkpoint, keep_settings, kept, loading, say_left_out, scratch
 from avss_core.display.steps import working
 from avss_core.models.locations import model_name
 from avss_core.settings.places import DEFAULT_PARAMS
@@ -87,18 +87,24 @@ def heal_pruned(
     """
     with loading():
         from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
+        from avss_core.jobs.own_text import own_windows
         from avss_core.jobs.preparation import prepare_rows
         from avss_core.jobs.watched_training import forget
-        from avss_core.training.processes import leads
+        from avss_core.models.placement import main_device
+        from avss_core.training.processes import Processes, leads
     resume = out.absolute().parent / f".{out.name}.training"
     with scratch() as folder:
-        say_left_out(prepare_rows(params, folder / "prepared"))
-        dense = params.model.model_copy(update={"name": teacher, "revision": None})
+        prepared = folder / "prepared"
+        say_left_out(prepare_rows(params, prepared))
+        named = params.model.model_copy(update={"name": teacher, "revision": None})
+        dense = checkpoint(params.model_copy(update={"model": named}), folder / "teacher")
+        processes = Processes(cpu=main_device(params.machine["device"]).type == "cpu")
         training, machine = heal_model(
             checkpoint(params, folder / "pruned"),
-            checkpoint(params.model_copy(update={"model": dense}), folder / "teacher"),
-            folder / "prepared",
+            dense,
+            prepared,
             params.data.sets,
+            own=processes.once(lambda: own_windows(params, params.heal, dense, prepared, kept(params))),
             folder=out,
             resume=resume,
             provenance={

@@ -10,7 +10,7 @@ from avss_core.display.steps import working
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import folder_written_whole
 from avss_core.jobs.job_records import HealingTraining
-from avss_core.jobs.mixture import Mixture, mixed, shortages
+from avss_core.jobs.mixture import Mixture, OwnText, mixed, shortages
 from avss_core.jobs.mixture_settings import mixture
 from avss_core.jobs.watched_training import Curves, Say, no_curves, run_training
 from avss_core.models.architectures import context_length, depth, reads_both_ways
@@ -36,6 +36,7 @@ def heal_model(
     device: str,
     layers: Sequence[int] | None,
     settings: Mapping[str, Any],
+    own: OwnText,
     folder: Path,
     resume: Path,
     provenance: Mapping[str, Any],
@@ -57,6 +58,7 @@ def heal_model(
         device: device of both models.
         layers: layers to train, numbered as in the student; None for all.
         settings: fields of `avss_core.training.healing.HealingSettings`.
+        own: text that the dense model wrote.
         folder: where the checkpoint goes.
         resume: folder from which a stopped training resumes; the caller removes it.
         provenance: recorded in the certificate.
@@ -73,7 +75,7 @@ def heal_model(
     chosen = known_layers(range(count) if layers is None else layers, count)
     encoder = reads_both_ways(pruned.config)
     train, validation = mixed(
-        tokenizer, prepared, sets, mixture, context_length(pruned.config), encoder=encoder
+        tokenizer, prepared, sets, mixture, context_length(pruned.config), encoder=encoder, own=own
     )
     options = HealingSettings(**settings)
     objective: Distillation | EncoderDistillation

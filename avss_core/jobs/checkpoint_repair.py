@@ -16,7 +16,7 @@ from avss_core.display.steps import progress, working
 from avss_core.files.digests import digest_json, digest_tensors
 from avss_core.files.writing import folder_written_whole
 from avss_core.jobs.job_records import RefitProjection, RepairFit
-from avss_core.jobs.mixture import Mixture, mixed, shortages
+from avss_core.jobs.mixture import Mixture, OwnText, mixed, shortages
 from avss_core.jobs.mixture_settings import mixture
 from avss_core.jobs.watched_training import Say
 from avss_core.models.architectures import context_length, depth, reads_both_ways
@@ -51,6 +51,7 @@ def repair_model(
     *,
     dtype: str,
     device: str,
+    own: OwnText,
     folder: Path,
     resume: Path,
     provenance: Mapping[str, Any],
@@ -68,6 +69,7 @@ def repair_model(
         options: how blocks are refitted.
         dtype: dtype of both models.
         device: device of both models.
+        own: text that the dense model wrote.
         folder: where the checkpoint goes.
         resume: folder of finished blocks, from which a stopped repair goes on; the caller removes it.
         provenance: recorded in the certificate.
@@ -80,7 +82,14 @@ def repair_model(
     kept, layers = layer_map(pruned, depth(source.config)), depth(dense.config)
     encoder = reads_both_ways(source.config)
     windows, _ = mixed(
-        tokenizer, prepared, sets, mixture, context_length(source.config), encoder=encoder, scored_too=True
+        tokenizer,
+        prepared,
+        sets,
+        mixture,
+        context_length(source.config),
+        encoder=encoder,
+        scored_too=True,
+        own=own,
     )
     for line in shortages(windows, "repair"):
         say(line)

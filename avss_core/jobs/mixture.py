@@ -10,7 +10,16 @@ from avss_core.data.rows import read_documents, read_prepared
 from avss_core.evaluation.prompts import Demonstration
 from avss_core.models.batches import token_stream
 from avss_core.training.encoders.encoder_text import encoder_windows
+from avss_core.training.frozen_prefix import Ids
 from avss_core.training.healing_text import Shares, Sources, Windows, healing_windows
+
+
+@dataclass(frozen=True)
+class OwnText:
+    """Windows that the dense model wrote."""
+
+    validation: tuple[Ids, ...] = ()
+    train: tuple[Ids, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,7 @@ def mixed(
     *,
     encoder: bool = False,
     scored_too: bool = False,
+    own: OwnText = OwnText(),
 ) -> tuple[Windows, Windows]:
     """Return the windows to learn from and those to validate on.
 
@@ -54,10 +64,11 @@ def mixed(
         context: positions of the model; None for no limit.
         encoder: whether the models are encoders, which are asked no question.
         scored_too: learn from the text that layers are scored on first; then no question validates.
+        own: text that the dense model wrote.
     """
     window = min(mixture.window, context or mixture.window)
     amounts = (mixture.validation_tokens, mixture.tokens)
-    shares = replace(mixture.shares, questions=0.0) if encoder else mixture.shares
+    shares = replace(mixture.shares, questions=0.0, own_text=0.0) if encoder else mixture.shares
     held, learnt = (shares.of(tokens)["text"] if tokens else 0 for tokens in amounts)
     first = mixture.scored + mixture.costs
     text = token_stream(
@@ -74,9 +85,13 @@ def mixed(
             text[first : first + held],
             {} if scored_too else _questions(prepared, sets, "validation"),
             reviews[last:],
+            own.validation,
         ),
         "train": Sources(
-            [*again, *text[first + held :]], _questions(prepared, sets, "train"), reviews[:last]
+            [*again, *text[first + held :]],
+            _questions(prepared, sets, "train"),
+            reviews[:last],
+            own.train,
         ),
     }
     if encoder:

@@ -12,7 +12,7 @@ def mixture(params: Params, options: Repair | Heal) -> Mixture:
         tokens=options.tokens,
         validation_tokens=params.heal.validation_tokens,
         window=options.window,
-        shares=Shares(options.text, options.questions, options.reviews),
+        shares=Shares(options.text, options.questions, options.reviews, options.own_text),
         scored=params.collect.tokens,
         costs=params.score.cost_tokens,
         held_out=params.data.validation,

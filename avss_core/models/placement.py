@@ -87,6 +87,21 @@ def main_device(device: str) -> torch.device:
     return torch.device(chosen_device(None if device == SPREAD else device))
 
 
+def computes_in_bfloat16(device: str) -> bool:
+    """Tell whether a device has instructions for bfloat16; without them it is many times slower.
+
+    Args:
+        device: a torch device, or `spread`.
+    """
+    if device == SPREAD:
+        return torch.cuda.is_available() and bool(torch.cuda.is_bf16_supported())
+    if torch.device(device).type == "cpu":
+        return any(
+            able is True for name, able in torch.cpu.get_capabilities().items() if name.endswith("bf16")
+        )
+    return bool(torch.cuda.is_bf16_supported())
+
+
 def input_device(model: nn.Module) -> torch.device:
     """Return where a model expects its token ids, which need not be where its first weights lie."""
     execution = getattr(getattr(model, "_hf_hook", None), "execution_device", None)

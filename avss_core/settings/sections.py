@@ -18,6 +18,7 @@ from avss_core.settings.fields import (
     Several,
     Share,
     Site,
+    Text,
     Weight,
     one_of,
 )
@@ -95,19 +96,20 @@ class Shares(Section):
     """Shares of the tokens that are learnt from; only their ratios count."""
 
     text: Weight
+    own_text: Weight
     questions: Weight
     reviews: Weight
 
     @field_validator("reviews")
     @classmethod
     def _some_share(cls, value: float, info: ValidationInfo) -> float:
-        if not value and not info.data.get("text", 1) and not info.data.get("questions", 1):
-            raise ValueError("the shares text, questions and reviews are all 0: raise one of them")
+        if not value and not any(info.data.get(kind, 1) for kind in ("text", "own_text", "questions")):
+            raise ValueError("the shares text, own_text, questions and reviews are all 0: raise one of them")
         return value
 
     def text_of(self, tokens: int) -> int:
         """Return how many of so many tokens are text."""
-        return round(tokens * self.text / (self.text + self.questions + self.reviews))
+        return round(tokens * self.text / (self.text + self.own_text + self.questions + self.reviews))
 
 
 class Repair(Shares):
@@ -115,6 +117,7 @@ class Repair(Shares):
 
     enabled: bool = True
     text: Weight = 0.5
+    own_text: Weight = 0.0
     questions: Weight = 0.4
     reviews: Weight = 0.1
     tokens: Several = 16384
@@ -163,6 +166,8 @@ class Evaluate(Section):
     window: Several = 512
     stride: Count | None = None
     sentiment_shots: Natural = 4
+    tasks: Annotated[list[Text], Distinct] = []
+    task_files: Text | None = None
 
     @field_validator("stride")
     @classmethod
@@ -178,6 +183,7 @@ class Heal(Shares):
 
     enabled: bool = True
     text: Weight = 0.5
+    own_text: Weight = 0.0
     questions: Weight = 0.5
     reviews: Weight = 0.0
     tokens: Several = 24000

@@ -4,7 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count
+from itertools import accumulate, count
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -38,6 +38,8 @@ class Sources:
     questions: Mapping[str, Sequence[Demonstration]] | None = None
     """Questions with an accepted answer, by set."""
     reviews: Sequence[Review] = ()
+    own_text: Sequence[Ids] = ()
+    """Windows that the dense model wrote."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Shares:
     text: float
     questions: float
     reviews: float
+    own_text: float = 0.0
 
     def of(self, tokens: int) -> dict[str, int]:
         """Return the tokens of each kind.
@@ -57,7 +60,7 @@ class Shares:
         shares: dict[str, float] = asdict(self)
         total = sum(shares.values())
         if total <= 0:
-            raise ValueError("the shares of text, questions and reviews are all 0: raise one of them")
+            raise ValueError("the shares of text, own text, questions and reviews are all 0: raise one")
         return {kind: round(tokens * share / total) for kind, share in shares.items()}
 
 
@@ -84,8 +87,9 @@ def healing_windows(
 ) -> Windows:
     """Return windows of about so many tokens: each kind exceeds its share by less than one window.
 
-    Text is cut into consecutive windows. A window of questions holds as many rows of one set as fit, written
-    as a few-shot prompt with its answer; the sets take turns. A window of reviews holds as many as fit.
+    Text is cut into consecutive windows; what the dense model wrote comes in its own. A window of questions
+    holds as many rows of one set as fit, written as a few-shot prompt with its answer; the sets take turns.
+    A window of reviews holds as many as fit.
 
     Our reading: rows come in random order and, if a share needs more than there are, again in another order,
     since other rows before a question make another window. Text does not repeat.
@@ -93,7 +97,7 @@ def healing_windows(
     Args:
         tokenizer: the tokenizer of both models.
         sources: text, questions and reviews.
-        shares: shares of the three kinds.
+        shares: shares of the kinds.
         tokens: tokens of all windows together.
         window: most tokens of a window.
         seed: seed of the order of rows.
@@ -110,6 +114,8 @@ def healing_windows(
         "reviews": (_reviews, {"reviews": sources.reviews}),
     }
     windows = {"text": text_windows(sources.text[: wanted["text"]], window)}
+    if wanted["own_text"]:
+        windows["own_text"] = _first(sources.own_text, wanted["own_text"])
     places: dict[Ids, tuple[int, ...]] = {}
     too_long = {"text": 0, "questions": 0, "reviews": 0}
     for kind, (write, sets) in kinds.items():
@@ -126,7 +132,7 @@ def healing_windows(
             "windows": len(ids),
             "tokens": sum(map(len, ids)),
             "wanted": wanted[kind],
-            "too_long": too_long[kind],
+            "too_long": too_long.get(kind, 0),
         }
         for kind, ids in windows.items()
     }
@@ -136,6 +142,12 @@ def healing_windows(
 def text_windows(ids: Sequence[int], window: int) -> list[Ids]:
     """Return consecutive windows of a token stream; the last one may be shorter."""
     return [tuple(ids[start : start + window]) for start in range(0, len(ids), window)]
+
+
+def _first(windows: Sequence[Ids], tokens: int) -> list[Ids]:
+    """Return the first windows, so many that they hold some tokens."""
+    before = accumulate((len(ids) for ids in windows), initial=0)
+    return [ids for ids, held in zip(windows, before, strict=False) if held < tokens]
 
 
 def _questions(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Demonstration], chat: bool) -> list[Piece]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from avss_core.files.tensor_store import TensorStore
 from avss_core.models.batches import by_length
+from avss_core.models.placement import computes_in_bfloat16
 from avss_core.models.room import batch_size_of, halve
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
@@ -25,19 +26,6 @@ Group = list[list[Any]]
 
 Weighed = tuple[float, dict[str, float]]
 """The weight of a batch, and its loss and terms."""
-
-
-def computes_in_bfloat16(device: str) -> bool:
-    """Tell whether a device has instructions for bfloat16; without them it is many times slower.
-
-    Args:
-        device: type of a torch device, such as "cpu".
-    """
-    if device == "cpu":
-        return any(
-            able is True for name, able in torch.cpu.get_capabilities().items() if name.endswith("bf16")
-        )
-    return bool(torch.cuda.is_bf16_supported())
 
 
 class Trainer:

@@ -20,6 +20,7 @@ from tasks.records import (
     SpeedRecord,
 )
 from tasks.report.run_record import FILE
+from tasks.report.standard_tasks import TaskRow, task_rows
 from tasks.report.variants import control_sides, kept_rows, kept_tables, trained_base, trainings, variants
 from tasks.report.words.after_repair import repaired_order
 from tasks.report.words.evidence import MARKS, called, few_kept
@@ -60,6 +61,8 @@ def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: P
         parts.append([plain(order)])
     parts += [_questions(variants(records)), _language(variants(records))]
     parts.append(_retention(kept_tables(records)))
+    if rows := task_rows(records):
+        parts.append(_standard_tasks(rows))
     if records["mitigation"]["controls"]:
         base = trained_base(records)
         parts += [_trainings(records["mitigation"], base), _controls(records["mitigation"], base)]
@@ -189,6 +192,24 @@ def _share(entry: Entry, unsaid: str) -> str:
         return plain(unsaid) or "nothing to keep"
     value, low, high = (f"{100 * each:z.0f}" for each in (entry["value"], entry["low"], entry["high"]))
     return f"{value} %, {plain(unsaid)}" if unsaid else f"{value} % [{low}, {high}]"
+
+
+def _standard_tasks(rows: Sequence[TaskRow]) -> list[str]:
+    """Return the table of the tasks of lm-evaluation-harness: each model's figure, and what it keeps."""
+    models = list(rows[0].values)
+    heads = ["task", "figure", "n", *(f"{name} [95 %]" for name in models)]
+    heads += [f"{name} keeps" for name in rows[0].kept]
+    cells = [
+        [
+            plain(row.task),
+            plain(row.figure),
+            str(row.n),
+            *(_banded(entry) for entry in row.values.values()),
+            *("-" if entry is None else _share(entry, "") for entry in row.kept.values()),
+        ]
+        for row in rows
+    ]
+    return _table(heads, cells)
 
 
 def _trainings(mitigation: Mitigation, base: ModelFigures) -> list[str]:

@@ -17,6 +17,7 @@ from tasks.report.figures.overview_figure import picture_words, row_name
 from tasks.report.pages import environment
 from tasks.report.result_tables import result_tables
 from tasks.report.run_record import versions
+from tasks.report.standard_tasks import task_rows
 from tasks.report.variants import (
     MEAN,
     control_sides,
@@ -140,6 +141,7 @@ def _context(records: PageRecords) -> dict[str, Any]:
         "expected_kappas": {
             name: unchosen_kappa(figures["judge"], name) for name, figures in dense["sets"].items()
         },
+        "standard_tasks": task_rows(records),
         "timed": timed(records["sizes"]),
     }
 

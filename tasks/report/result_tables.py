@@ -21,6 +21,7 @@ from tasks.records import (
     RunRecords,
     Scores,
 )
+from tasks.report.standard_tasks import TaskRow, task_rows
 from tasks.report.variants import ends, retentions, rungs, variants
 
 Row = dict[str, Any]
@@ -54,6 +55,21 @@ def removal_rows(scores: Scores) -> Rows:
         if "repaired" in reading:
             rows.append({"name": f"{name}, repaired", **_loss(reading["repaired"]), "layers": layers})
     return rows
+
+
+def standard_rows(tasks: Sequence[TaskRow]) -> Rows:
+    """Return a row for each model, standard task and figure, in the form of `figure_rows`."""
+    return [
+        {
+            "model": model,
+            "set": row.task,
+            "figure": row.figure,
+            **ends(entry),
+            "n": row.n,
+        }
+        for row in tasks
+        for model, entry in row.values.items()
+    ]
 
 
 def figure_rows(models: Mapping[str, ModelFigures]) -> Rows:
@@ -155,7 +171,10 @@ def result_tables(records: RunRecords) -> dict[str, Rows]:
     controls = sorted(mitigation["controls"].items())
     trainings = {"mitigated": mitigation["training"], **{name: each["training"] for name, each in controls}}
     return {
-        "figures": figure_rows(models | {name: each["figures"] for name, each in controls}),
+        "figures": [
+            *figure_rows(models | {name: each["figures"] for name, each in controls}),
+            *standard_rows(task_rows(records)),
+        ],
         "scores": score_rows(records["scores"]),
         "removal": removal_rows(records["scores"]),
         "retention": retention_rows(rungs(records)),

@@ -55,6 +55,7 @@ def given(checkpoint, prepared):
         "language-modelling": {
             "model": checkpoint, "text": text, "tokens": 64, "window": 32, "stride": 16,
         },
+        "own-text": {"model": checkpoint, "text": text, "window": 16, "part": 0, "seed": 0},
         "divergence": {"base": checkpoint, "model": checkpoint, "text": text, "tokens": 64, "window": 32},
         "sentiment": {
             "model": checkpoint, "train": reviews, "test": reviews, "shots": 2, "first": 0, "last": 4,

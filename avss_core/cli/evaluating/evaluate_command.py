@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +29,6 @@ from avss_core.settings.places import DEFAULT_PARAMS
 
 if TYPE_CHECKING:
     from avss_core.jobs.evaluation.evaluation_records import EncoderFigures
-    from avss_core.jobs.standard_tasks.task_runs import Asking
     from avss_core.settings.params import Params
 
 USUAL = Path("evaluation")
@@ -158,7 +156,10 @@ def evaluate_models(
         refuse_encoder(params, "avss evaluate --tasks" if tasks else "comparing several models")
     if abstain_at is not None:
         _refuse_abstaining(models, own)
-    ask = _asking(models[0], tasks, include) if tasks else None
+    if tasks:
+        with loading():
+            from avss_core.jobs.standard_tasks.standard_tasks import ask_tasks, asking
+        ask = asking(models[0], tasks, include)
     found: list[dict[str, Any]] = []
     base: dict[str, Any] = {}
     with scratch() as folder:
@@ -180,9 +181,9 @@ def evaluate_models(
                     records["own"]["sets"],
                     abstain_at,
                 )
-            if ask:
-                figures["tasks"], records["tasks"] = _task_figures(
-                    params, tasks, model, (out or USUAL) / label, label, ask
+            if tasks:
+                figures["tasks"], records["tasks"] = ask_tasks(
+                    tasks, model, (out or USUAL) / label, ask, label=label, seed=params.seed
                 )
             if base:
                 figures["against_base"] = _beside(base, records, params.seed)
@@ -245,40 +246,6 @@ def _own_figures(params: "Params", prepared: Path, model: Path) -> tuple[dict[st
         seed=params.seed,
     )
     return {**alone}, {}
-
-
-def _asking(params: "Params", tasks: Sequence[str], include: Path | None) -> "Asking":
-    """Return how tasks are asked, before any work: whether the harness is there and knows them."""
-    if include is not None and not include.is_dir():
-        raise NotADirectoryError(f"--include-path {include} is no folder; name the one with your task files")
-    if find_spec("lm_eval") is None:
-        raise ModuleNotFoundError(
-            "--tasks needs lm-evaluation-harness, which is not installed", name="lm_eval"
-        )
-    with loading():
-        from avss_core.jobs.standard_tasks.task_index import known_tasks
-        from avss_core.jobs.standard_tasks.task_runs import Asking
-    options = params.evaluate
-    return Asking(
-        manager=known_tasks(tasks, include),
-        include=include,
-        limit=options.limit,
-        batch_size=options.batch_size,
-        chat=options.chat,
-        **params.machine,
-    )
-
-
-def _task_figures(
-    params: "Params", tasks: Sequence[str], model: Path, folder: Path, label: str, ask: "Asking"
-) -> tuple[dict[str, Any], Any]:
-    """Return a model's figures on the tasks, and what they summarise; answers lie in a folder a task."""
-    from avss_core.jobs.standard_tasks.task_runs import run_task
-    from avss_core.jobs.standard_tasks.task_summaries import measured_tasks, task_figures
-
-    runs = [run_task(name, model, folder, ask, label) for name in tasks]
-    measured = measured_tasks(runs)
-    return {**task_figures(measured, params.seed)}, measured
 
 
 def _beside(base: dict[str, Any], records: dict[str, Any], seed: int) -> dict[str, Any]:

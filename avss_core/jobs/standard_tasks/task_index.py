@@ -38,7 +38,7 @@ def known_tasks(names: Sequence[str], include: Path | None) -> TaskManager:
             near = difflib.get_close_matches(name, manager.all_tasks, n=3)
             also = f"; did you mean {', '.join(near)}?" if near else ""
             where = f"lm-evaluation-harness and {include} have" if include else "lm-evaluation-harness has"
-            raise LookupError(f"--tasks: {where} no task {name!r} in a file that can be read{also}")
+            raise LookupError(f"{where} no task {name!r} in a file that can be read{also}")
     return manager
 
 

@@ -43,3 +43,11 @@ class TaskComparison(TypedDict):
     change: dict[str, Entry]
     """After minus before."""
     kept: dict[str, KeptFigure]
+
+
+class ModelOnTasks(TypedDict):
+    """What one model of a run makes of the tasks of its settings."""
+
+    figures: dict[str, TaskFigures]
+    against_dense: dict[str, TaskComparison] | None
+    """None of the dense model."""

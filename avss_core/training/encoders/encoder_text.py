@@ -40,7 +40,7 @@ def encoder_windows(
     around = frame(tokenizer)
     if around is None:
         raise ValueError("the tokenizer has no [CLS], [SEP] and [MASK] tokens: it is not an encoder's")
-    wanted = replace(shares, questions=0.0).of(tokens)
+    wanted = replace(shares, questions=0.0, own_text=0.0).of(tokens)
     room = window - sum(map(len, around))
     text = [(*around[0], *ids, *around[1]) for ids in text_windows(sources.text[: wanted["text"]], room)]
     reviews = list(sources.reviews)

@@ -115,7 +115,7 @@ def test_a_kind_without_a_row_ends(tokenizer: Any) -> None:
 
 
 def test_shares_of_nothing_are_refused(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="the shares of text, questions and reviews are all 0"):
+    with pytest.raises(ValueError, match="the shares of text, own text, questions and reviews are all 0"):
         made(tokenizer, Sources(range(9)), NOTHING)
 
 

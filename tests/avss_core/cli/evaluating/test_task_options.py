@@ -73,14 +73,17 @@ def test_question_sets_stand_beside_tasks_where_both_are_asked_for(avss, model, 
 def test_without_the_harness_the_extra_is_named(refused, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     assert refused("evaluate", model, "--tasks", "hellaswag") == (
-        "--tasks needs lm-evaluation-harness, which is not installed; the extra brings it: "
+        "standard tasks need lm-evaluation-harness, which is not installed; the extra brings it: "
         "pip install 'avss-core[lm-eval]'"
     )
 
 
 def test_a_folder_of_tasks_that_is_not_there_is_named(refused, model):
     said = refused("evaluate", model, "--tasks", "mine", "--include-path", "nowhere")
-    assert said == "--include-path nowhere is no folder; name the one with your task files"
+    assert (
+        said
+        == "nowhere is no folder: name the one with your task files by --include-path or evaluate.task_files"
+    )
 
 
 @pytest.mark.parametrize(
