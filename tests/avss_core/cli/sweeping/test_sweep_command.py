@@ -20,7 +20,7 @@ def swept(avss, model, text):
 
 
 def test_sweep_prints_what_it_measured_and_leaves_it_in_a_folder(avss, swept, model, text):
-    assert json.loads(Path("sweep/sweep.json").read_text()) == swept
+    assert json.loads(Path(f"sweep-{model.name}/sweep.json").read_text()) == swept
     assert swept["answer"] is None
     curves = [(p["score"], p["model"], p["removed_layers"]) for p in swept["points"]]
     assert curves == [
@@ -66,12 +66,12 @@ def test_the_numbers_are_those_of_the_stage_score(swept, model, text):
 
 
 def test_the_picture_shows_each_curve_and_is_the_same_each_time(avss, swept, model, text):
-    drawn = Path("sweep/sweep.svg").read_text()
+    drawn = Path(f"sweep-{model.name}/sweep.svg").read_text()
     words = " ".join(ElementTree.fromstring(drawn).itertext())
     for said in ("avss", "last_n", "dense model", "layers removed", "removed and repaired", "nats per token"):
         assert said in words
     avss("sweep", model, "--data", text, *SWEEP, *FEW)
-    assert Path("sweep/sweep.svg").read_text() == drawn
+    assert Path(f"sweep-{model.name}/sweep.svg").read_text() == drawn
 
 
 def test_the_answer_to_a_loss_agrees_with_the_table(avss, swept, model, text):
@@ -108,7 +108,7 @@ def test_without_an_answer_the_table_stays_and_the_nearest_is_named(avss, swept,
     assert printed.code == 1
     assert printed.out == ""
     assert f"no choice has a loss of at most 0.01; the nearest is {best['score']}" in printed.err
-    assert json.loads(Path("sweep/sweep.json").read_text())["points"] == swept["points"]
+    assert json.loads(Path(f"sweep-{model.name}/sweep.json").read_text())["points"] == swept["points"]
 
 
 def test_without_repair_and_with_questions(avss, model, data):
