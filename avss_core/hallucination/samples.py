@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +20,11 @@ from avss_core.models.architectures import blocks
 from avss_core.models.batches import Batch, pad
 from avss_core.models.encoding import encode
 from avss_core.progress import Progress, no_progress
+
+ObservedTokens = Literal["answer", "first", "question"]
+"""Which tokens of a question with an answer are observed."""
+
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,12 @@ def observe_answers(
     *,
     site: str,
     relative: float,
+    tokens: ObservedTokens = "answer",
+    scaled: bool = False,
     batch_size: int = 16,
     progress: Progress = no_progress,
 ) -> SampleActivations:
-    """Return the activations of every sample's answer tokens at one site.
+    """Return the activations of every sample's answer tokens at one site, or of one token before or in it.
 
     Args:
         model: a causal language model.
@@ -107,6 +115,10 @@ def observe_answers(
         samples: question and answer pairs; at least one.
         site: one of `avss_core.models.activations.SITES`.
         relative: threshold of `below`, as a share of the RMS of the token's block input.
+        tokens: `answer` for all tokens of the answer, `first` for its first one, `question` for the last one
+            of the question, which predicts the first: it is the same for all answers to a question.
+        scaled: divide each token's activations by the RMS of its block input, as the norm in the block does,
+            so that a token counts for no more than another one in whose stream more has gathered.
         batch_size: samples a batch; it changes the result only by rounding.
         progress: called with the number of samples of each finished batch.
 
@@ -122,8 +134,8 @@ def observe_answers(
     figures = torch.zeros(4, len(samples), layers, dtype=torch.float64)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        batch = _answer_batch([encoded[index] for index in chosen])
-        vectors, numbers = _observe(model, batch, site, relative)
+        batch = _answer_batch([encoded[index] for index in chosen], tokens)
+        vectors, numbers = _observe(model, batch, site, relative, scaled)
         finite = vectors.isfinite().all((1, 2)) & numbers.isfinite().all((0, 2))
         if not finite.all():
             bad = samples[chosen[int(finite.long().argmin())]].id
@@ -144,29 +156,33 @@ def observe_answers(
     )
 
 
-def _answer_batch(encoded: Sequence[tuple[list[int], int]]) -> Batch:
-    """Return right-padded sequences of which only the answers' tokens are counted."""
+def _answer_batch(encoded: Sequence[tuple[list[int], int]], tokens: ObservedTokens) -> Batch:
+    """Return right-padded sequences of which only the answers' tokens are counted, or one token each."""
     batch = pad([ids for ids, _ in encoded])
     starts = torch.tensor([start for _, start in encoded]).unsqueeze(1)
-    counted = batch.attention & (torch.arange(batch.ids.shape[1]) >= starts)
+    places = torch.arange(batch.ids.shape[1])
+    chosen = {"answer": places >= starts, "first": places == starts, "question": places == starts - 1}
+    counted = batch.attention & chosen[tokens]
     return Batch(batch.ids, batch.attention, counted)
 
 
 def _observe(
-    model: PreTrainedModel, batch: Batch, site: str, relative: float
+    model: PreTrainedModel, batch: Batch, site: str, relative: float, scaled: bool
 ) -> tuple[Float[Tensor, "batch layers hidden"], Float[Tensor, "4 batch layers"]]:
     """Return pooled vectors and (count, mean, centred, below) of each sample and layer of a batch."""
     vectors: list[Tensor] = []
     numbers: list[Tensor] = []
 
     def visit(_index: int, seen: Seen) -> None:
+        scale = seen["input"].double().square().mean(-1, keepdim=True).sqrt()
         values = at_site(site, seen).double()
+        if scaled:
+            values, scale = values / scale.clamp(min=_TINY), torch.ones_like(scale)
         mask = batch.counted.to(values.device).unsqueeze(-1)
         tokens, width = mask.sum(1).double(), values.shape[-1]
         vector = values.masked_fill(~mask, 0).sum(1) / tokens
         mean = vector.mean(1)
         centred = (values - mean[:, None, None]).square().masked_fill(~mask, 0).sum((1, 2))
-        scale = seen["input"].double().square().mean(-1, keepdim=True).sqrt()
         below = ((values.abs() < relative * scale) & mask).sum((1, 2)).double()
         vectors.append(vector.to(torch.float16).cpu())
         numbers.append(torch.stack([tokens[:, 0] * width, mean, centred, below]).cpu())

@@ -204,3 +204,46 @@ def test_select_takes_rows_with_repeats(dump):
     assert chosen.ids == ("id3", "id0", "id3")
     for name in TENSORS:
         assert torch.equal(getattr(chosen, name), getattr(dump, name)[[3, 0, 3]])
+
+
+@pytest.mark.parametrize("tokens", ["first", "question"])
+def test_one_token_is_observed_where_one_is_asked_for(tiny_llama, tokenizer, tokens):
+    sample, longer = (
+        AnswerSample("a", "nq", "train", "Who wrote it?", answer, True) for answer in ("Ada", "Ada Lovelace")
+    )
+    seen = observe_answers(
+        tiny_llama, tokenizer, [sample, longer], site="update", relative=0.1, tokens=tokens
+    )
+    ids, start = answer_tokens(tokenizer, sample.question, sample.answer)
+    place = start if tokens == "first" else start - 1
+    with torch.inference_mode():
+        states = tiny_llama(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    for layer in range(len(states) - 2):  # the last state has passed the final norm
+        update = (states[layer + 1] - states[layer])[0, place].double()
+        assert torch.allclose(seen.pooled[0, layer].double(), update, atol=1e-2)
+        assert float(seen.mean[0, layer]) == pytest.approx(float(update.mean()), abs=1e-5)
+        assert float(seen.centred[0, layer]) == pytest.approx(
+            float((update - update.mean()).square().sum()), rel=1e-4
+        )
+    assert seen.count.tolist() == [tiny_llama.config.hidden_size] * 2
+    if tokens == "question":
+        assert torch.allclose(seen.centred[0], seen.centred[1], rtol=1e-4), "before any answer"
+
+
+def test_scaled_activations_do_not_depend_on_the_size_of_the_stream(tiny_llama, tokenizer):
+    sample = AnswerSample("a", "nq", "train", "Who?", "Ada", True)
+    plain, scaled = (
+        observe_answers(
+            tiny_llama, tokenizer, [sample], site="output", relative=0.5, tokens="first", scaled=each
+        )
+        for each in (False, True)
+    )
+    ids, start = answer_tokens(tokenizer, sample.question, sample.answer)
+    with torch.inference_mode():
+        states = tiny_llama(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    for layer in range(len(states) - 2):
+        size = float(states[layer][0, start].double().square().mean().sqrt())
+        assert float(scaled.centred[0, layer] * size**2) == pytest.approx(
+            float(plain.centred[0, layer]), rel=1e-4
+        )
+    assert torch.equal(plain.below, scaled.below), "the threshold is relative to the stream either way"

@@ -1,0 +1,1 @@
+"""Each layer trained alone, and which reading foretells what that gains."""
