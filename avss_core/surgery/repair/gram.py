@@ -1,6 +1,6 @@
-"""Ridge regression from second moments: one streaming pass, every penalty from one eigendecomposition."""
+"""Ridge regression from second moments: one streaming pass, then a factorization for each penalty tried."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,10 @@ from torch import Tensor
 
 PANEL = 512
 """Columns of the Gram matrix computed at a time; the part below the diagonal is mirrored, not computed."""
+
+
+STRIDE = 8
+"""The search for a ridge begins with one of so many."""
 
 
 class Gram:
@@ -122,42 +126,63 @@ def solve(gram: Gram, ridge: float, *, intercept: bool = False) -> Ridge:
     return Ridge(weight, gram.mean_target - gram.mean_input @ weight if intercept else None)
 
 
-def held_out_errors(
+def best_ridge(
     fitted: Gram, held_out: Gram, ridges: Sequence[float], *, intercept: bool = False
-) -> list[float]:
-    """Return the error on held-out rows for each ridge: sum w |h W + b - r|^2 / sum w |r|^2.
+) -> tuple[float | None, float]:
+    """Return the ridge of least error on held-out rows, and that error: sum w |h W + b - r|^2 / sum w |r|^2.
 
-    One eigendecomposition inner = V diag(e) V^T serves all of them: W = V (e + penalty)^-1 V^T cross, so that
-    each further ridge costs a product of a features x features matrix with a vector. An error of 1 is that of
-    no change; where the held-out
-    targets are all zero there is nothing to explain, and each error is 1.
+    An error of 1 is that of no change; where the held-out targets are all zero there is nothing to explain,
+    and the result is None and 1.
+
+    Each ridge that is tried costs a Cholesky factorization. Tried are every eighth of the ascending ridges,
+    then the neighbours of the best one at half the distance, and so on.
+
+    Our reading: along the ridges the error falls, as variance does, and then rises, as bias does. Where it
+    turns more than once the result is the best of its neighbours.
 
     Args:
         fitted: of the rows that W is fitted to.
         held_out: of the rows whose error is measured.
-        ridges: as of `solve`.
+        ridges: as of `solve`, at least one.
         intercept: as of `solve`.
 
     Raises:
         ValueError: a gram is empty, or a ridge is not positive.
     """
     check_ridges(ridges)
+    order = sorted(ridges)
+    error_at = _held_out_error(fitted, held_out, intercept)
+    if error_at is None:
+        return None, 1.0
+    known: dict[int, float] = {}
+    step, tried = STRIDE, set(range(0, len(order), STRIDE)) | {len(order) - 1}
+    while step:
+        for index in sorted(tried - known.keys()):
+            known[index] = error_at(order[index])
+        best = min(known, key=lambda index: (known[index], index))
+        step //= 2
+        tried = {index for index in (best - step, best + step) if 0 <= index < len(order)}
+    return order[best], known[best]
+
+
+def _held_out_error(fitted: Gram, held_out: Gram, intercept: bool) -> Callable[[float], float] | None:
+    """Return what gives the error at a ridge; None where the held-out targets are all zero."""
     inner, cross, _ = _sums(fitted, intercept)
     total = _sums(held_out, intercept=False)[2]
     if total == 0:
-        return [1.0 for _ in ridges]
+        return None
     # With an intercept the held-out rows are seen from the means of the fitted ones, where b is 0.
     ahead, wanted, unexplained = held_out.raw() if not intercept else _seen_from(held_out, fitted)
-    values, vectors = torch.linalg.eigh(inner)
-    turned, aimed = vectors.T @ cross, vectors.T @ wanted
-    quadratic = (vectors.T @ ahead @ vectors) * (turned @ turned.T)
-    linear = (turned * aimed).sum(1)
     scale = _scale(inner, fitted.count) * fitted.count
-    errors = []
-    for ridge in ridges:
-        gain = 1 / (values.clamp(min=0) + ridge * scale)
-        errors.append((unexplained + float(gain @ (quadratic @ gain) - 2 * gain @ linear)) / total)
-    return errors
+
+    def error_at(ridge: float) -> float:
+        damped = inner.clone()
+        damped.diagonal().add_(ridge * scale)
+        weight = torch.cholesky_solve(cross, torch.linalg.cholesky(damped))
+        explained = float((weight * (ahead @ weight - 2 * wanted)).sum())
+        return (unexplained + explained) / total
+
+    return error_at
 
 
 def _seen_from(gram: Gram, origin: Gram) -> tuple[Tensor, Tensor, float]:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from avss_core.models.architectures import block_path
 from avss_core.models.batches import Batch
 from avss_core.progress import Progress
-from avss_core.surgery.repair.gram import Gram, held_out_errors, solve
+from avss_core.surgery.repair.gram import Gram, best_ridge, solve
 from avss_core.surgery.repair.outlets import outlets
 from avss_core.surgery.repair.projections import Outlet, token_weights
 from avss_core.surgery.repair.resume import Span, Spool
@@ -222,9 +222,7 @@ class Work:
         """Return the ridge of least held-out error and that error; None and 1 where nothing is missing."""
         if len(self.ridges) == 1:
             return self.ridges[0], float("nan")
-        errors = held_out_errors(*grams, self.ridges, intercept=outlet.intercept)
-        error, ridge = min(zip(errors, self.ridges, strict=True))
-        return (None, 1.0) if all(each == 1 for each in errors) else (ridge, error)
+        return best_ridge(*grams, self.ridges, intercept=outlet.intercept)
 
 
 def held_out_windows(batches: Sequence[Batch], one_of: int) -> list[Tensor]:

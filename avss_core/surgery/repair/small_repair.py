@@ -12,7 +12,7 @@ from avss_core.progress import Progress, no_progress
 from avss_core.surgery.repair.repair import passes, repair
 
 RIDGE = 1.0
-"""The one penalty: choosing among several would take an eigendecomposition a block."""
+"""The one penalty: choosing among several would take ten factorizations a block."""
 
 
 def repaired_without(

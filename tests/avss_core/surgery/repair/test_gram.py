@@ -5,13 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as Reference
 from torch import Tensor
 
 from avss_core.surgery.repair import gram as module
-from avss_core.surgery.repair.gram import Gram, held_out_errors, solve
+from avss_core.surgery.repair.gram import Gram, best_ridge, solve
 
 
 def normal(*shape: int, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -55,21 +55,60 @@ def test_a_row_of_weight_n_counts_as_n_rows(counts: list[int], intercept: bool) 
     assert weighted.square == pytest.approx(repeated.square)
 
 
+def held_out_error(parts: list[tuple[Tensor, Tensor]], ridge: float, intercept: bool) -> float:
+    """Return the error on the second part of a solution on the first one."""
+    (inputs, targets), (others, wanted) = parts
+    found = solve(gram_of(inputs, targets), ridge, intercept=intercept)
+    missed = others @ found.weight + (0 if found.bias is None else found.bias) - wanted
+    return float(missed.square().sum() / wanted.square().sum())
+
+
 @pytest.mark.parametrize("intercept", [False, True])
-def test_held_out_errors_are_those_of_the_solutions(intercept: bool) -> None:
-    inputs, targets = normal(60, 5, shift=1.0), normal(60, 3, seed=1, shift=2.0)
-    fitted, held = gram_of(inputs[:40], targets[:40]), gram_of(inputs[40:], targets[40:])
-    ridges = [1e-3, 0.1, 10.0]
-    for ridge, error in zip(ridges, held_out_errors(fitted, held, ridges, intercept=intercept), strict=True):
-        found = solve(fitted, ridge, intercept=intercept)
-        missed = inputs[40:] @ found.weight + (0 if found.bias is None else found.bias) - targets[40:]
-        assert error == pytest.approx(float(missed.square().sum() / targets[40:].square().sum()), rel=1e-9)
+@settings(max_examples=30)
+@given(seed=st.integers(0, 1000), noise=st.floats(0.0, 30.0), rows=st.integers(4, 40))
+def test_the_best_ridge_has_the_least_error_on_held_out_rows(
+    intercept: bool, seed: int, noise: float, rows: int
+) -> None:
+    inputs = normal(rows + 30, 6, seed=seed, shift=0.5)
+    truth = normal(6, 3, seed=seed + 1)
+    targets = inputs @ truth + noise * normal(rows + 30, 3, seed=seed + 2)
+    parts = [(inputs[:rows], targets[:rows]), (inputs[rows:], targets[rows:])]
+    ridges = [10 ** (exponent / 4) for exponent in range(-32, 1)]
+    errors = [held_out_error(parts, ridge, intercept) for ridge in ridges]
+    ridge, error = best_ridge(*(gram_of(*part) for part in parts), ridges, intercept=intercept)
+    assert ridge is not None
+    assert error == pytest.approx(held_out_error(parts, ridge, intercept), rel=1e-6, abs=1e-9)
+    # Of a curve with one turn the search finds the least; of any, one that no neighbour is better than.
+    place = ridges.index(ridge)
+    beside = errors[max(0, place - 1) : place + 2]
+    assert error <= min(beside) * (1 + 1e-6) + 1e-9
+    turns = sum(b < min(a, c) for a, b, c in zip(errors, errors[1:], errors[2:], strict=False))
+    if turns <= 1 and errors[0] != min(errors):
+        assert error <= min(errors) * (1 + 1e-6) + 1e-9
 
 
-def test_nothing_to_explain_leaves_an_error_of_one() -> None:
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 17])
+def test_any_number_of_ridges_is_searched_through(count: int) -> None:
+    parts = [(normal(20, 4, seed=s), normal(20, 2, seed=s + 5)) for s in (0, 1)]
+    ridges = [10.0**power for power in range(-count + 1, 1)]
+    ridge, error = best_ridge(*(gram_of(*part) for part in parts), ridges)
+    assert error == pytest.approx(min(held_out_error(parts, each, False) for each in ridges))
+    assert ridge in ridges
+
+
+def test_few_of_many_ridges_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    real = torch.linalg.cholesky
+    monkeypatch.setattr(torch.linalg, "cholesky", lambda matrix: tried.append(1) or real(matrix))
+    parts = [gram_of(normal(20, 4, seed=s), normal(20, 2, seed=s + 5)) for s in (0, 1)]
+    best_ridge(*parts, [10 ** (exponent / 4) for exponent in range(-32, 1)])
+    assert len(tried) <= 11
+
+
+def test_nothing_to_explain_is_no_ridge_and_an_error_of_one() -> None:
     # 1 means no better than no change, so that nothing is changed.
     held = gram_of(normal(9, 2), torch.zeros(9, 1))
-    assert held_out_errors(gram_of(normal(9, 2), normal(9, 1)), held, [0.1, 1.0]) == [1.0, 1.0]
+    assert best_ridge(gram_of(normal(9, 2), normal(9, 1)), held, [0.1, 1.0]) == (None, 1.0)
 
 
 @given(st.lists(st.integers(0, 20), max_size=4), st.randoms(use_true_random=False))
@@ -111,4 +150,4 @@ def test_empty_grams_and_false_ridges_are_refused() -> None:
     with pytest.raises(ValueError, match=r"ridge 0\.0 "):
         solve(gram_of(normal(3, 2), normal(3, 1)), 0.0)
     with pytest.raises(ValueError, match="ridge -1"):
-        held_out_errors(gram_of(normal(3, 2), normal(3, 1)), gram_of(normal(3, 2), normal(3, 1)), [-1.0])
+        best_ridge(gram_of(normal(3, 2), normal(3, 1)), gram_of(normal(3, 2), normal(3, 1)), [-1.0])
