@@ -5,7 +5,7 @@ from typing import Any
 
 from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
-from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
+from avss_core.jobs.evaluation.checkpoint_evaluation import abstention, evaluate_checkpoint
 from avss_core.jobs.prone.checkpoint_mitigation import Replies, replies_of, training_settings
 from avss_core.jobs.watched_training import forget, machine_metrics
 from avss_core.settings.params import Params
@@ -62,6 +62,16 @@ def mitigate(params: Params, workspace: Workspace) -> StageLog:
         base=options.base,
         seed=params.seed,
     )
+    if params.evaluate.abstain_at is not None:
+        result["abstention"] = {
+            name: abstention(
+                params, workspace.prepared, model, run_in(params), answers["sets"], params.evaluate.abstain_at
+            )
+            for name, model, answers in (
+                (options.base, base, before),
+                ("mitigated", workspace.mitigated, trained["mitigated"]["answers"]),
+            )
+        }
     with folder_written_whole(workspace.mitigation, replace=True) as part:
         write_json(part / "figures.json", result)
         write_answers(part / "answers.parquet", {name: each["answers"] for name, each in trained.items()})

@@ -14,6 +14,7 @@ from avss_core.evaluation.speed_records import CheckpointSize as CheckpointSize
 from avss_core.evaluation.speed_records import ModelSpeed as ModelSpeed
 from avss_core.evaluation.speed_records import SpeedRatio as SpeedRatio
 from avss_core.evaluation.speed_records import SpeedRatios as SpeedRatios
+from avss_core.jobs.evaluation.evaluation_records import Abstention as Abstention
 from avss_core.jobs.evaluation.evaluation_records import EncoderFigures as EncoderFigures
 from avss_core.jobs.evaluation.evaluation_records import LayerFigures as LayerFigures
 from avss_core.jobs.evaluation.evaluation_records import ModelFigures as ModelFigures
@@ -218,6 +219,8 @@ class Mitigation(TypedDict):
     controls: dict[str, Control]
     against_controls: dict[str, dict[str, Contrast]]
     localization_against_training: TrainingAgreement
+    abstention: NotRequired[dict[str, dict[str, Abstention]]]
+    """By model, before and after the training, and set; absent unless the settings ask for it."""
 
 
 # localize: `Localization` in data/localization.json.

@@ -166,6 +166,7 @@ class Evaluate(Section):
     window: Several = 512
     stride: Count | None = None
     sentiment_shots: Natural = 4
+    abstain_at: Annotated[float, Field(ge=0, le=1)] | None = None
     tasks: Annotated[list[Text], Distinct] = []
     task_files: Text | None = None
 

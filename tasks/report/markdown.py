@@ -10,6 +10,7 @@ from avss_core.jobs.speed_wording import NOT_MEASURED, measured, ratio_text
 from avss_core.metrics.records import Entry, Retention
 from avss_core.surgery.markdown import plain
 from tasks.records import (
+    Abstention,
     ComparedCost,
     Mitigation,
     ModelFigures,
@@ -63,6 +64,8 @@ def markdown_tables(scores: Path, evaluation: Path, healing: Path, mitigation: P
     parts.append(_retention(kept_tables(records)))
     if rows := task_rows(records):
         parts.append(_standard_tasks(rows))
+    if silent := records["mitigation"].get("abstention"):
+        parts.append(_abstention(silent))
     if records["mitigation"]["controls"]:
         base = trained_base(records)
         parts += [_trainings(records["mitigation"], base), _controls(records["mitigation"], base)]
@@ -210,6 +213,18 @@ def _standard_tasks(rows: Sequence[TaskRow]) -> list[str]:
         for row in rows
     ]
     return _table(heads, cells)
+
+
+def _abstention(models: Mapping[str, Mapping[str, Abstention]]) -> list[str]:
+    """Return the table of what each model answers, and how often wrongly, if it must be sure enough."""
+    first = next(iter(models.values()))
+    risk = next(iter(first.values()))["risk"]
+    heads = [f"{name}: {what}" for name in models for what in ("answered", f"wrong (goal {risk:g})")]
+    cells = {
+        name: [_banded(sets[name][part]) for sets in models.values() for part in ("answered", "error")]
+        for name in first
+    }
+    return _table(["set", *heads], [[plain(name), *row] for name, row in cells.items()])
 
 
 def _trainings(mitigation: Mitigation, base: ModelFigures) -> list[str]:

@@ -9,7 +9,12 @@ from tests.avss_core.cli.conftest import avss, data
 
 __all__ = ["avss", "data"]
 
-OWN = {"collect.answers_from": "both", "collect.judge": "contains", "collect.samples": 2}
+OWN = {
+    "collect.answers_from": "both",
+    "collect.judge": "contains",
+    "collect.samples": 2,
+    "evaluate.abstain_at": 0.5,
+}
 OPTIONS = [*SETTINGS, *(part for key, value in OWN.items() for part in ("--set", f"{key}={value}")), "--json"]
 
 
@@ -58,3 +63,13 @@ def test_mitigate_trains_and_measures_what_the_stage_does(avss, stages, model, d
     assert printed["training"] == stage["training"]
     assert printed["after"] == stage["mitigated"]
     assert printed["difference"] == stage["mitigated_against_base"]
+
+
+def test_the_stage_abstains_before_and_after_the_training_as_evaluate_does(avss, stages, model, data):
+    stage = json.loads((stages / "mitigation" / "figures.json").read_text())["abstention"]
+    assert list(stage) == ["dense", "mitigated"]
+    asked = avss("evaluate", model, "--data", data, "--sets", "nq", "--abstain-at", 0.5, *OPTIONS).json
+    assert asked["abstention"] == stage["dense"]
+    for sets in stage.values():
+        assert sets["nq"]["risk"] == 0.5
+        assert 0 <= sets["nq"]["answered"]["value"] <= 1

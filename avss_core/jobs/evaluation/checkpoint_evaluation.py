@@ -98,14 +98,15 @@ def abstention(
     }
     found: dict[str, Abstention] = {}
     for name, shards in run(jobs, f"thresholds of {model.name}").items():
-        chosen_on, tested = (_columns(part) for part in (join_answers(shards), answers[name]))
+        asked = join_answers(shards)
+        chosen_on, tested = (_columns(part) for part in (asked, answers[name]))
         threshold = threshold_for(*chosen_on, risk) if chosen_on[0] else None
         found[name] = {
             "risk": risk,
             "threshold": threshold,
             "validation": len(chosen_on[0]),
             "n": len(tested[0]),
-            "judge": answers[name]["judge"],
+            "judge": asked["judge"],
             **abstaining(*tested, threshold, params.seed),
         }
     return found

@@ -1,4 +1,4 @@
-"""Standard tasks on the page, in the Markdown and in the tables."""
+"""What a run has only where its settings ask for it: standard tasks and abstention."""
 
 import pytest
 
@@ -76,3 +76,29 @@ def test_the_markdown_has_a_line_a_figure(records, tmp_path):
     assert line.count("|") == 3 + 4 + 3 + 1
     assert "0.540 [0.490, 0.590]" in line
     assert "90 % [85, 95]" in line
+
+
+def test_abstention_stands_on_the_page_and_in_the_markdown(tmp_path, monkeypatch):
+    from tasks.report.figures.figures import DRAWINGS
+
+    records = run_records()
+    mitigation = records["mitigation/figures.json"]
+    silent = {"risk": 0.25, "n": 40, "answered": entry(0.3), "error": entry(0.2), "threshold": 0.6}
+    mitigation["abstention"] = {
+        name: {own: silent | {"answered": entry(share)} for own in mitigation["mitigated"]["sets"]}
+        for name, share in (("dense", 0.3), ("mitigated", 0.8))
+    }
+    monkeypatch.setattr("tasks.render.write_figures", lambda *_: dict.fromkeys(DRAWINGS, "<svg></svg>"))
+    write_run(records, tmp_path)
+    page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    assert 'id="abstention"' in page
+    assert "mitigated: wrong among these" in page
+    for file, record in records.items():
+        write_json(tmp_path / file, record)
+    parts = ("scores.json", "evaluation", "healing", "mitigation")
+    lines = markdown_tables(*(tmp_path / name for name in parts)).splitlines()
+    heads = (
+        f"{name}: {what}" for name in ("dense", "mitigated") for what in ("answered", "wrong (goal 0.25)")
+    )
+    head = lines.index(f"| set | {' | '.join(heads)} |")
+    assert "0.800 [0.750, 0.850]" in lines[head + 2]
