@@ -24,7 +24,7 @@ from avss_core.data.texts import language_topics
 from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
 from avss_core.jobs.checkpoint_repair import repair_model, repair_settings
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
-from avss_core.jobs.own_text import own_windows
+from avss_core.jobs.mixture_settings import own_windows
 from avss_core.jobs.preparation import prepare_model, prepare_rows
 from avss_core.jobs.watched_training import forget
 from avss_core.metrics.bootstrap import bootstrap_interval

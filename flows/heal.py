@@ -6,7 +6,7 @@ from avss_core.data.lineage import EVALUATED
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.jobs.checkpoint_healing import healing_settings
 from avss_core.jobs.evaluation.checkpoint_evaluation import evaluate_checkpoint
-from avss_core.jobs.own_text import own_windows
+from avss_core.jobs.mixture_settings import own_windows
 from avss_core.jobs.standard_tasks.standard_tasks import tasks_of_models
 from avss_core.jobs.watched_training import forget, machine_metrics
 from avss_core.settings.params import Params

@@ -2,7 +2,7 @@
 
 from avss_core.files.writing import folder_written_whole, read_json, write_json
 from avss_core.jobs.checkpoint_repair import repair_settings
-from avss_core.jobs.own_text import own_windows
+from avss_core.jobs.mixture_settings import own_windows
 from avss_core.jobs.watched_training import forget
 from avss_core.settings.params import Params
 from flows.running.execution import run_in

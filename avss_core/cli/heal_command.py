@@ -87,7 +87,7 @@ def heal_pruned(
     """
     with loading():
         from avss_core.jobs.checkpoint_healing import heal_model, healing_settings
-        from avss_core.jobs.own_text import own_windows
+        from avss_core.jobs.mixture_settings import own_windows
         from avss_core.jobs.preparation import prepare_rows
         from avss_core.jobs.watched_training import forget
         from avss_core.models.placement import main_device

@@ -84,7 +84,7 @@ def repair_pruned(params: "Params", teacher: str, out: Path) -> "RepairFit":
     """
     with loading():
         from avss_core.jobs.checkpoint_repair import repair_model, repair_settings
-        from avss_core.jobs.own_text import own_windows
+        from avss_core.jobs.mixture_settings import own_windows
         from avss_core.jobs.preparation import prepare_rows
         from avss_core.jobs.watched_training import forget
     resume = out.absolute().parent / f".{out.name}.repair"

@@ -75,6 +75,7 @@ RUN_BY = {
     "python benchmarks/": "by hand",
     "python docs/notebook.py": "tests/docs/test_notebook.py::test_the_notebook_is_that_of_the_page",
     "python -m benchmarks.faults": "by hand",
+    "python -m benchmarks.single_layers": "by hand",
     "pip": "Makefile",
     "llama-quantize": "benchmarks/serving.py",
     "llama-server": "benchmarks/serving.py",
