@@ -1,8 +1,10 @@
 """Text that a model draws from its own distribution, for another one to learn it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from avss_core.models.placement import input_device
@@ -37,7 +39,8 @@ def drawn_text(model: PreTrainedModel, openings: Sequence[Ids], window: int, see
     device = input_device(model)
     ids = torch.tensor(openings, device=device)
     words = int(model.config.vocab_size)
-    drawn = GenerationConfig(
+    make: Any = GenerationConfig
+    drawn = make(
         do_sample=True,
         temperature=1.0,
         top_k=0,
@@ -50,5 +53,6 @@ def drawn_text(model: PreTrainedModel, openings: Sequence[Ids], window: int, see
     devices = [device] if device.type == "cuda" else []
     with freed_memory_kept(device), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        texts = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=drawn)
+        writer: Any = model
+        texts: Tensor = writer.generate(ids, attention_mask=torch.ones_like(ids), generation_config=drawn)
     return [tuple(text) for text in texts.tolist()]

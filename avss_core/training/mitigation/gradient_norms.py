@@ -37,7 +37,8 @@ def gradient_norms(
     pairs = objective.train
     if not pairs:
         raise ValueError("a gradient needs training pairs")
-    copy = sharing_copy(model).eval()
+    copy = sharing_copy(model)
+    copy.train(False)
     for own in blocks(copy):
         for name, weight in list(own.named_parameters()):
             module = own.get_submodule(name.rpartition(".")[0])
