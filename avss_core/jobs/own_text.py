@@ -9,7 +9,7 @@ from avss_core.data.rows import read_documents
 from avss_core.display.steps import working
 from avss_core.models.batches import token_stream
 from avss_core.models.encoding import opening_tokens
-from avss_core.training.own_text import drawn_text
+from avss_core.training.drawn_text import drawn_text
 
 AT_ONCE = 64
 """Windows that are written at a time, and kept together."""

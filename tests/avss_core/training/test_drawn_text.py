@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from avss_core.training.own_text import drawn_text
+from avss_core.training.drawn_text import drawn_text
 
 
 def test_a_window_begins_with_its_opening_and_has_the_length_asked_for(tiny):
