@@ -42,7 +42,8 @@ def test_a_folder_may_have_any_text_and_sentiment_set(load):
         ),
         (
             ["heal.text=0", "heal.questions=0", "heal.reviews=0"],
-            "--set heal.reviews: the shares text, own_text, questions and reviews are all 0: raise one of them (got 0)",
+            "--set heal.reviews: the shares text, own_text, questions and reviews are all 0: "
+            "raise one of them (got 0)",
         ),
         (
             ["mitigate.cross_entropy=0", "mitigate.alpha=0", "mitigate.gamma=0"],
