@@ -177,7 +177,11 @@ def test_it_scores_sweeps_prunes_repairs_verifies_and_evaluates_in_an_empty_fold
     few = ("--scores", "last_n", "--remove", "1", "--set", "score.cost_tokens=128")
     swept = done("sweep", checkpoint, "--no-repair", *few, *QUICK)
     assert [point["removed"] for point in swept["points"]] == [[5]]
-    assert {path.name for path in (avss.here / "sweep").iterdir()} == {"points", "sweep.json", "sweep.svg"}
+    assert {path.name for path in (avss.here / f"sweep-{checkpoint.name}").iterdir()} == {
+        "points",
+        "sweep.json",
+        "sweep.svg",
+    }
     pruned = done("prune", checkpoint, "--ratio", "0.34", "--score", "avss", "--out", "pruned", *QUICK)
     assert pruned["removed"] == scored["removed"]
     repaired = done("repair", "pruned", "--teacher", checkpoint, "--out", "repaired", *QUICK)
@@ -186,7 +190,11 @@ def test_it_scores_sweeps_prunes_repairs_verifies_and_evaluates_in_an_empty_fold
     asked = ("--data", _small_data(avss.home.parent / "data"), "--limit", "2", *EVALUATED)
     evaluated = done("evaluate", checkpoint, "repaired", *asked, "--json")
     assert evaluated["models"][1]["against_base"]["changes"]["nq"]["n"] == 2
-    assert sorted(path.name for path in avss.here.iterdir()) == ["pruned", "repaired", "sweep"]
+    assert sorted(path.name for path in avss.here.iterdir()) == [
+        "pruned",
+        "repaired",
+        f"sweep-{checkpoint.name}",
+    ]
 
 
 @pytest.mark.slow
