@@ -17,7 +17,7 @@ from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.history import Epoch, Step, mean_terms
 from avss_core.training.lora import adapter_tensors
-from avss_core.training.objectives import Example, Objective, Settings, share_of_rate
+from avss_core.training.objectives import Example, Objective, Settings, share_of_rate, weighted_loss
 from avss_core.training.processes import Processes
 from avss_core.training.state import FILE, TrainState, fingerprint, load_state, save_state
 
@@ -251,8 +251,7 @@ class Trainer:
 
     def _loss(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the terms."""
-        parts = [weight * terms[name] for name, weight in self.objective.weights.items() if weight]
-        return torch.stack(parts).sum()
+        return weighted_loss(self.objective.weights, terms)
 
 
 def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:

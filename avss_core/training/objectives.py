@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from avss_core.files.tensor_store import TensorStore
@@ -92,6 +93,11 @@ class Objective(Protocol):
             examples: members of `train` or `validation`.
             judging: add the terms that only a validation reports.
         """
+
+
+def weighted_loss(weights: Mapping[str, float], terms: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of the terms of a loss that have a weight, each times it."""
+    return torch.stack([weight * terms[name] for name, weight in weights.items() if weight]).sum()
 
 
 def share_of_rate(settings: Settings, step: int, steps: int) -> float:

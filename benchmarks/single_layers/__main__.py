@@ -8,7 +8,7 @@ random choices of as many.
 
 Prints Markdown: what each layer gained and cost, the rank correlation of each reading with the gain, and the
 choices, with 95 % intervals over questions and seeds. Every training is kept in `--work`: a stopped run goes
-on. `--more` are settings, as of `--set`.
+on.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avss_core.metrics.bootstrap import draws, interval
-from avss_core.metrics.calibration import accuracy_at_rows, coverage_at_rows, ece_rows
+from avss_core.metrics.calibration import accuracy_at_rows, brier_rows, coverage_at_rows, ece_rows
 from avss_core.scores.ranking import kendall_tau
 from benchmarks.single_layers.readings import Readings
 from benchmarks.single_layers.reference import Reference
@@ -24,7 +24,7 @@ def figures(columns: Mapping[str, Any], rows: Mapping[str, NDArray[np.int64]]) -
         sure, right, gold = (
             np.array(own[key], dtype=float)[rows[name]] for key in ("confidence", "correct", "gold")
         )
-        parts.setdefault("Brier", []).append(-np.square(sure - right).mean(1))
+        parts.setdefault("Brier", []).append(-brier_rows(sure, right))
         parts.setdefault("ECE", []).append(-ece_rows(sure, right, 10))
         parts.setdefault("accuracy@50", []).append(accuracy_at_rows(sure, right, 0.5))
         parts.setdefault("coverage@50", []).append(coverage_at_rows(sure, right, 0.5))

@@ -43,11 +43,12 @@ class Reference:
         if not self.dense.exists():
             prepare_model(params.model.name, None, dtype=params.model.dtype, folder=self.dense)
         self.layers = depth(model_at(self.dense, **params.machine)[0].config)
+        self.parts = {part: self._asked(part) for part in PARTS}
         self.run = run_kept(work / "units")
         decisive = params.decisive()
         self.kept = KeptPoints(work / "points", [digest_path(self.dense), decisive, options.test])
 
-    def asked(self, part: str) -> Path:
+    def _asked(self, part: str) -> Path:
         """Return prepared rows whose test questions are the first ones of a part."""
         folder = self.work / part
         for name in self.params.data.sets:
@@ -63,9 +64,9 @@ class Reference:
     def measured(self, model: Path) -> Columns:
         """Return what a model answers on validation and on test questions, and its losses on text."""
         found: Columns = {}
-        for part in PARTS:
+        for part, prepared in self.parts.items():
             record = joined(
-                self.run(evaluation_jobs(self.params, self.asked(part), model), f"{model.name} on {part}")
+                self.run(evaluation_jobs(self.params, prepared, model), f"{model.name} on {part}")
             )
             found[part] = {
                 "sets": {name: _columns(each["answers"]) for name, each in record["sets"].items()},

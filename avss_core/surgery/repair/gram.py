@@ -119,10 +119,7 @@ def solve(gram: Gram, ridge: float, *, intercept: bool = False) -> Ridge:
     """
     check_ridges([ridge])
     inner, cross, _ = _sums(gram, intercept)
-    scale = _scale(inner, gram.count)
-    damped = inner.clone() if intercept else inner
-    damped.diagonal().add_(ridge * gram.count * scale)
-    weight = torch.cholesky_solve(cross, torch.linalg.cholesky(damped))
+    weight = _damped_weight(inner, cross, ridge * gram.count * _scale(inner, gram.count))
     return Ridge(weight, gram.mean_target - gram.mean_input @ weight if intercept else None)
 
 
@@ -176,13 +173,18 @@ def _held_out_error(fitted: Gram, held_out: Gram, intercept: bool) -> Callable[[
     scale = _scale(inner, fitted.count) * fitted.count
 
     def error_at(ridge: float) -> float:
-        damped = inner.clone()
-        damped.diagonal().add_(ridge * scale)
-        weight = torch.cholesky_solve(cross, torch.linalg.cholesky(damped))
+        weight = _damped_weight(inner, cross, ridge * scale)
         explained = float((weight * (ahead @ weight - 2 * wanted)).sum())
         return (unexplained + explained) / total
 
     return error_at
+
+
+def _damped_weight(inner: Tensor, cross: Tensor, penalty: float) -> Tensor:
+    """Return (inner + penalty)^-1 cross."""
+    damped = inner.clone()
+    damped.diagonal().add_(penalty)
+    return torch.cholesky_solve(cross, torch.linalg.cholesky(damped))
 
 
 def _seen_from(gram: Gram, origin: Gram) -> tuple[Tensor, Tensor, float]:

@@ -12,6 +12,7 @@ from avss_core.models.views import sharing_copy
 from avss_core.progress import Progress, no_progress
 from avss_core.training.frozen_prefix import FrozenPrefix
 from avss_core.training.mitigation.mitigation import Contrastive
+from avss_core.training.objectives import weighted_loss
 
 
 def gradient_norms(
@@ -47,8 +48,7 @@ def gradient_norms(
     for start in range(0, len(pairs), batch_size):
         part = pairs[start : start + batch_size]
         terms = objective.terms(run, part, judging=False)
-        weighted = [weight * terms[name] for name, weight in objective.weights.items() if weight]
-        loss = torch.stack(weighted).sum()
+        loss = weighted_loss(objective.weights, terms)
         torch.autograd.backward(loss * (len(part) / len(pairs)), inputs=_weights(copy))
         progress(len(part))
     squares = [sum(_square(weight) for weight in own.parameters()) for own in blocks(copy)]
