@@ -15,6 +15,7 @@ from avss_core.files.writing import folder_written_whole, write_json
 from avss_core.models.architectures import depth
 from avss_core.models.encoding import opening_tokens
 from avss_core.models.loading import load_config, load_model, load_tokenizer, stored_dtype
+from avss_core.models.locations import gguf_file
 from avss_core.models.refusals import is_four_bit
 from avss_core.models.saving import save_checkpoint
 from avss_core.models.sizes import parameter_bytes, parameter_count
@@ -145,7 +146,7 @@ def width_warning(name: str, revision: str | None, dtype: str) -> str | None:
 
 def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> ModelCard:
     """Write any model as a plain safetensors checkpoint, and return its model card."""
-    if is_four_bit(load_config(name, revision).to_dict()):
+    if gguf_file(name) is None and is_four_bit(load_config(name, revision).to_dict()):
         raise ValueError(
             f"{name} has weights of 4 bits, which are read from a folder and not written into one: "
             f"`hf download {name} --local-dir DIR`, and give DIR to avss score or avss evaluate"

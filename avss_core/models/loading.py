@@ -83,6 +83,7 @@ def load_model(
         with damage(name):
             loaded: Any = _loader(config).from_pretrained(
                 where,
+                config=config,
                 dtype=DTYPES[dtype],
                 output_loading_info=True,
                 use_safetensors=True,
