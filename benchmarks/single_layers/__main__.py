@@ -37,9 +37,9 @@ def layer_table(reference: Reference, gained: Mapping[str, Mapping[str, Values]]
     ]
     yield f"| {' | '.join([*heads, 'reviews', 'text'])} |"
     yield "| --- " * (len(heads) + 2) + "|"
-    for layer in range(reference.layers):
-        cells = [_text(gained["validation"]["Brier"][layer])]
-        cells += [_text(gained["test"][name][layer]) for name in shown]
+    for row, layer in enumerate(range(0, reference.layers, reference.options.every)):
+        cells = [_text(gained["validation"]["Brier"][row])]
+        cells += [_text(gained["test"][name][row]) for name in shown]
         reviews, text = costs(reference, [layer], reference.options.seeds)
         yield f"| {layer} | {' | '.join(cells)} | {reviews:+.3f} | {text:+.4f} |"
 
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument(
         "--test", type=int, default=60, help="questions a set, of validation and of test, and reviews"
     )
+    parser.add_argument("--every", type=int, default=1, help="2: each second layer alone, in half the time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument(
         "--top", type=int, nargs="+", default=[4, 8, 12], help="numbers of layers to choose from"
@@ -96,11 +97,12 @@ def main() -> None:
     if options.data:
         changes += ["data.source=path", f"data.path={options.data.resolve()}"]
     reference = Reference(load_params(PARAMS, [*changes, *options.changes]), options)
-    alone = [[layer] for layer in range(reference.layers)]
+    alone = [[layer] for layer in range(0, reference.layers, options.every)]
     gained = {part: gains(reference, part, alone, options.seeds) for part in PARTS}
     print("\n".join(layer_table(reference, gained)), flush=True)
     readings, lengths = reference.readings()
-    validation, test = (foretold(readings, gained[part]["Brier"]) for part in PARTS)
+    of_trained = {name: values[:: options.every] for name, values in readings.items()}
+    validation, test = (foretold(of_trained, gained[part]["Brier"]) for part in PARTS)
     print("\n| reading | tau, validation | tau, test | tau with length |\n| --- | --- | --- | --- |")
     order = sorted(validation, key=lambda name: -abs(validation[name][0]))
     for name in [
