@@ -1,8 +1,8 @@
 """Compare what an installation takes on disk: `python benchmarks/installed_size.py`.
 
 Builds the wheel, installs it into a new environment and lm-evaluation-harness with its Hugging Face backend
-into another, both with the repository's constraints (so with the same build of torch), and prints the packages
-and the bytes of each. Takes some minutes and a few GiB of a temporary folder.
+into another, both with the repository's constraints (so with the same build of torch), and prints the
+packages and the bytes of each. Takes some minutes and a few GiB of a temporary folder.
 """
 
 import argparse
