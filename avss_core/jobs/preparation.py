@@ -146,6 +146,7 @@ def width_warning(name: str, revision: str | None, dtype: str) -> str | None:
 
 def prepare_model(name: str, revision: str | None, *, dtype: str, folder: Path) -> ModelCard:
     """Write any model as a plain safetensors checkpoint, and return its model card."""
+    # A GGUF file, which takes seconds to parse, is unpacked to the dtype that is asked for.
     if gguf_file(name) is None and is_four_bit(load_config(name, revision).to_dict()):
         raise ValueError(
             f"{name} has weights of 4 bits, which are read from a folder and not written into one: "

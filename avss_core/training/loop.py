@@ -171,7 +171,7 @@ class Trainer:
         for batch, weight in self._turns(batches, at_once):
             with self.autocast():
                 terms = self.objective.terms(self.model, batch, judging=False)
-                loss = self._loss(terms)
+                loss = weighted_loss(self.objective.weights, terms)
             torch.autograd.backward(loss * (weight / total))
             losses.append((weight, _numbers(terms | {"loss": loss})))
         return losses
@@ -180,7 +180,7 @@ class Trainer:
         """Return the weight and the losses of a batch of validation examples."""
         with self.autocast():
             terms = self.objective.terms(self.model, batch, judging=True)
-            figures = _numbers(terms | {"loss": self._loss(terms)})
+            figures = _numbers(terms | {"loss": weighted_loss(self.objective.weights, terms)})
         return weight, figures
 
     def _turns(self, batches: Sequence[Sequence[Any]], at_once: int) -> Iterator[tuple[Sequence[Any], float]]:
@@ -248,10 +248,6 @@ class Trainer:
         """Return whether a validation follows a step."""
         every = self.settings.validate_every
         return step % self.steps_an_epoch == 0 or (every is not None and step % every == 0)
-
-    def _loss(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the terms."""
-        return weighted_loss(self.objective.weights, terms)
 
 
 def _numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:

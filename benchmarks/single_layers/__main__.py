@@ -28,7 +28,9 @@ SHOWN = 12
 """Readings in the table, from the one that foretells the gain best."""
 
 
-def layer_table(reference: Reference, gained: Mapping[str, Mapping[str, Values]]) -> Iterator[str]:
+def layer_table(
+    reference: Reference, layers: range, gained: Mapping[str, Mapping[str, Values]]
+) -> Iterator[str]:
     """Yield the lines of what each layer alone gained and cost."""
     shown = ("Brier", "ECE", "accuracy@50", "coverage@50", "gold loss")
     heads = [
@@ -37,7 +39,7 @@ def layer_table(reference: Reference, gained: Mapping[str, Mapping[str, Values]]
     ]
     yield f"| {' | '.join([*heads, 'reviews', 'text'])} |"
     yield "| --- " * (len(heads) + 2) + "|"
-    for row, layer in enumerate(range(0, reference.layers, reference.options.every)):
+    for row, layer in enumerate(layers):
         cells = [_text(gained["validation"]["Brier"][row])]
         cells += [_text(gained["test"][name][row]) for name in shown]
         reviews, text = costs(reference, [layer], reference.options.seeds)
@@ -91,17 +93,22 @@ def main() -> None:
     options = parser.parse_args()
     quiet()
     changes = [
-        *(f"model.name={options.model}", "collect.answers_from=both", "collect.answers=100"),
-        *(f"evaluate.limit={options.test}", "evaluate.scored_answers=1", "evaluate.tokens=2048"),
+        f"model.name={options.model}",
+        "collect.answers_from=both",
+        "collect.answers=100",
+        f"evaluate.limit={options.test}",
+        "evaluate.scored_answers=1",
+        "evaluate.tokens=2048",
     ]
     if options.data:
         changes += ["data.source=path", f"data.path={options.data.resolve()}"]
     reference = Reference(load_params(PARAMS, [*changes, *options.changes]), options)
-    alone = [[layer] for layer in range(0, reference.layers, options.every)]
+    layers = range(0, reference.layers, options.every)
+    alone = [[layer] for layer in layers]
     gained = {part: gains(reference, part, alone, options.seeds) for part in PARTS}
-    print("\n".join(layer_table(reference, gained)), flush=True)
+    print("\n".join(layer_table(reference, layers, gained)), flush=True)
     readings, lengths = reference.readings()
-    of_trained = {name: values[:: options.every] for name, values in readings.items()}
+    of_trained = {name: [values[layer] for layer in layers] for name, values in readings.items()}
     validation, test = (foretold(of_trained, gained[part]["Brier"]) for part in PARTS)
     print("\n| reading | tau, validation | tau, test | tau with length |\n| --- | --- | --- | --- |")
     order = sorted(validation, key=lambda name: -abs(validation[name][0]))

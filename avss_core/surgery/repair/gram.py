@@ -119,7 +119,8 @@ def solve(gram: Gram, ridge: float, *, intercept: bool = False) -> Ridge:
     """
     check_ridges([ridge])
     inner, cross, _ = _sums(gram, intercept)
-    weight = _damped_weight(inner, cross, ridge * gram.count * _scale(inner, gram.count))
+    penalty = ridge * gram.count * _scale(inner, gram.count)
+    weight = _damped_weight(inner.clone() if intercept else inner, cross, penalty)
     return Ridge(weight, gram.mean_target - gram.mean_input @ weight if intercept else None)
 
 
@@ -173,7 +174,7 @@ def _held_out_error(fitted: Gram, held_out: Gram, intercept: bool) -> Callable[[
     scale = _scale(inner, fitted.count) * fitted.count
 
     def error_at(ridge: float) -> float:
-        weight = _damped_weight(inner, cross, ridge * scale)
+        weight = _damped_weight(inner.clone(), cross, ridge * scale)
         explained = float((weight * (ahead @ weight - 2 * wanted)).sum())
         return (unexplained + explained) / total
 
@@ -181,10 +182,9 @@ def _held_out_error(fitted: Gram, held_out: Gram, intercept: bool) -> Callable[[
 
 
 def _damped_weight(inner: Tensor, cross: Tensor, penalty: float) -> Tensor:
-    """Return (inner + penalty)^-1 cross."""
-    damped = inner.clone()
-    damped.diagonal().add_(penalty)
-    return torch.cholesky_solve(cross, torch.linalg.cholesky(damped))
+    """Return (inner + penalty)^-1 cross; the penalty is added to inner in place."""
+    inner.diagonal().add_(penalty)
+    return torch.cholesky_solve(cross, torch.linalg.cholesky(inner))
 
 
 def _seen_from(gram: Gram, origin: Gram) -> tuple[Tensor, Tensor, float]:
